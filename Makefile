@@ -1,0 +1,40 @@
+# `make demo`, `make test` and `make ui` need Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo ui test test-quick check bench clean
+
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local
+
+ui: $(INSTALLED)
+	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+test-quick: $(INSTALLED)
+	$(BIN)/pytest -m "not slow"
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/views.py
+	$(BIN)/python benchmarks/logging.py
+
+MLproject: sslmlflow/config/*.py $(INSTALLED)
+	$(BIN)/python -m sslmlflow.config.mlproject > $@
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,56 @@
+"""The command line: one sub-command per entry point; parse, validate, hand over."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sslmlflow.config import ENTRY_POINTS
+from sslmlflow.config.options import as_text, options_of, read_config, unknown_name
+from sslmlflow.errors import ConfigError, UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused."""
+    try:
+        entry_point, given = _parse(argv)
+        config: object = read_config(ENTRY_POINTS[entry_point], given)
+        importlib.import_module(f"sslmlflow.jobs.{entry_point}").run(config)
+    except UserError as error:
+        print(f"sslmlflow: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("sslmlflow: interrupted; the same command with --resume=auto goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
+    arguments, rest = _parser().parse_known_args(argv)
+    given = {name: text for name, text in vars(arguments).items() if text is not None}
+    entry_point = given.pop("entry_point")
+    if rest:
+        names = [word.split("=")[0].lstrip("-") for word in rest if word.startswith("--")] or rest
+        raise ConfigError("\n".join(unknown_name(name, options_of(ENTRY_POINTS[entry_point])) for name in names))
+    return entry_point, given
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sslmlflow",
+        description="Train image encoders without labels, watch them learn, choose a checkpoint; all in MLflow.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="entry_point", required=True, metavar="ENTRY_POINT")
+    for name, config in ENTRY_POINTS.items():
+        summary = (config.__doc__ or "").strip()
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        for option in options_of(config).values():
+            allowed = "" if option.allowed == "any text" else f"; {option.allowed}"
+            default = as_text(option.default) or "empty"
+            command.add_argument(
+                f"--{option.name}",
+                metavar="VALUE",
+                help=f"{option.help}{allowed} (default: {default})".replace("%", "%%"),
+            )
+    return parser

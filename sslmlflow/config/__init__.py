@@ -1,0 +1,7 @@
+"""What each entry point takes, said once: MLproject and the command line are made from here."""
+
+from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.config.main import Main
+from sslmlflow.config.pretrain import Pretrain
+
+ENTRY_POINTS: dict[str, type] = {"main": Main, "pretrain": Pretrain, "evaluate": Evaluate}

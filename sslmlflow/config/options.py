@@ -1,0 +1,183 @@
+"""Declare a parameter once: its type, default, range and help; read its value from text."""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sslmlflow.errors import ConfigError
+
+Config = TypeVar("Config")
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a parameter accepts; `None` as a value is written `auto`."""
+
+    name: str
+    kind: type
+    optional: bool
+    default: Any
+    help: str
+    choices: tuple[str, ...] | None
+    minimum: float | None
+    above: float | None
+    maximum: float | None
+    changes_result: bool
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.kind is bool:
+            return "true, false"
+        words = {int: "a whole number", float: "a number", str: "any text"}[self.kind]
+        if self.above is not None:
+            words += f" above {self.above:g}"
+        if self.minimum is not None:
+            words += f" of at least {self.minimum:g}"
+        if self.maximum is not None:
+            words += f" and at most {self.maximum:g}" if "at least" in words else f" of at most {self.maximum:g}"
+        return f"{AUTO}, or {words}" if self.optional else words
+
+    def read(self, text: str) -> Any:
+        """The value that `text` stands for; ConfigError names the value and what is allowed."""
+        text = text.strip()
+        if self.optional and text == AUTO:
+            return None
+        try:
+            value = _READERS[self.kind](text)
+        except ValueError:
+            raise self._refusal(text) from None
+        if self.choices and value not in self.choices:
+            raise self._refusal(text, nearest(text, self.choices))
+        if isinstance(value, int | float) and self.kind is not bool:
+            too_low = (self.minimum is not None and value < self.minimum) or (
+                self.above is not None and value <= self.above
+            )
+            if too_low or (self.maximum is not None and value > self.maximum):
+                raise self._refusal(text)
+        return value
+
+    def _refusal(self, text: str, suggestion: str | None = None) -> ConfigError:
+        hint = f" Did you mean {suggestion}?" if suggestion else ""
+        return ConfigError(f"{self.name}={text} is not possible.{hint} Allowed: {self.allowed}.")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_READERS: dict[type, Any] = {int: int, float: _number, bool: _truth, str: str}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Iterable[str] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    changes_result: bool = True,
+) -> Any:
+    """A dataclass field with its range and help.
+
+    `changes_result=False` marks what may differ when a run is resumed: where things lie, how often
+    they are saved.
+    """
+    ranges = {
+        "help": help,
+        "choices": tuple(choices) if choices else None,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "changes_result": changes_result,
+    }
+    return dataclasses.field(default=default, metadata=ranges)
+
+
+def options_of(config: type) -> dict[str, Option]:
+    """The options that a configuration class declares, by name, in order."""
+    hints = typing.get_type_hints(config)
+    found = {}
+    for field in dataclasses.fields(config):
+        parts = typing.get_args(hints[field.name]) or (hints[field.name],)
+        kind = next(part for part in parts if part is not types.NoneType)
+        found[field.name] = Option(
+            name=field.name,
+            kind=kind,
+            optional=types.NoneType in parts,
+            default=field.default,
+            **field.metadata,
+        )
+    return found
+
+
+def read_config(config: type[Config], given: Mapping[str, str]) -> Config:
+    """Build a configuration from text values; every mistake is named in one ConfigError.
+
+    >>> from sslmlflow.config.pretrain import Pretrain
+    >>> read_config(Pretrain, {"lr": "0.1"}).lr
+    0.1
+    >>> read_config(Pretrain, {"lr": "-1"})
+    Traceback (most recent call last):
+    sslmlflow.errors.ConfigError: lr=-1 is not possible. Allowed: auto, or a number above 0.
+    """
+    options = options_of(config)
+    values: dict[str, Any] = {}
+    mistakes = []
+    for name, text in given.items():
+        if name not in options:
+            mistakes.append(unknown_name(name, options))
+            continue
+        try:
+            values[name] = options[name].read(text)
+        except ConfigError as mistake:
+            mistakes.append(str(mistake))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return config(**values)
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """The sentence for a parameter that does not exist."""
+    known = sorted(known)
+    suggestion = nearest(name, known)
+    hint = f" Did you mean {suggestion}?" if suggestion else ""
+    return f"{name} is not a parameter here.{hint} Allowed: {', '.join(known)}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` most resembles, if any does."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def as_text(value: Any) -> str:
+    """A value as MLproject, the command line and MLflow write it."""
+    if value is None:
+        return AUTO
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def texts_of(config: Any) -> dict[str, str]:
+    """Every option of a configuration as text."""
+    return {field.name: as_text(getattr(config, field.name)) for field in dataclasses.fields(config)}

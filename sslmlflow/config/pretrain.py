@@ -1,0 +1,53 @@
+"""Parameters of the entry point `pretrain`."""
+
+from dataclasses import dataclass
+
+from sslmlflow.config.data import DataOptions
+from sslmlflow.config.options import option
+
+METHOD_NAMES = ("simclr", "moco-v2")
+SCHEDULE_NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponential")
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    device: str = option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
+    precision: str = option(
+        "auto",
+        "auto: bf16 where the device has it in hardware, else float32",
+        choices=("auto", "float32", "bf16"),
+    )
+
+
+@dataclass(frozen=True)
+class Pretrain(MachineOptions, DataOptions):
+    """Train an encoder without labels, with milestones."""
+
+    method: str = option("simclr", "self-supervised method", choices=METHOD_NAMES)
+    method_options: str = option("", "the method's own settings, as name=value,name=value (see docs/methods.md)")
+    encoder: str = option("resnet18", "resnet18, resnet50, or any classification model of torchvision")
+    stem: str = option(
+        "auto",
+        "first layers of a ResNet; auto: cifar up to 64 px, imagenet above",
+        choices=("auto", "cifar", "imagenet"),
+    )
+    width: int = option(64, "channels of a ResNet's first stage; 64 is the published one", minimum=4)
+    epochs: int | None = option(None, "passes over the training images; auto: the method's recipe", minimum=1)
+    batch_size: int = option(256, "images per step, each seen in two views", minimum=2)
+    lr: float | None = option(None, "peak learning rate; auto: the method's recipe", above=0)
+    weight_decay: float | None = option(None, "weight decay; auto: the method's recipe", minimum=0)
+    schedule: str = option(
+        "auto", "course of the learning rate; auto: the method's recipe", choices=("auto", *SCHEDULE_NAMES)
+    )
+    warmup_epochs: int = option(10, "linear warm-up of schedule=warmup-cosine", minimum=0)
+    milestone_every: int = option(
+        20, "epochs between milestones; initialisation and the last are always kept", minimum=1
+    )
+    monitor_images: int = option(2000, "held-out images on which every milestone is measured at once", minimum=4)
+    eps: float = option(0.5, "distortion of the coding rate (not squared)", above=0)
+    seed: int = option(0, "seed of initialisation, order and views", minimum=0)
+    workers: int = option(0, "processes that read images ahead", minimum=0, changes_result=False)
+    checkpoint_minutes: float = option(
+        10.0, "save a resume checkpoint this often, and after every epoch", above=0, changes_result=False
+    )
+    resume: str = option("no", "no, auto (this training's last unfinished run), or a run id", changes_result=False)

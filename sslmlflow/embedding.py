@@ -1,0 +1,80 @@
+"""Images to embeddings of the early and the last layer, always in float32 with BatchNorm in eval mode."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import Images
+from sslmlflow.data.views import Augmentation, make_views
+from sslmlflow.encoders import Encoder
+
+BLOCK = 256
+
+
+def embed_images(
+    encoder: Encoder,
+    images: Images,
+    preprocessing: Preprocessing,
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (n, d) of the early and of the last layer, in the order of `images`, on the CPU.
+
+    `augment` takes and returns uint8 images (n, c, h, w), on the CPU.
+    """
+
+    def prepare(block: Tensor) -> Tensor:
+        return preprocessing.normalise((augment(block) if augment else block).to(_device(encoder)))
+
+    early, last = zip(*_embedded_blocks(encoder, images, prepare), strict=True)
+    return torch.cat(early), torch.cat(last)
+
+
+def embed_views(
+    encoder: Encoder,
+    images: Images,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    seed: int,
+    views: int = 2,
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (views, n, d) of fixed random views: the same `seed` gives the same views on every machine."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(block: Tensor) -> Tensor:
+        block = block.to(_device(encoder))
+        mean, std = preprocessing.tensors(block.device)
+        return make_views(block, augmentation, mean, std, generator, count=views).flatten(0, 1)
+
+    early, last = zip(*(_views_first(parts, views) for parts in _embedded_blocks(encoder, images, draw)), strict=True)
+    return torch.cat(early, dim=1), torch.cat(last, dim=1)
+
+
+def _views_first(parts: tuple[Tensor, Tensor], views: int) -> tuple[Tensor, Tensor]:
+    early, last = parts
+    return early.reshape(views, -1, early.shape[1]), last.reshape(views, -1, last.shape[1])
+
+
+@torch.no_grad()
+def _embedded_blocks(
+    encoder: Encoder, images: Images, prepare: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        for block in _blocks(len(images)):
+            early, last = encoder.embed(prepare(torch.from_numpy(images.read(block))))
+            yield early.float().cpu(), last.float().cpu()
+    finally:
+        encoder.train(was_training)
+
+
+def _blocks(count: int) -> list[NDArray[np.int64]]:
+    return np.array_split(np.arange(count), range(BLOCK, count, BLOCK))
+
+
+def _device(encoder: Encoder) -> torch.device:
+    return next(encoder.parameters()).device

@@ -1,0 +1,61 @@
+"""Encoders by name."""
+
+from typing import Any
+
+import torch
+import torchvision
+
+from sslmlflow.config.options import nearest
+from sslmlflow.encoders.encoder import Encoder, EncoderSpec, pool
+from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
+from sslmlflow.encoders.splitting import split
+from sslmlflow.errors import ConfigError
+
+__all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_encoder", "pool"]
+
+
+def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
+    """An encoder with random weights drawn from `seed`; the global random state is left alone.
+
+    Raises ConfigError for a name that torchvision does not have, for a model that does not take images
+    of this size, or one that cannot be split.
+    """
+    check_encoder(spec.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if spec.name in RESNETS:
+            layers = resnet(spec.name, spec.width, spec.stem)
+            return Encoder(layers[:EARLY_LAYERS], layers[EARLY_LAYERS:], spec.image_size)
+        return _torchvision_encoder(spec)
+
+
+def check_encoder(name: str) -> None:
+    """ConfigError if there is no encoder of this name."""
+    known = [*RESNETS, *torchvision.models.list_models(module=torchvision.models)]
+    if name not in known:
+        suggestion = nearest(name, known)
+        raise ConfigError(
+            f"encoder={name} is not possible."
+            + (f" Did you mean {suggestion}?" if suggestion else "")
+            + " Allowed: resnet18, resnet50, or the name of a classification model in torchvision.models."
+        )
+
+
+def _torchvision_encoder(spec: EncoderSpec) -> Encoder:
+    keywords: dict[str, Any] = {}
+    if spec.name in ("googlenet", "inception_v3"):
+        keywords = {"aux_logits": False, "init_weights": True}
+    if spec.name.startswith("vit_"):
+        keywords = {"image_size": spec.image_size}
+    if spec.name.startswith("maxvit"):
+        keywords = {"input_size": (spec.image_size, spec.image_size)}
+    try:
+        model = torchvision.models.get_model(spec.name, weights=None, **keywords)
+        early, late = split(model, torch.randn(2, 3, spec.image_size, spec.image_size))
+        return Encoder(early, late, spec.image_size)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"encoder={spec.name} cannot be used with {spec.image_size} px images ({reason}). "
+            "Give another image_size or encoder."
+        ) from error

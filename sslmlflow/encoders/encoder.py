@@ -1,0 +1,47 @@
+"""An encoder in two parts: early (images to a feature map) and late (feature map to embedding)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that is needed to build an encoder again, besides its weights."""
+
+    name: str = "resnet18"
+    stem: str = "cifar"
+    width: int = 64
+    image_size: int = 32
+
+
+class Encoder(nn.Module):
+    """An encoder without its classification head; images (n, 3, size, size) to embeddings (n, width)."""
+
+    def __init__(self, early: nn.Module, late: nn.Module, image_size: int) -> None:
+        super().__init__()
+        self.early = early
+        self.late = late
+        self.early_width, self.embedding_width = self._widths(image_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        embedding: Tensor = self.late(self.early(images))
+        return embedding
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of the early layer (its feature map averaged over space) and of the last layer."""
+        feature_map = self.early(images)
+        return pool(feature_map), self.late(feature_map)
+
+    def _widths(self, image_size: int) -> tuple[int, int]:
+        self.eval()
+        with torch.no_grad():
+            early, last = self.embed(torch.zeros(1, 3, image_size, image_size))
+        self.train()
+        return early.shape[1], last.shape[1]
+
+
+def pool(feature_map: Tensor) -> Tensor:
+    """The mean of a feature map (n, c, h, w) over space, or of tokens (n, t, c) over tokens."""
+    return feature_map.mean(dim=(2, 3)) if feature_map.ndim == 4 else feature_map.mean(dim=1)

@@ -1,0 +1,49 @@
+"""ResNets as torchvision's (He et al. 2016, arXiv 1512.03385), of any width, with either stem."""
+
+from collections import OrderedDict
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+Block = type[BasicBlock] | type[Bottleneck]
+RESNETS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
+EARLY_LAYERS = 7  # conv1, bn1, relu, maxpool, layer1, layer2, layer3
+
+
+def resnet(name: str, width: int, stem: str) -> nn.Sequential:
+    """The layers of a ResNet under torchvision's names, without the classifier.
+
+    The cifar stem is SimCLR's for small images: a 3 x 3 convolution of stride 1 and no max-pooling
+    (arXiv 2002.05709, B.9).
+    """
+    block, depths = RESNETS[name]
+    kernel, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv1"] = nn.Conv2d(3, width, kernel, stride, padding, bias=False)
+    layers["bn1"] = nn.BatchNorm2d(width)
+    layers["relu"] = nn.ReLU(inplace=True)
+    layers["maxpool"] = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+    channels = width
+    for stage, depth in enumerate(depths):
+        planes = width * 2**stage
+        layers[f"layer{stage + 1}"] = _stage(block, channels, planes, depth, stride=1 if stage == 0 else 2)
+        channels = planes * block.expansion
+    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    net = nn.Sequential(layers)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net
+
+
+def _stage(block: Block, channels: int, planes: int, depth: int, stride: int) -> nn.Sequential:
+    out = planes * block.expansion
+    shortcut = None
+    if stride != 1 or channels != out:
+        shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+    first = block(channels, planes, stride, shortcut)
+    return nn.Sequential(first, *(block(out, planes) for _ in range(depth - 1)))

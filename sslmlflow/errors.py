@@ -1,0 +1,13 @@
+"""Errors that are told to the person in one message, without a traceback."""
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what was given, what is allowed, what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """A parameter that is unknown or out of its range; found before any data is read."""
+
+    exit_code = 2

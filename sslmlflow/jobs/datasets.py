@@ -1,0 +1,42 @@
+"""From the parameters of an entry point to the data set that they name."""
+
+from pathlib import Path
+
+from sslmlflow.config.data import DataOptions
+from sslmlflow.data import open_images
+from sslmlflow.data.source import DatasetSpec, ImageSets
+from sslmlflow.home import home
+
+
+def dataset_spec(config: DataOptions, labels: str = "auto") -> DatasetSpec:
+    """Which images and how many, from the shared parameters."""
+    given = Path(config.data_dir).expanduser().absolute() if config.data_dir else None
+    downloads = None if config.dataset == "folder" else home() / "data"
+    return DatasetSpec(
+        name=config.dataset,
+        folder=given or downloads,
+        download=config.download,
+        image_size=config.image_size,
+        max_train=config.max_train_images,
+        max_test=config.max_test_images,
+        seed=config.data_seed,
+        labels=labels,
+    )
+
+
+def open_and_tell(spec: DatasetSpec) -> ImageSets:
+    """Open the images and print what was found."""
+    sets = open_images(spec, cache_folder())
+    for note in sets.notes:
+        print(note)
+    channels, height, width = sets.train.shape
+    print(
+        f"{sets.name}: {len(sets.train):,} images to train on, {len(sets.test):,} held out, "
+        f"{height} x {width}, {'gray' if channels == 1 else 'colour'}"
+    )
+    return sets
+
+
+def cache_folder() -> Path:
+    """Where decoded images lie."""
+    return home() / "cache"

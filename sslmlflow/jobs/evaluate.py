@@ -1,0 +1,132 @@
+"""Entry point `evaluate`: measure milestones with labels, where there are any."""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelInput, Metric
+
+from sslmlflow.config.data import DataOptions
+from sslmlflow.config.evaluate import Evaluate, ProbeOptions
+from sslmlflow.config.options import options_of, read_config
+from sslmlflow.data.source import DatasetSpec
+from sslmlflow.errors import UserError
+from sslmlflow.jobs.datasets import dataset_spec
+from sslmlflow.jobs.labelled import KNN, PROBE, STANDARDISED, LabelledImages, open_labelled
+from sslmlflow.tracking.milestones import KIND, epoch_of, load_milestone, milestones_of_run
+from sslmlflow.tracking.run import TrackedRun, connect, current_experiment, run_of, tracked_run
+from sslmlflow.training.device import choose_machine
+
+POLL_SECONDS = 5.0
+
+
+def run(config: Evaluate) -> None:
+    """Evaluate from the command line or `mlflow run`."""
+    device = choose_machine(config.device, "float32").device
+    client = connect()
+    source = _source_run(client, config)
+    spec = _spec(client, config, source)
+    with tracked_run("evaluate", config, f"evaluate {source[:8]}") as tracked:
+        tracked.set_tags({"mlflow.parentRunId": source, "sslmlflow.evaluates": source})
+        evaluate(tracked, spec, config, _models(client, config, source), device)
+
+
+def evaluate(
+    tracked: TrackedRun, spec: DatasetSpec, options: ProbeOptions, models: Iterable[LoggedModel], device: torch.device
+) -> None:
+    """Measure each milestone once; what was measured before with the same settings is not done again."""
+    labelled = open_labelled(spec, options)
+    if labelled is None:
+        print(f"{spec.name} has no labels: no linear probe and no 5-NN")
+        return
+    done = f"sslmlflow.evaluated.{labelled.digest}"
+    for model in models:
+        if done in model.tags:
+            print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[done]}")
+            continue
+        values = labelled.measure(load_milestone(model.model_id), device)
+        tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
+        tracked.client.log_batch(tracked.run_id, metrics=_metrics(values, model, labelled))
+        tracked.client.set_logged_model_tags(model.model_id, {done: tracked.run_id})
+        print(
+            f"epoch {epoch_of(model):4d}: linear probe {values[PROBE]:.1%}, standardised {values[STANDARDISED]:.1%}, "
+            f"5-NN {values[KNN]:.1%}"
+        )
+
+
+def _metrics(values: dict[str, float], model: LoggedModel, labelled: LabelledImages) -> list[Metric]:
+    now = time.time_ns() // 1_000_000
+    return [
+        Metric(
+            key,
+            value,
+            now,
+            step=epoch_of(model),
+            model_id=model.model_id,
+            dataset_name=labelled.name,
+            dataset_digest=labelled.digest,
+        )
+        for key, value in values.items()
+    ]
+
+
+def _source_run(client: MlflowClient, config: Evaluate) -> str:
+    """The run whose milestones are meant."""
+    if config.run:
+        return str(run_of(client, config.run).info.run_id)
+    if config.milestones:
+        return str(client.get_logged_model(_model_ids(config)[0]).source_run_id)
+    found = client.search_logged_models(
+        [current_experiment(client)],
+        f"tags.kind = '{KIND}'",
+        max_results=1,
+        order_by=[{"field_name": "creation_time", "ascending": False}],
+    )
+    if not found:
+        raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --run=RUN_ID.")
+    return str(found[0].source_run_id)
+
+
+def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[LoggedModel]:
+    """The milestones to measure; with `follow`, also those that the run is still to make."""
+    if config.milestones:
+        yield from (client.get_logged_model(model_id) for model_id in _model_ids(config))
+        return
+    seen: set[str] = set()
+    while True:
+        # Asked for before the milestones: what appears in between is found in the next round.
+        training = client.get_run(source).info.status == "RUNNING"
+        new = [model for model in milestones_of_run(client, source) if model.model_id not in seen]
+        seen.update(model.model_id for model in new)
+        yield from new
+        if not (config.follow and training):
+            break
+        if not new:
+            time.sleep(POLL_SECONDS)
+    if not seen:
+        raise UserError(f"run {source} has no milestones (yet). Give --follow=true to wait for them.")
+
+
+def _model_ids(config: Evaluate) -> list[str]:
+    return [model_id.strip() for model_id in config.milestones.split(",") if model_id.strip()]
+
+
+def _spec(client: MlflowClient, config: Evaluate, source: str) -> DatasetSpec:
+    """The data set to evaluate on, at the image size of the encoder; `auto` is the one it was trained on."""
+    params = run_of(client, source).data.params
+    if "resolved/image_size" not in params:
+        raise UserError(f"run {source} is not a training of sslmlflow, or has not started yet.")
+    if config.dataset == "auto":
+        trained_on = read_config(DataOptions, {name: params[name] for name in options_of(DataOptions)})
+        data: DataOptions = dataclasses.replace(
+            trained_on,
+            data_dir=config.data_dir or trained_on.data_dir,
+            max_train_images=config.max_train_images or trained_on.max_train_images,
+            max_test_images=config.max_test_images or trained_on.max_test_images,
+        )
+    else:
+        data = config
+    spec = dataset_spec(data, config.labels)
+    return dataclasses.replace(spec, download=config.download, image_size=int(params["resolved/image_size"]))

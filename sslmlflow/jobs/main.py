@@ -1,0 +1,19 @@
+"""Entry point `main`: pretrain, evaluate every milestone, report; all in one run."""
+
+from sslmlflow.config.main import Main
+from sslmlflow.jobs.datasets import dataset_spec
+from sslmlflow.jobs.evaluate import evaluate
+from sslmlflow.jobs.pretrain import prepare, pretrain
+from sslmlflow.jobs.report import report
+from sslmlflow.tracking.milestones import milestones_of_run
+from sslmlflow.tracking.run import tracked_run
+
+
+def run(config: Main) -> None:
+    """Everything from the command line or `mlflow run`."""
+    training = prepare(config)
+    with tracked_run("main", config, training.name, config.resume) as tracked:
+        pretrain(tracked, training)
+        milestones = milestones_of_run(tracked.client, tracked.run_id)
+        evaluate(tracked, dataset_spec(config, config.labels), config, milestones, training.machine.device)
+        report(tracked)

@@ -1,0 +1,53 @@
+"""The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import Images, draw, subset
+from sslmlflow.data.views import Augmentation
+from sslmlflow.embedding import embed_views
+from sslmlflow.encoders import Encoder
+from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics
+
+
+class Monitor:
+    """Measures encoders on fixed views of fixed held-out images.
+
+    `digest` stands for everything that the values depend on besides the encoder: values with different
+    digests are not to be compared.
+    """
+
+    def __init__(
+        self, held_out: Images, preprocessing: Preprocessing, augmentation: Augmentation, config: Pretrain
+    ) -> None:
+        chosen = draw(len(held_out), config.monitor_images, config.data_seed, "test")
+        self._images = subset(held_out, chosen)
+        self._preprocessing = preprocessing
+        self._augmentation = augmentation
+        self._eps = config.eps
+        self._seed = config.data_seed
+        self.settings: dict[str, Any] = {
+            "images": len(self._images),
+            "images_fingerprint": self._images.fingerprint,
+            "views": 2,
+            "augmentation": repr(augmentation),
+            "preprocessing": preprocessing.as_json(),
+            "seed": self._seed,
+            "eps": self._eps,
+            "batch_norm": "eval",
+            "dtype": "float32",
+        }
+        self.digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def measure(self, encoder: Encoder) -> tuple[Scores, dict[str, float]]:
+        """The metrics, and the seconds that embedding and metrics took."""
+        started = time.perf_counter()
+        early, last = embed_views(encoder, self._images, self._preprocessing, self._augmentation, self._seed)
+        embedded = time.perf_counter()
+        scores = milestone_metrics(early, last, self._eps)
+        seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
+        return scores, seconds

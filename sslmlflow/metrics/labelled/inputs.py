@@ -1,0 +1,35 @@
+"""Labelled embeddings as the probes take them: a training and a test part, checked."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix
+
+
+def check_part(Z: Array, y: Array, name: str) -> tuple[Tensor, NDArray[Any]]:
+    """Give embeddings (n, d) as a finite tensor and their n class labels, of any type, as a NumPy array.
+
+    Raises ValueError for empty, misshapen or non-finite embeddings and for labels that are not one per row.
+    """
+    z = as_matrix(Z, f"{name}_Z")
+    labels = check_labels(y, name)
+    if len(labels) != len(z):
+        raise ValueError(f"{name} holds {len(z)} embeddings and {len(labels)} labels; give one label per embedding")
+    return z, labels
+
+
+def check_labels(y: Array, name: str) -> NDArray[Any]:
+    """Give class labels as a one-dimensional NumPy array; raises ValueError for another shape."""
+    labels = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
+    if labels.ndim != 1:
+        raise ValueError(f"{name}_y must be one class label per image, got shape {labels.shape}")
+    return labels
+
+
+def check_widths(train_Z: Tensor, test_Z: Tensor) -> None:
+    """Raise ValueError unless training and test embeddings have the same number of features."""
+    if train_Z.shape[1] != test_Z.shape[1]:
+        raise ValueError(f"train_Z has {train_Z.shape[1]} features, test_Z {test_Z.shape[1]}: not the same encoder")

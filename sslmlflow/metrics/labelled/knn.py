@@ -1,0 +1,47 @@
+"""Nearest-neighbour accuracy of embeddings."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslmlflow.metrics.labelled.inputs import check_part, check_widths
+from sslmlflow.metrics.unlabelled.arrays import Array, matmul
+
+BLOCK = 2**25  # distances held at once
+
+
+def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k: int = 5) -> float:
+    """Accuracy in [0, 1] on the test part of a majority vote among the k nearest training embeddings.
+
+    train_Z, test_Z: (n, d) raw embeddings, compared by Euclidean distance; train_y, test_y: n class labels. Among
+    classes with equally many votes the smallest label wins, as in scikit-learn's KNeighborsClassifier. Computed on
+    the device of train_Z. Raises ValueError for misshapen or non-finite input and for k outside 1..n_train.
+    """
+    train, train_labels = check_part(train_Z, train_y, "train")
+    test, test_labels = check_part(test_Z, test_y, "test")
+    check_widths(train, test)
+    if not 1 <= k <= len(train):
+        raise ValueError(f"k must lie between 1 and the number of training embeddings, {len(train)}, got {k}")
+    classes, index = np.unique(train_labels, return_inverse=True)
+    votes_of = torch.from_numpy(index).to(train.device)
+    # Distances do not change under a shift; without the common mean, less is lost to cancellation.
+    mean = train.mean(0)
+    train, test = train - mean, test.to(train) - mean
+    blocks = torch.split(test, max(1, BLOCK // len(train)))
+    predicted = torch.cat([_vote(votes_of[_nearest(train, block, k)], len(classes)) for block in blocks])
+    return float(np.mean(classes[predicted.numpy(force=True)] == test_labels))
+
+
+def _nearest(train: Tensor, block: Tensor, k: int) -> Tensor:
+    """Indices (b, k) of the nearest rows of train; the squared norm of the query changes no order."""
+    squared = train.square().sum(1) - 2 * matmul(block, train.T)
+    if not bool(torch.isfinite(squared).all()):
+        raise ValueError("distances overflow at this precision: scale the embeddings down, or give float64")
+    return squared.topk(k, largest=False).indices
+
+
+def _vote(votes: Tensor, classes: int) -> Tensor:
+    counts = torch.zeros(len(votes), classes, dtype=torch.long, device=votes.device)
+    counts.scatter_add_(1, votes, torch.ones_like(votes))
+    # Counting down by class within equal counts makes the largest unique, and it is the smallest class.
+    return (counts * classes - torch.arange(classes, device=votes.device)).argmax(1)

@@ -1,0 +1,243 @@
+"""Coding rate and coding rate reduction: the room embeddings take, less the room the views of one image take.
+
+`R(Z) = 1/2 logdet(I + d / (m eps^2) Z^T Z)` is the rate, in nats per sample, of coding the m rows of Z (width d)
+up to the distortion eps (Yu et al. 2020, arXiv 2006.08558, section 2.1). These are second moments about the
+origin: nothing here centres or normalises, so put rows on the unit sphere with `unit_rows` first. R grows without
+bound with the scale of Z, and with m while m is small: compare values of equal n, d, eps and number of views only.
+
+Every function takes NumPy or torch, float32 or float64. NumPy in gives Python floats; torch in gives float64
+scalars on the same device, differentiable. Products of float32 are summed in float32, determinants are always
+taken in float64. Every function raises ValueError for empty, misshapen or non-finite input, for eps <= 0, and
+where a determinant is lost to rounding (un-normalised embeddings of very large norm).
+"""
+
+from collections.abc import Sequence
+from math import inf, log, nan
+from typing import Any, Generic, NamedTuple, TypeVar, overload
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_tensor, as_views, matmul, to_float64
+from sslmlflow.metrics.unlabelled.shifts import fixed_shifts, mismatches
+
+Scalar = TypeVar("Scalar", float, Tensor)
+TorchViews = Sequence[Tensor] | Tensor
+NumpyViews = Sequence[NDArray[Any]] | NDArray[Any]
+
+
+class PairRates(NamedTuple, Generic[Scalar]):
+    """`dR = R - Rc`; `U = R / R_max` is the uniformity and A the alignment, both within [0, 1]."""
+
+    R: Scalar
+    Rc: Scalar
+    dR: Scalar  # noqa: N815
+    R_max: float
+    U: Scalar
+    A: Scalar
+
+
+class PooledRates(NamedTuple, Generic[Scalar]):
+    """`dR = R - R_within`."""
+
+    R: Scalar
+    R_within: Scalar
+    dR: Scalar  # noqa: N815
+
+
+class AdjustedRates(NamedTuple, Generic[Scalar]):
+    """`dR = R_shuffled - R_within`."""
+
+    R_shuffled: Scalar
+    R_within: Scalar
+    dR: Scalar  # noqa: N815
+
+
+class AdjustedMean(NamedTuple, Generic[Scalar]):
+    """The mean of the adjusted dR over three shifts, and the largest less the smallest of the three."""
+
+    mean: Scalar
+    resolution: Scalar
+
+
+@overload
+def unit_rows(Z: Tensor) -> Tensor: ...
+@overload
+def unit_rows(Z: NDArray[Any]) -> NDArray[Any]: ...
+def unit_rows(Z: Array) -> Array:
+    """Scale every row (last axis, any leading shape) to Euclidean norm 1: `z / max(||z||, 1e-12)`.
+
+    A row of zeros stays zero. Large values do not overflow.
+
+    >>> import numpy as np
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    z = as_tensor(Z)
+    if z.ndim == 0 or 0 in z.shape:
+        raise ValueError(f"Z must have at least one row and one feature, got shape {tuple(z.shape)}")
+    # Dividing by the largest entry first keeps the squares within range; the result does not depend on it.
+    largest = z.detach().abs().amax(-1, keepdim=True).clamp_min(1e-12)
+    scaled = z / largest
+    norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    unit = scaled / torch.maximum(norm, 1e-12 / largest)
+    return unit if isinstance(Z, Tensor) else unit.numpy()
+
+
+@overload
+def coding_rate(Z: Tensor, eps: float = 0.5) -> Tensor: ...
+@overload
+def coding_rate(Z: NDArray[Any], eps: float = 0.5) -> float: ...
+def coding_rate(Z: Array, eps: float = 0.5) -> Any:
+    """Coding rate R of the rows of Z (m, d), in nats: 0 for zeros, at most `R_max` for unit rows.
+
+    `R_max = r/2 log(1 + d / (r eps^2))` with `r = min(m, d)`. Source: arXiv 2006.08558, section 2.1.
+
+    >>> import numpy as np
+    >>> round(coding_rate(np.eye(2), eps=1.0), 6)  # log 2, the most that two unit rows can have
+    0.693147
+    """
+    check_eps(eps)
+    (rate,) = _as_given(Z, _rate(as_matrix(Z), eps))
+    return rate
+
+
+@overload
+def coding_rate_reduction_pairs(views: TorchViews, eps: float = 0.5) -> PairRates[Tensor]: ...
+@overload
+def coding_rate_reduction_pairs(views: NumpyViews, eps: float = 0.5) -> PairRates[float]: ...
+def coding_rate_reduction_pairs(views: Views, eps: float = 0.5) -> Any:
+    """Coding rate reduction with one class per image, its v views: `dR = R(all rows) - mean_i R(views of i)`.
+
+    views: v arrays (n, d), row i of each from image i, or one (v, n, d) array. Unit rows give
+    `0 <= dR <= R <= R_max`, and Rc between `1/2 log(1 + d/eps^2)` (all views of an image equal) and
+    `s/2 log(1 + d/(s eps^2))`, `s = min(v, d)` (views orthogonal, the least aligned a Gram matrix of unit diagonal
+    can be); `A = (upper - Rc) / (upper - lower)`. U and A are nan unless all rows have norm 1, and A is nan
+    where the bounds meet (one view, or d = 1). dR mostly measures spread: independent noise scores near the top.
+
+    Source: Qiang et al., "On the Generalization and Causal Explanation in Self-Supervised Learning"; the rate
+    reduction of arXiv 2006.08558, section 2.2, with every image a class of its own.
+    """
+    check_eps(eps)
+    z = as_views(views)
+    v, n, d = z.shape
+    rank = min(v * n, d)
+    R_max = rank / 2 * log(1 + d / (rank * eps * eps))
+    R = _rate(z.flatten(0, 1), eps)
+    rows = to_float64(z).transpose(0, 1)
+    Rc = _half_logdet(matmul(rows, rows.mT), d / (v * eps * eps)).mean()
+    s = min(v, d)
+    lower, upper = 0.5 * log(1 + d / (eps * eps)), s / 2 * log(1 + d / (s * eps * eps))
+    unit = bool((rows.detach().square().sum(-1) - 1).abs().max() < 1e-3)
+    U = R / R_max if unit else torch.full_like(R, nan)
+    A = (upper - Rc) / (upper - lower) if unit and s > 1 else torch.full_like(R, nan)
+    R, Rc, dR, U, A = _as_given(views, R, Rc, R - Rc, U, A)
+    return PairRates(R, Rc, dR, R_max, U, A)
+
+
+@overload
+def coding_rate_reduction_pooled(views: TorchViews, eps: float = 0.5) -> PooledRates[Tensor]: ...
+@overload
+def coding_rate_reduction_pooled(views: NumpyViews, eps: float = 0.5) -> PooledRates[float]: ...
+def coding_rate_reduction_pooled(views: Views, eps: float = 0.5) -> Any:
+    """Rate of all rows less the rate of the scatter within images, pooled over images, in nats.
+
+    `W = 1/(n(v-1)) sum over images and views of (z - mean of its image)(...)^T` and
+    `R_within = 1/2 logdet(I + d/eps^2 W)`. views as in `coding_rate_reduction_pairs`, at least two. Identical views
+    give R. Independent noise does not give 0 but about `d^2/(8n)`: use the adjusted form to compare with nothing.
+
+    Source: this project's variant of the reduction, pooling the classes as in linear discriminant analysis.
+    """
+    check_eps(eps)
+    z = _at_least_two(as_views(views))
+    R, R_within = _rate(z.flatten(0, 1), eps), _rate_within(z, eps)
+    return PooledRates(*_as_given(views, R, R_within, R - R_within))
+
+
+@overload
+def coding_rate_reduction_adjusted(views: TorchViews, eps: float = 0.5, shift: int = 1) -> AdjustedRates[Tensor]: ...
+@overload
+def coding_rate_reduction_adjusted(views: NumpyViews, eps: float = 0.5, shift: int = 1) -> AdjustedRates[float]: ...
+def coding_rate_reduction_adjusted(views: Views, eps: float = 0.5, shift: int = 1) -> Any:
+    """Rate of the scatter within mismatched images less that within true images, in nats; about 0 for pure noise.
+
+    The mismatched images come from moving view k cyclically by `k * shift` rows. Both rates have the same degrees
+    of freedom and the same centring, so what they share cancels; the difference may be slightly negative. views as
+    in `coding_rate_reduction_pairs`, at least two. Raises ValueError when the shift leaves two views matched.
+
+    Source: this project's variant of the reduction.
+    """
+    check_eps(eps)
+    z = _at_least_two(as_views(views))
+    if not mismatches(shift, *z.shape[:2]):
+        raise ValueError(f"a shift of {shift} leaves views of one image together among {z.shape[1]} images")
+    R_shuffled, R_within = _rate_within(_shifted(z, shift), eps), _rate_within(z, eps)
+    return AdjustedRates(*_as_given(views, R_shuffled, R_within, R_shuffled - R_within))
+
+
+@overload
+def adjusted_mean_and_resolution(views: TorchViews, eps: float = 0.5) -> AdjustedMean[Tensor]: ...
+@overload
+def adjusted_mean_and_resolution(views: NumpyViews, eps: float = 0.5) -> AdjustedMean[float]: ...
+def adjusted_mean_and_resolution(views: Views, eps: float = 0.5) -> Any:
+    """Mean of the adjusted reduction over the three shifts of `fixed_shifts`, and their range, in nats.
+
+    The range is the resolution of the measure: a mean, or a difference of means, below it is no signal. Raises
+    ValueError where there are fewer than three shifts (2 views need at least 4 images).
+    """
+    check_eps(eps)
+    z = _at_least_two(as_views(views))
+    shuffled = torch.stack([_rate_within(_shifted(z, s), eps) for s in fixed_shifts(*z.shape[:2])])
+    mean = shuffled.mean() - _rate_within(z, eps)
+    return AdjustedMean(*_as_given(views, mean, shuffled.max() - shuffled.min()))
+
+
+def check_eps(eps: float) -> None:
+    """Raise ValueError unless eps, the distortion itself and not its square, is a positive number."""
+    if not (0 < eps < inf and eps * eps > 0):
+        raise ValueError(f"eps, the distortion, must be a positive finite number, got {eps}")
+
+
+def _as_given(given: Views, *parts: Tensor) -> tuple[Any, ...]:
+    """Give scalars back as tensors if tensors came in, else as floats."""
+    torch_given = isinstance(given if isinstance(given, Tensor) else given[0], Tensor)
+    return parts if torch_given else tuple(part.item() for part in parts)
+
+
+def _half_logdet(gram: Tensor, scale: float) -> Tensor:
+    gram = to_float64(gram)
+    factor, info = torch.linalg.cholesky_ex(torch.eye(gram.shape[-1]).to(gram) + scale * gram)
+    value: Tensor = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    if bool(info.any()) or not bool(torch.isfinite(value).all()):
+        raise ValueError(
+            "the coding rate cannot be computed at this precision: the embeddings are too large for eps; "
+            "scale their rows with unit_rows, or give float64"
+        )
+    return value
+
+
+def _scatter_rate(rows: Tensor, scale: float) -> Tensor:
+    """1/2 logdet(I + scale rows^T rows), through the smaller of the two Gram matrices (Sylvester's identity)."""
+    m, d = rows.shape
+    return _half_logdet(matmul(rows, rows.mT) if m < d else matmul(rows.mT, rows), scale)
+
+
+def _rate(rows: Tensor, eps: float) -> Tensor:
+    m, d = rows.shape
+    return _scatter_rate(rows, d / (m * eps * eps))
+
+
+def _rate_within(z: Tensor, eps: float) -> Tensor:
+    v, n, d = z.shape
+    return _scatter_rate((z - z.mean(0)).flatten(0, 1), d / (n * (v - 1) * eps * eps))
+
+
+def _shifted(z: Tensor, shift: int) -> Tensor:
+    return torch.stack([view.roll(-k * shift, 0) for k, view in enumerate(z)])
+
+
+def _at_least_two(z: Tensor) -> Tensor:
+    if z.shape[0] < 2:
+        raise ValueError("needs at least two views of every image, got 1")
+    return z

@@ -1,0 +1,110 @@
+"""The label-free metrics that every milestone gets at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from sslmlflow.metrics.unlabelled.arrays import Array, as_tensor
+from sslmlflow.metrics.unlabelled.coding_rate import (
+    adjusted_mean_and_resolution,
+    check_eps,
+    coding_rate_reduction_pairs,
+    coding_rate_reduction_pooled,
+    unit_rows,
+)
+from sslmlflow.metrics.unlabelled.collapse import MIN_IMAGES, collapsed
+from sslmlflow.metrics.unlabelled.spectrum import rankme
+
+PAIRS = ("crr", "crr_R", "crr_U", "crr_A")
+POOLED = ("crr_pooled",)
+ADJUSTED = ("crr_adjusted", "crr_adjusted_resolution")
+RANKME = ("rankme",)
+ALL = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
+NOT_FINITE = {
+    "crr_U": "an embedding is zero and so has no direction",
+    "crr_A": "needs two views, two features and no embedding of zero",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Finite metric values by name, and for every metric that has no value the reason why."""
+
+    values: dict[str, float]
+    undefined: dict[str, str]
+
+
+@torch.no_grad()
+def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
+    """Measure the early and the last layer of an encoder on held-out images: rates in nats, RankMe, collapse.
+
+    early, last: (v, n, d) floats, v views of the same n images; d may differ. The names are `label_free/<metric>`
+    for the last and `early/<metric>` for the early layer, with the metrics `crr`, `crr_R`, `crr_U`, `crr_A` (one
+    class per image), `crr_pooled`, `crr_adjusted` and `crr_adjusted_resolution` (mean and range over three shifts),
+    all of unit rows; `rankme` of the first view's raw embeddings; `collapsed`, 1.0 when any view is, else 0.0.
+
+    Every name is in exactly one of the two dicts. Non-finite embeddings and fewer than 4 images leave all metrics of
+    a layer undefined, collapse leaves all but `collapsed`: a collapsed layer has no score that could look good.
+    Raises ValueError for eps <= 0 and arrays that are not floats of the shapes above.
+    """
+    check_eps(eps)
+    shapes = [tuple(layer.shape) for layer in (early, last)]
+    if any(len(s) != 3 or s[0] == 0 or s[2] == 0 for s in shapes) or shapes[0][:2] != shapes[1][:2]:
+        raise ValueError(f"early and last must be (views, images, features) of the same images, got {shapes}")
+    values: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    for prefix, layer in (("early/", early), ("label_free/", last)):
+        scores = _layer_scores(layer, eps)
+        values |= {prefix + name: value for name, value in scores.values.items()}
+        undefined |= {prefix + name: reason for name, reason in scores.undefined.items()}
+    return Scores(values, undefined)
+
+
+def _layer_scores(layer: Array, eps: float) -> Scores:
+    views = as_tensor(layer)
+    v, n, _ = views.shape
+    broken = int((~torch.isfinite(views)).any(-1).sum())
+    if broken:
+        return _none(f"{broken} of {v * n} embeddings hold NaN or infinity")
+    if n < MIN_IMAGES:
+        return _none(f"needs at least {MIN_IMAGES} images, got {n}")
+    for view in layer:
+        if reason := collapsed(view):
+            return Scores({"collapsed": 1.0}, _none(f"collapsed: {reason}", ALL[1:]).undefined)
+    return _measured(views, eps)
+
+
+def _measured(views: Tensor, eps: float) -> Scores:
+    # Embeddings of an untrained EfficientNet are about 1e-14: without rescaling they are zeros to unit_rows.
+    unit = unit_rows(views / views.abs().max())
+    metrics: list[tuple[Sequence[str], Callable[[], Sequence[Tensor | float]]]] = [
+        (PAIRS, lambda: _pairs(unit, eps)),
+        (POOLED, lambda: (coding_rate_reduction_pooled(unit, eps).dR,)),
+        (ADJUSTED, lambda: adjusted_mean_and_resolution(unit, eps)),
+        (RANKME, lambda: (rankme(views[0]),)),
+    ]
+    values, undefined = {"collapsed": 0.0}, dict[str, str]()
+    for names, compute in metrics:
+        try:
+            results = [float(result) for result in compute()]
+        except ValueError as error:
+            undefined |= dict.fromkeys(names, str(error))
+            continue
+        for name, value in zip(names, results, strict=True):
+            if isfinite(value):
+                values[name] = value
+            else:
+                undefined[name] = NOT_FINITE.get(name, f"the value is {value}, not a finite number")
+    return Scores(values, undefined)
+
+
+def _pairs(unit: Tensor, eps: float) -> tuple[Tensor, ...]:
+    rates = coding_rate_reduction_pairs(unit, eps)
+    return rates.dR, rates.R, rates.U, rates.A
+
+
+def _none(reason: str, names: Sequence[str] = ALL) -> Scores:
+    return Scores({}, dict.fromkeys(names, reason))

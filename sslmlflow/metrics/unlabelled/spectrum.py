@@ -1,0 +1,59 @@
+"""Ranks read off the singular values of embeddings."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, to_float64
+
+
+def rankme(Z: Array) -> float:
+    """RankMe: exp of the entropy of the singular values of Z (n, d) as shares of their sum, each plus 1e-7.
+
+    Between 1 and min(n, d), up to the 1e-7; the embeddings are neither centred nor normalised and the scale of the
+    whole does not matter. Raises ValueError for empty, non-finite or all-zero Z.
+
+    Source: Garrido et al. 2023, arXiv 2210.02885, equations 1 and 2.
+
+    >>> import numpy as np
+    >>> round(rankme(np.eye(3)), 3)
+    3.0
+    """
+    z, largest = rescaled(Z)
+    if largest == 0:
+        raise ValueError("every embedding is zero: the singular values have no distribution")
+    singular = torch.linalg.svdvals(z)
+    shares = singular / singular.sum() + 1e-7
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def effective_rank(Z: Array) -> float:
+    """Effective rank of the centred embeddings (n, d): exp of the entropy of their singular values' shares.
+
+    Between 1 and min(n - 1, d), or 0 when nothing varies. Singular values no larger than the rounding of Z itself
+    could make them are dropped, so that a line stored in half precision has rank 1. Raises ValueError for empty or
+    non-finite Z.
+
+    Source: Roy and Vetterli 2007, "The effective rank", section 2.
+    """
+    z, _ = rescaled(Z)
+    n, d = z.shape
+    singular = torch.linalg.svdvals(z - z.mean(0))
+    # Entries rounded at random to precision p form a matrix of spectral norm below p rms(Z) (sqrt(n) + sqrt(d)).
+    rounding = precision(Z) * z.norm() * (n**-0.5 + d**-0.5)
+    singular = singular[singular > rounding]
+    shares = singular / singular.sum()
+    return float(torch.exp(-(shares * shares.log()).sum())) if len(singular) else 0.0
+
+
+def rescaled(Z: Array) -> tuple[Tensor, float]:
+    """Give Z in float64 divided by its largest magnitude, so that squares stay in range, and that magnitude."""
+    z = to_float64(as_matrix(Z).detach())
+    largest = float(z.abs().max())
+    return (z / largest if largest > 0 else z), largest
+
+
+def precision(Z: Array) -> float:
+    """Relative precision of the numbers in Z; at best that of float32, since encoders compute no finer."""
+    given = torch.finfo(Z.dtype).eps if isinstance(Z, Tensor) else float(np.finfo(Z.dtype).eps)
+    return max(given, torch.finfo(torch.float32).eps)

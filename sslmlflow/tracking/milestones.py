@@ -1,0 +1,151 @@
+"""Milestones: encoder, method state and description in one folder, kept in MLflow as a LoggedModel."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import ArrayImages
+from sslmlflow.embedding import embed_images
+from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder
+from sslmlflow.errors import UserError
+from sslmlflow.methods import Method
+
+FORMAT = 1
+ENCODER_FILE, METHOD_FILE, ABOUT_FILE = "encoder.safetensors", "method.safetensors", "milestone.json"
+KIND, KEY = "milestone", "sslmlflow.key"
+
+
+@dataclass
+class Milestone:
+    """An encoder as it was after `epoch` epochs, ready to embed images."""
+
+    encoder: Encoder
+    preprocessing: Preprocessing
+    epoch: int
+    about: dict[str, Any]
+
+    def embed(self, images: NDArray[Any] | Sequence[Image.Image]) -> Tensor:
+        """Embeddings (n, d) of the last layer.
+
+        `images`: pictures of any size, or uint8 pixels (n, channels, size, size) of the size and channels
+        of the training images. BatchNorm uses its running statistics; the result is float32 on the CPU.
+        """
+        return self.embed_layers(images)[1]
+
+    def embed_layers(self, images: NDArray[Any] | Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        """Embeddings of the early and of the last layer; see `embed`."""
+        pixels = self.preprocessing.pixels(images) if isinstance(images, Sequence) else images
+        expected = (self.preprocessing.channels, *[self.preprocessing.image_size] * 2)
+        if pixels.dtype != "uint8" or pixels.shape[1:] != expected:
+            raise UserError(
+                f"images of {pixels.dtype} {pixels.shape} were given; this milestone takes uint8 "
+                f"(n, {', '.join(map(str, expected))}), or a list of pictures of any size."
+            )
+        return embed_images(self.encoder, ArrayImages(pixels), self.preprocessing)
+
+
+def write_milestone(folder: Path, method: Method, spec: EncoderSpec, about: dict[str, Any]) -> None:
+    """Write a milestone's three files; `folder` appears only when they are whole."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    encoder = {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
+    save_file(encoder, part / ENCODER_FILE)
+    save_file({name: t for name, t in state.items() if not name.startswith("encoder.")}, part / METHOD_FILE)
+    described = {"format": FORMAT, "encoder": asdict(spec), **about}
+    (part / ABOUT_FILE).write_text(json.dumps(described, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) -> str:
+    """Log the milestone in `folder` as a LoggedModel of the run and return its id.
+
+    Repeating it after a lost reply or a kill goes on with the model that is already there.
+    """
+    experiment_id = client.get_run(run_id).info.experiment_id
+    key = f"{run_id}:{epoch}"
+    found = client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'")
+    about = json.loads((folder / ABOUT_FILE).read_text())
+    tags = {"kind": KIND, KEY: key, **about.get("tags", {})}
+    model = found[0] if found else _create(client, experiment_id, run_id, epoch, tags)
+    if model.status != LoggedModelStatus.READY:
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run_id).outputs
+    known = {output.model_id for output in outputs.model_outputs} if outputs else set()
+    if model.model_id not in known:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=epoch)])
+    return model.model_id
+
+
+def _create(client: MlflowClient, experiment_id: str, run_id: str, epoch: int, tags: dict[str, str]) -> LoggedModel:
+    return client.create_logged_model(
+        experiment_id,
+        name=f"epoch-{epoch:04d}",
+        source_run_id=run_id,
+        model_type="ssl-encoder",
+        params={"epoch": str(epoch)},
+        tags=tags,
+    )
+
+
+def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
+    """The finished milestones of a run, by epoch."""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    found: list[LoggedModel] = []
+    token = None
+    while True:
+        page = client.search_logged_models(
+            [experiment_id],
+            f"tags.kind = '{KIND}' AND source_run_id = '{run_id}'",
+            max_results=50,
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return sorted((m for m in found if m.status == LoggedModelStatus.READY), key=epoch_of)
+
+
+def epoch_of(model: LoggedModel) -> int:
+    """The epoch of a milestone."""
+    return int((model.params or {})["epoch"])
+
+
+def load_milestone(model_id: str) -> Milestone:
+    """The milestone that MLflow holds under `model_id` (from the current tracking server).
+
+    The encoder is in eval mode on the CPU. UserError if there is no such milestone.
+    """
+    folder = fetch_milestone(model_id)
+    about = json.loads((folder / ABOUT_FILE).read_text())
+    encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
+    encoder.load_state_dict(load_file(folder / ENCODER_FILE))
+    preprocessing = Preprocessing(**about["preprocessing"])
+    return Milestone(encoder.eval(), preprocessing, about["epoch"], about)
+
+
+def fetch_milestone(model_id: str) -> Path:
+    """A folder with the milestone's files; to be read only."""
+    try:
+        model = MlflowClient().get_logged_model(model_id)
+    except MlflowException as error:
+        raise UserError(f"{model_id} is not a model on this tracking server: {error.message}") from error
+    if model.tags.get("kind") != KIND:
+        raise UserError(f"{model_id} is a model, but not a milestone of sslmlflow (its tag kind is not {KIND}).")
+    return Path(download_artifacts(model.artifact_location))

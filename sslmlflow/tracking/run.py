@@ -1,0 +1,174 @@
+"""The one MLflow run of a job: adopted from `mlflow run`, gone on with, or started."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+
+from sslmlflow.config.options import options_of, texts_of
+from sslmlflow.errors import UserError
+from sslmlflow.home import home
+
+ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run on the tracking server, and its folder in SSLMLFLOW_HOME."""
+
+    client: MlflowClient
+    run_id: str
+    experiment_id: str
+    folder: Path
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """Keep a matplotlib figure among the run's artifacts."""
+        self.client.log_figure(self.run_id, figure, name)
+
+    def log_missing_params(self, texts: Mapping[str, str]) -> None:
+        """Log the parameters that MLflow does not have yet; it refuses a second, differently written value."""
+        known = self.client.get_run(self.run_id).data.params
+        missing = [Param(name, text) for name, text in texts.items() if name not in known]
+        self.client.log_batch(self.run_id, params=missing)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        self.client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
+
+    def describe(self, markdown: str) -> None:
+        """Set the description that the MLflow UI shows."""
+        self.set_tags({"mlflow.note.content": markdown[:8000]})
+
+
+@contextmanager
+def tracked_run(entry_point: str, config: Any, name: str, resume: str = "no") -> Iterator[TrackedRun]:
+    """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C.
+
+    Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
+    this entry point with the same parameters, if there is one) or a run id.
+    """
+    client = connect()
+    training = fingerprint(config)
+    adopted = os.environ.get("MLFLOW_RUN_ID")
+    experiment_id = client.get_run(adopted).info.experiment_id if adopted else current_experiment(client)
+    chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
+    if chosen is None:
+        tags = resolve_tags({ENTRY_POINT: entry_point, TRAINING: training})
+        chosen = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, home() / "runs" / chosen)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with _lock(run):
+        _check_same_parameters(run, config)
+        client.update_run(chosen, "RUNNING")
+        run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
+        run.log_missing_params(texts_of(config))
+        if adopted and adopted != chosen:
+            _point_from(client, adopted, chosen)
+        with _ended(run):
+            yield run
+
+
+def connect() -> MlflowClient:
+    """A client of the current tracking server that does not wait for minutes when it is gone."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    return MlflowClient()
+
+
+def current_experiment(client: MlflowClient) -> str:
+    """The experiment that MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME names, else the default one."""
+    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return given
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if not name:
+        return "0"
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id) if found else str(client.create_experiment(name))
+
+
+def run_of(client: MlflowClient, run_id: str) -> Run:
+    """The run with this id; UserError if the tracking server has none."""
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        raise UserError(
+            f"run {run_id} is not on the tracking server ({error.message}). Look its id up in the MLflow UI."
+        ) from error
+
+
+def fingerprint(config: Any) -> str:
+    """A digest of the parameters that decide the result."""
+    return hashlib.sha256(json.dumps(_deciding(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _deciding(config: Any) -> dict[str, str]:
+    options = options_of(type(config))
+    return {name: text for name, text in texts_of(config).items() if options[name].changes_result}
+
+
+def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str, experiment_id: str) -> str | None:
+    if resume == "no":
+        return None
+    if resume != "auto":
+        return str(run_of(client, resume).info.run_id)
+    found = client.search_runs(
+        [experiment_id],
+        f"tags.`{TRAINING}` = '{training}' AND tags.`{ENTRY_POINT}` = '{entry_point}' AND status != 'FINISHED'",
+        order_by=["start_time DESC"],
+    )
+    resumable = [r.info.run_id for r in found if (home() / "runs" / r.info.run_id / "run.json").exists()]
+    return resumable[0] if resumable else None
+
+
+def _check_same_parameters(run: TrackedRun, config: Any) -> None:
+    path = run.folder / "run.json"
+    if not path.exists():
+        path.write_text(json.dumps(_deciding(config), indent=2))
+        return
+    before, now = json.loads(path.read_text()), _deciding(config)
+    changed = [f"{name} was {before.get(name)}, now {now.get(name)}" for name in now if before.get(name) != now[name]]
+    if changed:
+        raise UserError(
+            f"run {run.run_id} cannot go on with other parameters: {'; '.join(changed)}. "
+            "Give the same values, or start a new run with --resume=no."
+        )
+
+
+@contextmanager
+def _lock(run: TrackedRun) -> Iterator[None]:
+    with open(run.folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"run {run.run_id} is being trained by another process on this machine.") from None
+        yield
+
+
+@contextmanager
+def _ended(run: TrackedRun) -> Iterator[None]:
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        run.client.set_terminated(run.run_id, status)
+
+
+def _point_from(client: MlflowClient, adopted: str, chosen: str) -> None:
+    """Say in the run that MLflow made where the work went on."""
+    client.set_tag(adopted, "resumed_as", chosen)
+    client.set_tag(adopted, "mlflow.note.content", f"This run goes on in run `{chosen}`.")

@@ -1,0 +1,76 @@
+"""A thread that takes what the spool holds to the tracking server; the training never waits for it."""
+
+import shutil
+import sys
+import threading
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from sslmlflow.tracking.milestones import send_milestone
+from sslmlflow.tracking.spool import Point, Spool
+
+PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+class Sender:
+    """Drains a run's spool until closed; an outage is waited out, with growing pauses."""
+
+    def __init__(self, spool: Spool, client: MlflowClient, run_id: str) -> None:
+        self._path = spool.path
+        self._client = client
+        self._run_id = run_id
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
+        self._thread.start()
+
+    def close(self, patience_seconds: float = 120.0) -> bool:
+        """Send what is left; whether all was sent. If not, say so and leave the rest on disk."""
+        self._closing.set()
+        self._thread.join(patience_seconds)
+        left = Spool(self._path).count_unsent()
+        if left:
+            print(
+                f"sslmlflow: {left} metric points and milestones could not be sent to the tracking server. They are "
+                f"kept in {self._path}; start again with --resume={self._run_id} to send them.",
+                file=sys.stderr,
+            )
+        return not left
+
+    def _work(self) -> None:
+        spool = Spool(self._path)
+        pause = PAUSE_SECONDS
+        said = False
+        while True:
+            closing = self._closing.is_set()
+            try:
+                self._drain(spool)
+                pause = PAUSE_SECONDS
+                if closing:
+                    return
+            except Exception as error:  # whatever the server does, the training goes on
+                if not said:
+                    print(
+                        f"sslmlflow: the tracking server does not answer ({error}); trying again.",
+                        file=sys.stderr,
+                    )
+                    said = True
+                if closing:
+                    return
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            self._closing.wait(pause)
+
+    def _drain(self, spool: Spool) -> None:
+        for epoch, folder in spool.unsent_milestones():
+            spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
+            shutil.rmtree(folder, ignore_errors=True)
+        models = spool.model_ids()
+        while points := spool.unsent_metrics():
+            self._client.log_batch(self._run_id, metrics=[_metric(point, models) for point in points])
+            spool.metrics_sent(points)
+
+
+def _metric(point: Point, models: dict[int, str]) -> Metric:
+    model_id = None if point.milestone is None else models[point.milestone]
+    return Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)

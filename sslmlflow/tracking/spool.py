@@ -1,0 +1,115 @@
+"""What is to be told to the tracking server, kept on disk until it has been.
+
+The training writes here and never waits for the server. A row is keyed by what it says, so a training that
+is killed and repeats some steps says nothing twice.
+"""
+
+import math
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS metrics (
+    key TEXT, step INTEGER, value REAL, timestamp INTEGER, milestone INTEGER, sent INTEGER DEFAULT 0,
+    PRIMARY KEY (key, step)
+);
+CREATE INDEX IF NOT EXISTS unsent ON metrics (sent) WHERE sent = 0;
+CREATE TABLE IF NOT EXISTS milestones (epoch INTEGER PRIMARY KEY, folder TEXT, model_id TEXT);
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric value; `milestone` is the epoch of the milestone that it was measured on, if any."""
+
+    key: str
+    step: int
+    value: float
+    timestamp: int
+    milestone: int | None
+
+
+class Spool:
+    """The outbox of one run: a small database that survives a kill at any instant."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.executescript(SCHEMA)
+
+    def add_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Keep metrics of `step`; a value that is already known for this key and step stays as it is."""
+        with self._database:
+            self._database.execute("BEGIN")
+            self._insert(values, step, milestone=None)
+
+    def add_milestone(self, epoch: int, folder: Path, values: Mapping[str, float]) -> None:
+        """Keep that the milestone in `folder` is to be sent, with the metrics measured on it."""
+        with self._database:
+            self._database.execute("BEGIN")
+            self._insert(values, step=epoch, milestone=epoch)
+            self._database.execute(
+                "INSERT OR IGNORE INTO milestones (epoch, folder) VALUES (?, ?)", (epoch, str(folder))
+            )
+
+    def _insert(self, values: Mapping[str, float], step: int, milestone: int | None) -> None:
+        bad = [key for key, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise ValueError(f"not finite, so not a metric: {', '.join(bad)}")
+        now = time.time_ns() // 1_000_000
+        self._database.executemany(
+            "INSERT OR IGNORE INTO metrics (key, step, value, timestamp, milestone) VALUES (?, ?, ?, ?, ?)",
+            [(key, step, value, now, milestone) for key, value in values.items()],
+        )
+
+    def has_milestone(self, epoch: int) -> bool:
+        """Whether `add_milestone` was called for this epoch, now or before a kill."""
+        found = self._database.execute("SELECT 1 FROM milestones WHERE epoch = ?", (epoch,)).fetchone()
+        return found is not None
+
+    def unsent_milestones(self) -> list[tuple[int, Path]]:
+        """Epoch and folder of the milestones that the server does not have, oldest first."""
+        rows = self._database.execute("SELECT epoch, folder FROM milestones WHERE model_id IS NULL ORDER BY epoch")
+        return [(epoch, Path(folder)) for epoch, folder in rows]
+
+    def milestone_sent(self, epoch: int, model_id: str) -> None:
+        """Keep that the server has the milestone as `model_id`."""
+        self._database.execute("UPDATE milestones SET model_id = ? WHERE epoch = ?", (model_id, epoch))
+
+    def model_ids(self) -> dict[int, str]:
+        """The models of the milestones that the server has, by epoch."""
+        rows = self._database.execute("SELECT epoch, model_id FROM milestones WHERE model_id IS NOT NULL")
+        return dict(rows.fetchall())
+
+    def unsent_metrics(self, limit: int = 1000) -> list[Point]:
+        """The oldest points that the server does not have."""
+        rows = self._database.execute(
+            "SELECT key, step, value, timestamp, milestone FROM metrics WHERE sent = 0 ORDER BY rowid LIMIT ?",
+            (limit,),
+        )
+        return [Point(*row) for row in rows]
+
+    def metrics_sent(self, points: list[Point]) -> None:
+        """Keep that the server has these points."""
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(
+                "UPDATE metrics SET sent = 1 WHERE key = ? AND step = ?",
+                [(point.key, point.step) for point in points],
+            )
+
+    def count_unsent(self) -> int:
+        """How many points and milestones the server does not have."""
+        query = """SELECT (SELECT count(*) FROM metrics WHERE sent = 0)
+                        + (SELECT count(*) FROM milestones WHERE model_id IS NULL)"""
+        return int(self._database.execute(query).fetchone()[0])
+
+    def close(self) -> None:
+        """Close the database; what is unsent stays."""
+        self._database.close()

@@ -1,0 +1,92 @@
+"""Resume checkpoints: one safetensors file each, written so that a kill at any instant leaves a good one."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sslmlflow.errors import UserError
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and what else JSON can say."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    info: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+    """Write the checkpoint of `step` and drop all but the newest two.
+
+    UserError when the disk is full or a tensor is not finite; what was there before stays as it is.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"{name} holds numbers that are not finite after step {step}; not saved.")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(contiguous, metadata={"info": json.dumps({**info, "step": step})})
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < 2 * len(data):
+        raise UserError(
+            f"a checkpoint needs {len(data) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free in {folder}. "
+            "Free some space, then start again with --resume=auto; nothing is lost."
+        )
+    checksum = hashlib.sha256(data).hexdigest()[:16]
+    write_atomically(folder / f"step-{step:010d}.{checksum}.safetensors", data)
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose checksum holds; None if there is none."""
+    for stale in folder.glob("*.part"):
+        stale.unlink(missing_ok=True)
+    for path in _newest_first(folder):
+        checksum = path.name.split(".")[1]
+        if hashlib.sha256(path.read_bytes()).hexdigest()[:16] != checksum:
+            continue
+        with safe_open(path, framework="pt") as file:
+            info = json.loads(file.metadata()["info"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a mapping
+            return Checkpoint(info.pop("step"), tensors, info)
+    return None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is either whole or not there, also after a power failure.
+
+    The temporary file lies in the same folder: a rename is atomic within one file system only.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}.") from error
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+
+from sslmlflow.metrics.labelled import knn
+from sslmlflow.metrics.labelled.knn import knn_accuracy
+
+
+def blobs(seed, n=400, d=16, classes=10, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, size=n)
+    centres = rng.normal(size=(classes, d))
+    return (centres[y] + 1.5 * rng.normal(size=(n, d)) + 20).astype(dtype), y
+
+
+def by_scikit_learn(train_Z, train_y, test_Z, test_y, k):
+    model = KNeighborsClassifier(k, algorithm="brute").fit(train_Z, train_y)
+    return model.score(test_Z, test_y)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 5, 50])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_agrees_with_scikit_learn(k, dtype):
+    Z, y = blobs(0, dtype=dtype)
+    data = Z[:300], y[:300], Z[300:], y[300:]
+    expected = by_scikit_learn(*data, k)
+    assert 0.1 < expected <= 1
+    assert knn_accuracy(*data, k=k) == expected
+    assert knn_accuracy(*(torch.from_numpy(part) for part in data), k=k) == expected
+
+
+def test_agrees_with_scikit_learn_on_digits_and_takes_five_by_default():
+    X, y = load_digits(return_X_y=True)
+    data = X[:1200], y[:1200], X[1200:], y[1200:]
+    assert knn_accuracy(*data) == pytest.approx(by_scikit_learn(*data, 5), abs=0.002)  # equal distances occur
+
+
+def test_smallest_label_wins_equal_votes():
+    train = np.array([[0.0], [1.0], [2.0], [3.0]])
+    labels = np.array([7, 3, 7, 3])
+    assert knn_accuracy(train, labels, np.array([[1.4]]), np.array([3]), k=4) == 1
+    assert knn_accuracy(train, labels[::-1], np.array([[1.4]]), np.array([3]), k=4) == 1
+
+
+def test_blocks_do_not_change_the_answer(monkeypatch):
+    Z, y = blobs(1)
+    data = Z[:300], y[:300], Z[300:], y[300:]
+    whole = knn_accuracy(*data)
+    monkeypatch.setattr(knn, "BLOCK", 1000)
+    assert knn_accuracy(*data) == whole
+
+
+def test_distances_are_between_raw_embeddings():
+    train, labels = np.array([[1.0, 1.0], [0.0, 5.0]]), np.array([0, 1])
+    query = np.array([[5.0, 5.5]])  # in direction the first is nearer, in place the second
+    assert knn_accuracy(train, labels, query, np.array([1]), k=1) == 1
+
+
+def test_labels_may_be_names():
+    train, labels = np.array([[0.0], [1.0]]), np.array(["cat", "dog"])
+    assert knn_accuracy(train, labels, np.array([[0.1], [0.9]]), np.array(["cat", "bee"]), k=1) == 0.5
+
+
+@pytest.mark.parametrize("k", [0, -1, 5])
+def test_impossible_k_is_refused(k):
+    with pytest.raises(ValueError, match="between 1 and the number"):
+        knn_accuracy(np.eye(4), np.arange(4), np.eye(4), np.arange(4), k=k)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (np.full((4, 2), np.nan), np.ones((4, 2)), "not finite"),
+        (np.ones((4, 2)), np.ones((4, 3)), "features"),
+        (np.ones((4, 2)), np.ones((5, 2)), "one label per embedding"),
+        (np.array([[1e200], [2e200], [1.0], [2.0]]), np.ones((4, 1)), "overflow"),
+    ],
+)
+def test_bad_input_is_refused(train, test, message):
+    with pytest.raises(ValueError, match=message):
+        knn_accuracy(train, np.arange(4), test, np.arange(4), k=1)

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from sslmlflow.metrics.unlabelled.collapse import collapsed
+
+RNG = np.random.default_rng(0)
+DIRECTION = RNG.normal(size=64)
+COLLAPSED = {
+    "zeros": (np.zeros((50, 64)), "zero"),
+    "constant": (np.tile(DIRECTION, (50, 1)), "same"),
+    "rounding of float32": (np.tile(DIRECTION, (50, 1)) * (1 + 1e-8 * RNG.normal(size=(50, 64))), "same"),
+    "tiny constant": (np.full((50, 64), 1e-20), "same"),
+    "huge constant": (np.full((50, 64), 1e300), "same"),
+    "line": (np.outer(RNG.normal(size=50), DIRECTION), "line"),
+    "line beside the origin": (np.outer(RNG.normal(size=50), DIRECTION) + 5, "line"),
+    "two points": (np.outer(RNG.integers(0, 2, size=50), DIRECTION), "line"),
+    "line with a little noise": (np.outer(RNG.normal(size=50), DIRECTION) + 1e-4 * RNG.normal(size=(50, 64)), "line"),
+    "line of one feature": (RNG.normal(size=(50, 1)), "line"),
+}
+SOUND = {
+    "normal": RNG.normal(size=(50, 64)),
+    "far from the origin": RNG.normal(size=(50, 64)) + 100,
+    "plane": RNG.normal(size=(50, 2)) @ RNG.normal(size=(2, 64)),
+    "four images": RNG.normal(size=(4, 64)),
+    "small": 1e-30 * RNG.normal(size=(50, 64)),
+    "large": 1e300 * RNG.uniform(-1, 1, size=(50, 64)),
+    "three classes, perfectly separated": np.eye(3)[RNG.integers(0, 3, size=50)],
+    "decaying spectrum": RNG.normal(size=(50, 64)) / np.arange(1, 65) ** 2,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", COLLAPSED)
+def test_collapse_is_seen(name, dtype):
+    Z, reason = COLLAPSED[name]
+    if np.abs(Z).max() > np.finfo(dtype).max:
+        pytest.skip("not a number of this type")
+    told = collapsed(Z.astype(dtype))
+    assert told is not None
+    assert reason in told or "zero" in told
+    assert collapsed(torch.from_numpy(Z.astype(dtype))) == told
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_no_false_alarm(name):
+    assert collapsed(SOUND[name]) is None
+
+
+def natural_images(n, size):
+    """Images with the power spectrum of natural ones (amplitude 1/f), correlated over the colour channels."""
+    generator = torch.Generator().manual_seed(0)
+    frequency = torch.fft.fftfreq(size)
+    radius = (frequency[:, None] ** 2 + frequency[None] ** 2).sqrt().clamp_min(1 / size)
+    noise = torch.randn(n, 3, size, size, generator=generator)
+    channels = torch.fft.ifft2(torch.fft.fft2(noise) / radius).real
+    mixing = torch.randn(n, 3, 3, generator=generator) + 2
+    images = torch.einsum("ncd,ndhw->nchw", mixing, channels)
+    return images / images.std()
+
+
+ENCODERS = ["resnet18", "resnet50", "densenet121", "efficientnet_b0", "vgg11", "mobilenet_v3_large"]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_no_untrained_encoder_is_called_collapsed(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(torchvision.models, name)(weights=None).eval()
+    layers = list(model.children())[:-2] if name.startswith("resnet") else list(model.features)
+    features = natural_images(16, 64)
+    with torch.no_grad():
+        for i, layer in enumerate(layers):
+            features = layer(features)
+            if i >= len(layers) // 2:
+                assert collapsed(features.mean((2, 3))) is None, f"after layer {i}"
+                assert collapsed(features[:4].mean((2, 3))) is None, f"after layer {i}, four images"
+
+
+@pytest.mark.parametrize("Z", [np.eye(3), np.full((5, 2), np.nan), np.ones((2, 2, 2)), np.ones((5, 0))], ids=repr)
+def test_what_cannot_be_judged_is_refused(Z):
+    with pytest.raises(ValueError, match=r"at least 4|finite|must be"):
+        collapsed(Z)
