@@ -24,9 +24,9 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/loop.py
-	$(BIN)/python benchmarks/views.py
-	$(BIN)/python benchmarks/logging.py
+	$(BIN)/python -m benchmarks.loop
+	$(BIN)/python -m benchmarks.views
+	$(BIN)/python -m benchmarks.tracking
 
 MLproject: sslmlflow/config/*.py $(INSTALLED)
 	$(BIN)/python -m sslmlflow.config.mlproject > $@

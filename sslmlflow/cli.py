@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sslmlflow.config import ENTRY_POINTS
-from sslmlflow.config.options import as_text, options_of, read_config, unknown_name
+from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError
 
 
@@ -29,10 +29,11 @@ def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
     arguments, rest = _parser().parse_known_args(argv)
     given = {name: text for name, text in vars(arguments).items() if text is not None}
     entry_point = given.pop("entry_point")
-    if rest:
-        names = [word.split("=")[0].lstrip("-") for word in rest if word.startswith("--")] or rest
-        raise ConfigError("\n".join(unknown_name(name, options_of(ENTRY_POINTS[entry_point])) for name in names))
-    return entry_point, given
+    names = [word.split("=")[0].lstrip("-") for word in rest if word.startswith("--")]
+    if rest and not names:
+        raise ConfigError(f"{rest[0]} is not a parameter. Write --name=value.")
+    # Unknown names are refused with the bad values, so that every mistake is told at once.
+    return entry_point, {**dict.fromkeys(names, ""), **given}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import rgb_to_grayscale
 
@@ -41,12 +41,13 @@ class Preprocessing:
         if self.channels == 1 and images.shape[1] == 3:
             scaled = rgb_to_grayscale(scaled)
         scaled = (scaled - mean[:, None, None]) / std[:, None, None]
-        return scaled.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        return scaled.expand(-1, 3, -1, -1)
 
     def pixels(self, pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
         """Pictures of any size and mode to (n, channels, size, size), 0..255, as the `folder` data set reads them."""
         mode = "RGB" if self.channels == 3 else "L"
-        made = [np.asarray(square(to_rgb(picture), self.image_size).convert(mode)) for picture in pictures]
+        upright = [to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures]
+        made = [np.asarray(square(picture, self.image_size).convert(mode)) for picture in upright]
         stacked = np.stack(made)
         return stacked.transpose(0, 3, 1, 2) if self.channels == 3 else stacked[:, None]
 

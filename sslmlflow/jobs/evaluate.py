@@ -46,14 +46,13 @@ def evaluate(
         if done in model.tags:
             print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[done]}")
             continue
-        values = labelled.measure(load_milestone(model.model_id), device)
+        measured = labelled.measure(load_milestone(model.model_id), device)
+        undefined = {f"undefined.{name.replace('/', '.')}": why for name, why in measured.undefined.items()}
         tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
-        tracked.client.log_batch(tracked.run_id, metrics=_metrics(values, model, labelled))
-        tracked.client.set_logged_model_tags(model.model_id, {done: tracked.run_id})
-        print(
-            f"epoch {epoch_of(model):4d}: linear probe {values[PROBE]:.1%}, standardised {values[STANDARDISED]:.1%}, "
-            f"5-NN {values[KNN]:.1%}"
-        )
+        tracked.client.log_batch(tracked.run_id, metrics=_metrics(measured.values, model, labelled))
+        tracked.client.set_logged_model_tags(model.model_id, {**undefined, done: tracked.run_id})
+        told = [measured.told(name) for name in (PROBE, STANDARDISED, KNN)]
+        print(f"epoch {epoch_of(model):4d}: linear probe {told[0]}, standardised {told[1]}, 5-NN {told[2]}")
 
 
 def _metrics(values: dict[str, float], model: LoggedModel, labelled: LabelledImages) -> list[Metric]:

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,27 @@ from sslmlflow.tracking.milestones import Milestone
 from sslmlflow.training.batches import step_seed
 
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Accuracies in 0..1 and seconds by metric name, and for every accuracy that has no value the reason why."""
+
+    values: dict[str, float]
+    undefined: dict[str, str]
+
+    def add(self, name: str, metric: Callable[[], float]) -> None:
+        """Measure one accuracy; embeddings that it cannot be measured on are told, not raised."""
+        started = time.perf_counter()
+        try:
+            self.values[name] = metric()
+        except ValueError as error:
+            self.undefined[name] = str(error)
+        self.values[f"time/{name.replace('labelled/', '')}_s"] = time.perf_counter() - started
+
+    def told(self, name: str) -> str:
+        """An accuracy in words."""
+        return f"{self.values[name]:.1%}" if name in self.values else f"undefined ({self.undefined[name]})"
 
 
 @dataclass(frozen=True)
@@ -50,24 +70,26 @@ class LabelledImages:
         ]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
-    def measure(self, milestone: Milestone, device: torch.device) -> dict[str, float]:
+    def measure(self, milestone: Milestone, device: torch.device) -> Measured:
         """Accuracies on the test images, and the seconds that each took."""
-        encoder = milestone.encoder.to(device)
-        values: dict[str, float] = {}
-        with _timed(values, "embed"):
-            early, last = embed_images(encoder, self.train, milestone.preprocessing)
-            early_test, last_test = embed_images(encoder, self.test, milestone.preprocessing)
+        encoder = milestone.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        started = time.perf_counter()
+        early, last = embed_images(encoder, self.train, milestone.preprocessing)
+        early_test, last_test = embed_images(encoder, self.test, milestone.preprocessing)
+        measured = Measured({"time/embed_s": time.perf_counter() - started}, {})
         y, y_test = self.train_labels, self.test_labels
-        with _timed(values, "linear_probe"):
-            draw = self._augmented(milestone) if self.options.probe == "autoaugment" else lambda epoch: last
-            values[PROBE] = paper_probe(draw, y, last_test, y_test, seed=self.options.probe_seed)
-        with _timed(values, "linear_probe_standardised"):
-            values[STANDARDISED] = standardised_probe(last, y, last_test, y_test)
-        with _timed(values, "knn"):
-            values[KNN] = knn_accuracy(last, y, last_test, y_test)
-        values["early/linear_probe_standardised"] = standardised_probe(early, y, early_test, y_test)
-        values["early/knn"] = knn_accuracy(early, y, early_test, y_test)
-        return values
+        neighbours = min(5, len(y))
+        draw = self._augmented(milestone) if self.options.probe == "autoaugment" else lambda epoch: last
+        metrics: dict[str, Callable[[], float]] = {
+            PROBE: lambda: paper_probe(draw, y, last_test, y_test, seed=self.options.probe_seed),
+            STANDARDISED: lambda: standardised_probe(last, y, last_test, y_test),
+            KNN: lambda: knn_accuracy(last, y, last_test, y_test, neighbours),
+            "early/linear_probe_standardised": lambda: standardised_probe(early, y, early_test, y_test),
+            "early/knn": lambda: knn_accuracy(early, y, early_test, y_test, neighbours),
+        }
+        for name, metric in metrics.items():
+            measured.add(name, metric)
+        return measured
 
     def _augmented(self, milestone: Milestone) -> Callable[[int], Tensor]:
         def draw(epoch: int) -> Tensor:
@@ -95,10 +117,3 @@ def open_labelled(spec: DatasetSpec, options: ProbeOptions) -> LabelledImages | 
         test_labels=labels.test[known_test],
         options=options,
     )
-
-
-@contextmanager
-def _timed(values: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    values[f"time/{name}_s"] = time.perf_counter() - started

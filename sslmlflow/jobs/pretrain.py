@@ -28,7 +28,7 @@ from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
-from sslmlflow.training.device import Machine, choose_machine
+from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Epoch, Milestone, Plan, State, Step, start_state, train
 from sslmlflow.training.schedules import Schedule
 
@@ -202,7 +202,8 @@ def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
     config = training.config
     encoder = build_encoder(training.encoder, config.seed)
     method = build_method(config.method, config.method_options, encoder, config.seed)
-    method.to(training.machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = training.machine.device
+    method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
     state = start_state(method, training.weight_decay)
     checkpoint = load_checkpoint(tracked.folder / "checkpoints")
     if checkpoint:

@@ -61,7 +61,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             continue
         with safe_open(path, framework="pt") as file:
             info = json.loads(file.metadata()["info"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return Checkpoint(info.pop("step"), tensors, info)
     return None
 

@@ -103,7 +103,7 @@ def train(state: State, images: Images, plan: Plan, machine: Machine) -> Iterato
     """Train from where `state` stands to the end of `plan`.
 
     A milestone that is due at the start is told again: whoever was stopped between a checkpoint and its
-    milestone makes up for it. UserError at a loss that is not finite, with `state` as before that step.
+    milestone makes up for it. UserError at a loss that is not finite, before any parameter has changed.
     """
     per_epoch = steps_per_epoch(len(images), plan.batch_size)
     epoch = state.step // per_epoch

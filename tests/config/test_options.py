@@ -1,0 +1,134 @@
+"""What a user writes is read, or refused with the value, what is allowed and the nearest name."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from sslmlflow.config import ENTRY_POINTS
+from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.config.main import Main
+from sslmlflow.config.options import as_text, nearest, options_of, read_config, texts_of
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.errors import ConfigError
+
+OPTIONS = [(entry_point, name) for entry_point, config in ENTRY_POINTS.items() for name in options_of(config)]
+
+
+def refusal(config: type, **given: str) -> str:
+    with pytest.raises(ConfigError) as refused:
+        read_config(config, given)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("method", "simclrr", "Did you mean simclr? Allowed: simclr, moco-v2."),
+        ("method", "mocov2", "Did you mean moco-v2? Allowed: simclr, moco-v2."),
+        ("schedule", "onecycle", "Did you mean one-cycle? Allowed: auto, one-cycle, warmup-cosine,"),
+        ("stem", "cifr", "Did you mean cifar? Allowed: auto, cifar, imagenet."),
+        ("dataset", "cifar", "Did you mean cifar10? Allowed: digit-scenes, cifar10, cifar100, stl10, folder."),
+        ("precision", "float23", "Did you mean float32? Allowed: auto, float32, bf16."),
+        ("precision", "quadruple", "Allowed: auto, float32, bf16."),
+        ("download", "yes", "Allowed: true, false."),
+        ("download", "auto", "Allowed: true, false."),
+        ("epochs", "0", "Allowed: auto, or a whole number of at least 1."),
+        ("epochs", "ten", "Allowed: auto, or a whole number of at least 1."),
+        ("epochs", "1.5", "Allowed: auto, or a whole number of at least 1."),
+        ("epochs", "1e3", "Allowed: auto, or a whole number of at least 1."),
+        ("batch_size", "1", "Allowed: a whole number of at least 2."),
+        ("batch_size", "auto", "Allowed: a whole number of at least 2."),
+        ("batch_size", "", "Allowed: a whole number of at least 2."),
+        ("width", "3", "Allowed: a whole number of at least 4."),
+        ("image_size", "7", "Allowed: auto, or a whole number of at least 8."),
+        ("seed", "-1", "Allowed: a whole number of at least 0."),
+        ("lr", "0", "Allowed: auto, or a number above 0."),
+        ("lr", "-0.1", "Allowed: auto, or a number above 0."),
+        ("lr", "1e999", "Allowed: auto, or a number above 0."),
+        ("weight_decay", "-1e-9", "Allowed: auto, or a number of at least 0."),
+        ("eps", "0", "Allowed: a number above 0."),
+        ("checkpoint_minutes", "0", "Allowed: a number above 0."),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_is_allowed(name: str, text: str, said: str) -> None:
+    message = refusal(Pretrain, **{name: text})
+    assert message.startswith(f"{name}={text} is not possible.")
+    assert said in message
+
+
+@pytest.mark.parametrize(("entry_point", "name"), OPTIONS)
+def test_no_parameter_takes_what_is_not_finite_or_of_another_kind(entry_point: str, name: str) -> None:
+    config = ENTRY_POINTS[entry_point]
+    default = next(field.default for field in dataclasses.fields(config) if field.name == name)
+    if isinstance(default, str) and not options_of(config)[name].choices:
+        assert getattr(read_config(config, {name: " any: text "}), name) == "any: text"
+        return
+    for text in ("nan", "NaN", "inf", "-inf", "Infinity", "1e999", "-1e999", "", "none at all", "[1]", "0x10"):
+        assert f"{name}={text} is not possible." in refusal(config, **{name: text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("epochs", "auto", None),
+        ("epochs", " 7 ", 7),
+        ("lr", "auto", None),
+        ("lr", "1e-3", 0.001),
+        ("lr", "5", 5.0),
+        ("weight_decay", "0", 0.0),
+        ("download", "TRUE", True),
+        ("download", "false", False),
+        ("batch_size", "2", 2),
+        ("method", "moco-v2", "moco-v2"),
+        ("data_dir", "/a b/c=d,é", "/a b/c=d,é"),
+    ],
+)
+def test_a_good_value_is_read(name: str, text: str, value: Any) -> None:
+    read = getattr(read_config(Pretrain, {name: text}), name)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(("entry_point", "name"), OPTIONS)
+def test_every_default_is_a_value_that_may_be_given(entry_point: str, name: str) -> None:
+    config = ENTRY_POINTS[entry_point]
+    default = next(field.default for field in dataclasses.fields(config) if field.name == name)
+    assert getattr(read_config(config, {name: as_text(default)}), name) == default
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    message = refusal(Pretrain, method="simclrr", lr="nan", seeed="1", epochs="3")
+    assert len(message.splitlines()) == 3
+    for told in ("method=simclrr is not possible", "lr=nan is not possible", "seeed is not a parameter here"):
+        assert told in message
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_with_all() -> None:
+    message = refusal(Pretrain, batchsize="4")
+    assert message.startswith("batchsize is not a parameter here. Did you mean batch_size? Allowed: ")
+    assert all(field.name in message for field in dataclasses.fields(Pretrain))
+    assert "Did you mean" not in refusal(Pretrain, xyzzy="4")
+
+
+def test_nearest_names_nothing_where_nothing_is_near() -> None:
+    assert nearest("resnet81", ["resnet18", "vgg11"]) == "resnet18"
+    assert nearest("qqqq", ["resnet18", "vgg11"]) is None
+
+
+def test_a_configuration_and_its_text_are_the_same() -> None:
+    config = Pretrain(lr=None, epochs=3, download=True, data_dir="/some where", eps=0.1)
+    texts = texts_of(config)
+    assert (texts["lr"], texts["epochs"], texts["download"], texts["eps"]) == ("auto", "3", "true", "0.1")
+    assert read_config(Pretrain, texts) == config
+
+
+def test_main_takes_all_that_its_parts_take() -> None:
+    parts = {field.name for field in (*dataclasses.fields(Pretrain), *dataclasses.fields(Evaluate))}
+    # Which run to evaluate is not asked: `main` evaluates its own.
+    assert {field.name for field in dataclasses.fields(Main)} == parts - {"run", "milestones", "follow"}
+
+
+def test_what_may_differ_when_a_run_is_resumed_is_where_things_lie_and_how_often_they_are_saved() -> None:
+    free = {name for name, option in options_of(Pretrain).items() if not option.changes_result}
+    assert free == {"data_dir", "download", "workers", "checkpoint_minutes", "resume"}

@@ -1,0 +1,100 @@
+"""A training killed again and again is, bit for bit, the training that nobody disturbed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.jobs.small import SMALL, Left, left_in
+
+KILLS = 11
+EPOCHS = 50
+
+
+class ForkServer:
+    """The command line, started by forking."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self.log = folder / "output.txt"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.jobs.fork_server"],
+            env={**environment, "FORK_SERVER_LOG": str(self.log)},
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, arguments: list[str], kill_after: float | None = None) -> int:
+        """Run to the end, or until killed; the wait status."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.flush()
+        child = int(self._process.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(child, signal.SIGKILL)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+def _train(environment: dict[str, str], folder: Path, arguments: list[str], kills: int) -> Left:
+    folder.mkdir()
+    own = {
+        **environment,
+        "SSLMLFLOW_HOME": str(folder / "home"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+    server = ForkServer(own, folder)
+    moments = random.Random(str(arguments))
+    killed = 0
+    while killed < kills:
+        status = server.run([*arguments, "--resume=auto"], kill_after=moments.uniform(0.3, 3.0))
+        assert os.WIFSIGNALED(status), f"ended by itself after {killed} kills: {server.log.read_text()[-2000:]}"
+        killed += 1
+    status = server.run([*arguments, "--resume=auto"])
+    server.close()
+    assert status == 0, server.log.read_text()[-4000:]
+    print(f"{killed} kills; went on {server.log.read_text().count('going on with run')} times")
+    return left_in(own["MLFLOW_TRACKING_URI"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "method", [["--method=simclr"], ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64"]]
+)
+def test_killed_training_ends_bit_identical(
+    environment: dict[str, str], tmp_path: Path, method: list[str], workers: int
+) -> None:
+    arguments = ["pretrain", *SMALL, *method, f"--epochs={EPOCHS}", "--milestone_every=7", f"--workers={workers}"]
+    arguments += ["--checkpoint_minutes=0.003"]
+    calm = _train(environment, tmp_path / "calm", arguments, kills=0)
+    stormy = _train(environment, tmp_path / "stormy", arguments, kills=KILLS)
+
+    assert stormy.run.info.status == "FINISHED"
+    assert [m.params["epoch"] for m in stormy.milestones] == [m.params["epoch"] for m in calm.milestones]
+    assert {str(m.status) for m in stormy.milestones} == {"READY"}
+    calm_files, stormy_files = calm.files(), stormy.files()
+    assert calm_files.keys() == stormy_files.keys()
+    assert len(calm_files) == 2 * 9
+    differing = [key for key in calm_files if calm_files[key] != stormy_files[key]]
+    assert not differing
+    steps = 3 * EPOCHS
+    for key in ("train/loss", "train/lr"):
+        assert [step for step, _ in stormy.history(key)] == list(range(1, steps + 1))
+        assert stormy.history(key) == calm.history(key)
+    for key in ("label_free/crr_adjusted", "early/crr", "label_free/rankme"):
+        assert stormy.history(key) == calm.history(key)

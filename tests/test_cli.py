@@ -1,0 +1,144 @@
+"""The command line as a user meets it: help, refusals, exit codes."""
+
+import dataclasses
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sslmlflow import cli
+from sslmlflow.config import ENTRY_POINTS
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.errors import ConfigError, UserError
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def replace_job(monkeypatch: pytest.MonkeyPatch, job: Callable[[object], None]) -> None:
+    monkeypatch.setitem(sys.modules, "sslmlflow.jobs.pretrain", types.SimpleNamespace(run=job))
+
+
+def test_mistakes_are_refused_at_once_and_nothing_is_written(sslmlflow: Command, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    done = sslmlflow("pretrain", "--method=simclrr", "--lr=nan", "--epoch=3", "--batch_size", "1")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("sslmlflow: ")
+    assert "method=simclrr is not possible. Did you mean simclr? Allowed: simclr, moco-v2." in done.stderr
+    assert "lr=nan is not possible. Allowed: auto, or a number above 0." in done.stderr
+    assert "batch_size=1 is not possible. Allowed: a whole number of at least 2." in done.stderr
+    assert "epoch is not a parameter here. Did you mean epochs?" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pretrain", "--encoder=resnet81"], ["encoder=resnet81 is not possible. Did you mean resnet18?"]),
+        (["pretrain", "--method_options=temprature=1"], ["temprature", "Did you mean temperature?"]),
+        (["pretrain", "--method_options=temperature"], ["temperature has no value. Write name=value,name=value."]),
+        (["pretrain", "--method=moco-v2", "--method_options=queue_size=0"], ["queue_size=0", "at least 1"]),
+        (["pretrain", "--device=cuda:77"], ["device=cuda:77", "Allowed: auto, cpu"]),
+    ],
+)
+def test_what_only_the_job_can_judge_is_refused_before_any_data_is_made(
+    arguments: list[str],
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr()
+    assert all(words in told.err for words in said)
+    assert told.out == ""
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "ENTRY_POINT"),
+        (["pretrian"], "'pretrian'"),
+        (["pretrain", "--epochs"], "--epochs: expected one argument"),
+        (["pretrain", "epochs=3"], "epochs=3 is not a parameter. Write --name=value."),
+        (["pretrain", "--ep=3"], "ep is not a parameter here. Did you mean eps?"),
+        (["evaluate", "--epochs", "3"], "epochs is not a parameter here."),
+        (["evaluate", "--dataset=fodler"], "Did you mean folder?"),
+    ],
+)
+def test_what_cannot_be_read_at_all_ends_with_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = cli.main(arguments)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_help_names_every_parameter_and_its_default(entry_point: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([entry_point, "--help"])
+    assert end.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(ENTRY_POINTS[entry_point]):
+        assert f"--{field.name} VALUE" in told
+    assert told.count("(default: ") == len(dataclasses.fields(ENTRY_POINTS[entry_point]))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"], ["pretrain", "--method=simclrr"]])
+def test_help_and_refusals_wait_for_no_heavy_import(arguments: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "sslmlflow", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "argparse" in imported
+    assert not imported & {"torch", "torchvision", "mlflow", "numpy", "lightly", "pandas", "matplotlib"}
+
+
+def test_the_job_is_handed_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[object] = []
+    replace_job(monkeypatch, received.append)
+    assert cli.main(["pretrain", "--lr=0.1", "--data_dir", "/a b", "--epochs=auto", "--method_options=a=1,b=2"]) == 0
+    assert received == [Pretrain(lr=0.1, data_dir="/a b", epochs=None, method_options="a=1,b=2")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("The disk is full."), 1, "sslmlflow: The disk is full.\n"),
+        (ConfigError("x=1 is not possible."), 2, "sslmlflow: x=1 is not possible.\n"),
+        (KeyboardInterrupt(), 130, "--resume=auto"),
+    ],
+)
+def test_what_stops_a_job_becomes_one_message_and_an_exit_code(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(config: object) -> None:
+        raise error
+
+    replace_job(monkeypatch, job)
+    assert cli.main(["pretrain"]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def job(config: object) -> None:
+        raise ZeroDivisionError
+
+    replace_job(monkeypatch, job)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["pretrain"])

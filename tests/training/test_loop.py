@@ -1,0 +1,235 @@
+"""The training loop: what it tells and in which order, exact resume, and a loss that is not finite."""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sslmlflow.data.source import ArrayImages
+from sslmlflow.data.views import Augmentation
+from sslmlflow.errors import UserError
+from sslmlflow.methods import build_method
+from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
+from sslmlflow.training.device import Machine
+from sslmlflow.training.loop import Epoch, Event, Milestone, Plan, State, Step, start_state, train
+from sslmlflow.training.schedules import Schedule
+from tests.encoders.tiny import tiny_encoder
+
+CPU = Machine(torch.device("cpu"), "float32")
+IMAGES = ArrayImages(np.random.default_rng(0).integers(0, 256, (11, 3, 8, 8), np.uint8))
+STEPS = 6  # 3 epochs of 11 // 4 batches
+
+
+def plan(**changes: object) -> Plan:
+    usual = Plan(
+        epochs=3,
+        batch_size=4,
+        milestone_every=2,
+        seed=1,
+        schedule=Schedule("one-cycle", 0.1, STEPS),
+        augmentation=Augmentation(8),
+        mean=torch.tensor([0.5, 0.5, 0.5]),
+        std=torch.tensor([0.3, 0.3, 0.3]),
+    )
+    return replace(usual, **changes)
+
+
+def fresh(method: str = "simclr", dropout: float = 0.0) -> State:
+    options = "hidden_width=8,projection_width=4" + (",queue_size=10" if method == "moco-v2" else "")
+    built = build_method(method, options, tiny_encoder(dropout=dropout), seed=0)
+    # The layout in memory in which the job trains.
+    return start_state(built.to(memory_format=torch.channels_last), weight_decay=1e-3)
+
+
+@dataclass
+class Course:
+    """The losses of the steps, and copies of the state before the first and after each."""
+
+    losses: list[float]
+    states: list[dict[str, torch.Tensor]]
+
+
+def copied(state: State) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in state.tensors().items()}
+
+
+def follow(state: State, **changes: object) -> Course:
+    course = Course([], [copied(state)])
+    for event in train(state, IMAGES, plan(**changes), CPU):
+        if isinstance(event, Step):
+            course.losses.append(event.losses["loss"])
+            course.states.append(copied(state))
+    return course
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def kinds(events: list[Event]) -> list[tuple[str, int]]:
+    return [(type(event).__name__, event.step if isinstance(event, Step) else event.epoch) for event in events]
+
+
+EPOCH_1 = [("Step", 1), ("Step", 2), ("Epoch", 1)]
+EPOCH_2 = [("Step", 3), ("Step", 4), ("Epoch", 2)]
+EPOCH_3 = [("Step", 5), ("Step", 6), ("Epoch", 3)]
+
+
+def test_what_happens_is_told_in_order_and_the_last_epoch_is_a_milestone() -> None:
+    events = list(train(fresh(), IMAGES, plan(), CPU))
+    assert kinds(events) == [("Milestone", 0), *EPOCH_1, *EPOCH_2, ("Milestone", 2), *EPOCH_3, ("Milestone", 3)]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [step.epoch for step in steps] == [1, 1, 2, 2, 3, 3]
+    assert [step.lr for step in steps] == [Schedule("one-cycle", 0.1, STEPS).at(k)[0] for k in range(STEPS)]
+    assert all(math.isfinite(step.losses["loss"]) and step.images_per_second > 0 for step in steps)
+
+
+@pytest.mark.parametrize(("every", "milestones"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (3, [0, 3]), (100, [0, 3])])
+def test_milestones_are_the_start_every_so_many_epochs_and_the_end(every: int, milestones: list[int]) -> None:
+    events = train(fresh(), IMAGES, plan(milestone_every=every), CPU)
+    assert [event.epoch for event in events if isinstance(event, Milestone)] == milestones
+
+
+def test_a_milestone_that_was_due_when_the_training_stopped_is_told_again() -> None:
+    for step, expected in [
+        (0, [("Milestone", 0), *EPOCH_1]),
+        (1, [*EPOCH_1[1:], *EPOCH_2, ("Milestone", 2)]),
+        (2, [*EPOCH_2, ("Milestone", 2)]),
+        (4, [("Milestone", 2), *EPOCH_3, ("Milestone", 3)]),
+        (6, [("Milestone", 3)]),
+    ]:
+        state = fresh()
+        state.step = step
+        events = list(itertools.islice(train(state, IMAGES, plan(), CPU), len(expected)))
+        assert kinds(events) == expected
+    assert list(train(state, IMAGES, plan(), CPU)) == [Milestone(3)]
+
+
+def test_the_state_of_an_event_is_the_one_it_tells_of() -> None:
+    state = fresh()
+    weight = next(state.method.parameters())
+    before = weight.clone()
+    for event in train(state, IMAGES, plan(schedule=Schedule("constant", 0.1, STEPS)), CPU):
+        if isinstance(event, Step):
+            assert event.step == state.step
+            assert not torch.equal(weight, before)
+        else:
+            assert torch.equal(weight, before)
+        before = weight.clone()
+
+
+def test_the_method_trains_on_in_training_mode_whatever_a_milestone_did_to_it() -> None:
+    state = fresh()
+    for event in train(state, IMAGES, plan(milestone_every=1), CPU):
+        if isinstance(event, Milestone):
+            state.method.eval()
+        elif isinstance(event, Step):
+            assert all(module.training for module in state.method.modules())
+
+
+@pytest.mark.parametrize(("method", "dropout"), [("simclr", 0.0), ("moco-v2", 0.0), ("moco-v2", 0.3)])
+def test_a_training_resumed_after_any_step_ends_as_one_that_was_not_interrupted(
+    method: str, dropout: float, tmp_path: Path
+) -> None:
+    whole = follow(fresh(method, dropout))
+    assert len(whole.losses) == STEPS
+    for step in range(STEPS + 1):
+        save_checkpoint(tmp_path, step, whole.states[step], {})
+        checkpoint = load_checkpoint(tmp_path)
+        assert checkpoint is not None
+        state = fresh(method, dropout)
+        torch.manual_seed(step)  # the global random state of another process
+        state.restore(checkpoint.step, checkpoint.tensors)
+        resumed = follow(state)
+        assert resumed.losses == whole.losses[step:]
+        for ours, theirs in zip(resumed.states, whole.states[step:], strict=True):
+            assert_equal(ours, theirs)
+
+
+def test_reading_ahead_changes_no_bit() -> None:
+    here, ahead = follow(fresh()), follow(fresh(), workers=2)
+    assert here.losses == ahead.losses
+    assert_equal(here.states[-1], ahead.states[-1])
+
+
+def test_the_seed_decides_the_course() -> None:
+    first, again, other = follow(fresh()), follow(fresh()), follow(fresh(), seed=2)
+    assert first.losses == again.losses
+    assert not set(first.losses) & set(other.losses)
+
+
+def test_dropout_differs_from_step_to_step() -> None:
+    state, seen = fresh(dropout=0.5), []
+    dropout = next(module for module in state.method.modules() if isinstance(module, torch.nn.Dropout))
+    dropout.register_forward_pre_hook(lambda module, given: (torch.ones_like(given[0]),))
+    dropout.register_forward_hook(lambda module, given, out: seen.append(tuple(out.flatten().tolist())))
+    list(train(state, IMAGES, plan(), CPU))
+    assert len(seen) == len(set(seen)) == STEPS
+
+
+def test_the_restored_momentum_lies_in_memory_as_its_parameter_does() -> None:
+    state = fresh()
+    tensors = follow(state).states[-1]
+    other = fresh()
+    other.restore(STEPS, {name: tensor.contiguous() for name, tensor in tensors.items()})
+    for parameter in other.optimiser.param_groups[0]["params"]:
+        assert other.optimiser.state[parameter]["momentum_buffer"].stride() == parameter.stride()
+
+
+def parameters(state: State) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in state.method.parameters()]
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco-v2"])
+def test_a_loss_that_is_not_finite_stops_the_training_before_it_changes_a_parameter(method: str) -> None:
+    state = fresh(method)
+    events = train(state, IMAGES, plan(schedule=Schedule("constant", 0.25, STEPS)), CPU)
+    while not isinstance(next(events), Epoch):
+        pass
+    with torch.no_grad():
+        state.method.encoder.late[0].weight[0, 0, 0, 0] = float("nan")
+    before = parameters(state)
+    with pytest.raises(UserError) as stopped:
+        next(events)
+    assert "the loss became nan at step 3 (learning rate 0.25)" in str(stopped.value)
+    assert "Try a lower --lr" in str(stopped.value)
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, parameters(state), strict=True))
+    assert state.step == 2
+
+
+def test_a_learning_rate_that_is_far_too_high_is_told() -> None:
+    with pytest.raises(UserError, match=r"the loss became (nan|inf) at step \d \(learning rate 1e\+30\)"):
+        list(train(fresh(), IMAGES, plan(schedule=Schedule("constant", 1e30, STEPS)), CPU))
+
+
+def test_in_bf16_a_training_still_learns_in_float32() -> None:
+    state = fresh()
+    losses = [
+        event.losses["loss"]
+        for event in train(state, IMAGES, plan(), Machine(torch.device("cpu"), "bf16"))
+        if isinstance(event, Step)
+    ]
+    assert all(parameter.dtype == torch.float32 for parameter in state.method.parameters())
+    # Products of 8 bits of mantissa give another loss, though not a very different one.
+    exact = follow(fresh()).losses
+    assert losses[0] != exact[0]
+    assert losses[0] == pytest.approx(exact[0], rel=0.1)
+
+
+def test_training_lowers_the_loss_on_images_that_are_easily_told_apart() -> None:
+    colours = np.zeros((8, 3, 8, 8), np.uint8)
+    for i in range(8):
+        colours[i] = np.array([255 * (i & 1), 255 * (i >> 1 & 1), 255 * (i >> 2 & 1)], np.uint8)[:, None, None]
+    easy = plan(
+        epochs=30,
+        batch_size=8,
+        schedule=Schedule("constant", 0.1, 30),
+        augmentation=Augmentation(8, jitter_p=0, gray_p=0),
+    )
+    losses = [e.losses["loss"] for e in train(fresh(), ArrayImages(colours), easy, CPU) if isinstance(e, Step)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.15
