@@ -74,8 +74,9 @@ def test_what_only_the_job_can_judge_is_refused_before_any_data_is_made(
     ],
 )
 def test_what_cannot_be_read_at_all_ends_with_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    replace_job(monkeypatch, lambda config: pytest.fail("the job was started"))
     try:
         code = cli.main(arguments)
     except SystemExit as end:

@@ -26,11 +26,13 @@ class Machine:
 def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format:
     """The faster layout of images and weights, channels_last, wherever it is safe.
 
-    On x86 processors, oneDNN's gradient of a strided 1 x 1 convolution with fewer than 16 input channels
-    writes past its workspace in that layout (oneDNN issue 6035): narrow ResNets on the CPU go without.
+    On x86 processors, oneDNN's gradient of a strided 1 x 1 convolution with fewer input channels than fit
+    into a vector writes past its workspace in that layout (oneDNN issue 6035): very narrow ResNets on the CPU
+    go without.
     """
+    vector = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
     overruns = any(
-        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1) and m.in_channels < 16
+        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1) and m.in_channels < vector
         for m in model.modules()
     )
     return torch.contiguous_format if device.type == "cpu" and overruns else torch.channels_last

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -84,6 +85,15 @@ def test_a_milestone_is_sent_once(spool: Spool, tmp_path: Path) -> None:
     assert spool.count_unsent() == 3  # two points and a milestone
 
 
+def test_of_a_milestone_that_cannot_be_kept_no_metric_is_kept_either(spool: Spool, tmp_path: Path) -> None:
+    other = sqlite3.connect(spool.path)
+    other.execute("DROP TABLE milestones")
+    other.close()
+    with pytest.raises(sqlite3.OperationalError):
+        spool.add_milestone(1, tmp_path, {"crr": 1.0})
+    assert unsent(spool) == []
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_of_what_holds_a_number_that_is_not_finite_nothing_is_kept(bad: float, spool: Spool, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not finite, so not a metric: worse, worst"):
@@ -130,8 +140,9 @@ def test_a_reader_beside_the_writer_sees_every_point_once_and_no_milestone_in_pa
     spool, seen = Spool(path), []
     while True:
         last_round = done.is_set()
-        milestones = dict(spool.unsent_milestones())
         points = spool.unsent_metrics(limit=37)
+        assert all(spool.has_milestone(point.milestone) for point in points if point.milestone is not None)
+        milestones = dict(spool.unsent_milestones())
         for epoch in milestones:
             measured = [point for point in spool.unsent_metrics(10**6) if point.milestone == epoch]
             assert len(measured) + sum(point.milestone == epoch for point in seen) == 2
