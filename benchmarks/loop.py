@@ -43,7 +43,7 @@ def main() -> None:
 
 def measure(width: int, arguments: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        source = ["folder", folder] if arguments.colour else ["digit-scenes", ""]
+        source = ["folder", folder] if arguments.colour else ["digit-scenes", None]
         if arguments.colour:
             make_images(Path(folder), 4 * arguments.batch_size)
         training = prepare(

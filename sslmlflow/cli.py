@@ -47,8 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         summary = (config.__doc__ or "").strip()
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         for option in options_of(config).values():
-            allowed = "" if option.allowed == "any text" else f"; {option.allowed}"
-            default = as_text(option.default) or "empty"
+            allowed = "" if option.allowed.endswith("any text") else f"; {option.allowed}"
+            default = as_text(option.default)
             command.add_argument(
                 f"--{option.name}",
                 metavar="VALUE",

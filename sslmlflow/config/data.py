@@ -10,9 +10,9 @@ DATASET_NAMES = ("digit-scenes", "cifar10", "cifar100", "stl10", "folder")
 @dataclass(frozen=True)
 class DataOptions:
     dataset: str = option("digit-scenes", "data set to open", choices=DATASET_NAMES)
-    data_dir: str = option(
-        "",
-        "folder of the images (dataset=folder), or where downloaded archives lie; empty: under SSLMLFLOW_HOME",
+    data_dir: str | None = option(
+        None,
+        "folder of the images (dataset=folder), or where downloaded archives lie; auto: under SSLMLFLOW_HOME",
         changes_result=False,
     )
     download: bool = option(False, "fetch the data set if it is not there yet", changes_result=False)

@@ -29,6 +29,10 @@ class Evaluate(ProbeOptions, MachineOptions, DataOptions):
         "data set to evaluate on; auto: the one the milestone was trained on",
         choices=("auto", *DATASET_NAMES),
     )
-    run: str = option("", "run id whose milestones to evaluate; empty: the experiment's latest run with milestones")
-    milestones: str = option("", "model ids of single milestones, separated by commas, instead of a run")
+    run: str | None = option(
+        None, "run id whose milestones to evaluate; auto: the experiment's latest run with milestones"
+    )
+    milestones: str | None = option(
+        None, "model ids of single milestones, separated by commas; auto: all milestones of the run"
+    )
     follow: bool = option(False, "wait for further milestones while the run is still training")

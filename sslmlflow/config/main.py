@@ -15,8 +15,8 @@ class Main(ProbeOptions, Pretrain):
     epochs: int | None = option(16, "passes over the training images; auto: the method's recipe", minimum=1)
     batch_size: int = option(64, "images per step, each seen in two views", minimum=2)
     lr: float | None = option(0.3, "peak learning rate; auto: the method's recipe", above=0)
-    method_options: str = option(
-        "temperature=0.2", "the method's own settings, as name=value,name=value (see docs/methods.md)"
+    method_options: str | None = option(
+        "temperature=0.2", "the method's own settings, as name=value,name=value (docs/methods.md); auto: its recipe"
     )
     milestone_every: int = option(
         2, "epochs between milestones; initialisation and the last are always kept", minimum=1

@@ -37,7 +37,9 @@ class Option:
             return ", ".join(self.choices)
         if self.kind is bool:
             return "true, false"
-        words = {int: "a whole number", float: "a number", str: "any text"}[self.kind]
+        if self.kind is str:
+            return f"{AUTO}, or any text" if self.optional else "any text"
+        words = {int: "a whole number", float: "a number"}[self.kind]
         if self.above is not None:
             words += f" above {self.above:g}"
         if self.minimum is not None:

@@ -24,7 +24,9 @@ class Pretrain(MachineOptions, DataOptions):
     """Train an encoder without labels, with milestones."""
 
     method: str = option("simclr", "self-supervised method", choices=METHOD_NAMES)
-    method_options: str = option("", "the method's own settings, as name=value,name=value (see docs/methods.md)")
+    method_options: str | None = option(
+        None, "the method's own settings, as name=value,name=value (docs/methods.md); auto: its recipe"
+    )
     encoder: str = option("resnet18", "resnet18, resnet50, or any classification model of torchvision")
     stem: str = option(
         "auto",

@@ -109,7 +109,7 @@ def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[Log
 
 
 def _model_ids(config: Evaluate) -> list[str]:
-    return [model_id.strip() for model_id in config.milestones.split(",") if model_id.strip()]
+    return [model_id.strip() for model_id in (config.milestones or "").split(",") if model_id.strip()]
 
 
 def _spec(client: MlflowClient, config: Evaluate, source: str) -> DatasetSpec:
@@ -118,7 +118,9 @@ def _spec(client: MlflowClient, config: Evaluate, source: str) -> DatasetSpec:
     if "resolved/image_size" not in params:
         raise UserError(f"run {source} is not a training of sslmlflow, or has not started yet.")
     if config.dataset == "auto":
-        trained_on = read_config(DataOptions, {name: params[name] for name in options_of(DataOptions)})
+        given = {name: params[name] for name in options_of(DataOptions)}
+        # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
+        trained_on = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
         data: DataOptions = dataclasses.replace(
             trained_on,
             data_dir=config.data_dir or trained_on.data_dir,

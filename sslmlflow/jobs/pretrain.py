@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sslmlflow.config.options import as_text
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.source import ImageSets
@@ -70,6 +71,7 @@ class Training:
             "schedule": schedule.name,
             "stem": self.encoder.stem,
             "image_size": self.encoder.image_size,
+            "data_dir": as_text(self.config.data_dir),
             "device": self.machine.device,
             "precision": self.machine.precision,
             "threads": torch.get_num_threads(),

@@ -14,7 +14,7 @@ __all__ = ["METHODS", "Method", "Recipe", "build_method", "read_method_options"]
 METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "moco-v2": MoCo}
 
 
-def build_method(name: str, method_options: str, encoder: Encoder, seed: int) -> Method:
+def build_method(name: str, method_options: str | None, encoder: Encoder, seed: int) -> Method:
     """A method around `encoder`, its heads drawn from `seed`; the global random state is left alone."""
     options = read_method_options(name, method_options)
     with torch.random.fork_rng(devices=[]):
@@ -22,10 +22,10 @@ def build_method(name: str, method_options: str, encoder: Encoder, seed: int) ->
         return METHODS[name](encoder, options)
 
 
-def read_method_options(name: str, text: str) -> object:
+def read_method_options(name: str, text: str | None) -> object:
     """A method's settings from `name=value,name=value`; ConfigError names what is not possible."""
     given = {}
-    for part in filter(None, text.replace(" ", "").split(",")):
+    for part in filter(None, (text or "").replace(" ", "").split(",")):
         key, equals, value = part.partition("=")
         if not equals:
             raise ConfigError(

@@ -4,12 +4,14 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag
@@ -80,10 +82,21 @@ def tracked_run(entry_point: str, config: Any, name: str, resume: str = "no") ->
 
 
 def connect() -> MlflowClient:
-    """A client of the current tracking server that does not wait for minutes when it is gone."""
+    """A client of the current tracking server, which has answered once.
+
+    It does not wait for minutes when the server is gone, as MLflow's default would.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    return MlflowClient()
+    client = MlflowClient()
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise UserError(
+            f"no answer from the tracking server {mlflow.get_tracking_uri()}: {error.message} "
+            "Start the server, or set MLFLOW_TRACKING_URI to one that runs."
+        ) from error
+    return client
 
 
 def current_experiment(client: MlflowClient) -> str:
@@ -165,7 +178,12 @@ def _ended(run: TrackedRun) -> Iterator[None]:
         status = "KILLED"
         raise
     finally:
-        run.client.set_terminated(run.run_id, status)
+        try:
+            run.client.set_terminated(run.run_id, status)
+        except MlflowException as error:
+            print(
+                f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {error.message}", file=sys.stderr
+            )
 
 
 def _point_from(client: MlflowClient, adopted: str, chosen: str) -> None:

@@ -65,8 +65,11 @@ class Sender:
         for epoch, folder in spool.unsent_milestones():
             spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
             shutil.rmtree(folder, ignore_errors=True)
-        models = spool.model_ids()
         while points := spool.unsent_metrics():
+            models = spool.model_ids()
+            points = [point for point in points if point.milestone is None or point.milestone in models]
+            if not points:  # all belong to a milestone that was added just now: next round
+                return
             self._client.log_batch(self._run_id, metrics=[_metric(point, models) for point in points])
             spool.metrics_sent(points)
 
