@@ -11,11 +11,12 @@ demo: $(INSTALLED)
 ui: $(INSTALLED)
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
 
+# One thread a process: two spinning threads each on a busy machine are many times slower.
 test: $(INSTALLED)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-quick: $(INSTALLED)
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

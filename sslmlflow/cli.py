@@ -20,8 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("sslmlflow: interrupted; the same command with --resume=auto goes on.", file=sys.stderr)
+        print("sslmlflow: interrupted; pretrain and main go on with --resume=auto.", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"sslmlflow: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        # Told by its module: importing MLflow for its exception would slow down every --help.
+        if not type(error).__module__.startswith("mlflow"):
+            raise
+        print(f"sslmlflow: MLflow answered: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -16,9 +16,6 @@ class DataOptions:
         changes_result=False,
     )
     download: bool = option(False, "fetch the data set if it is not there yet", changes_result=False)
-    image_size: int | None = option(
-        None, "side of the square images in pixels; auto: the data set's own, 32 for a folder", minimum=8
-    )
     max_train_images: int | None = option(
         None, "use a fixed random subset of the training images; auto: all", minimum=2
     )

@@ -29,6 +29,9 @@ class Evaluate(ProbeOptions, MachineOptions, DataOptions):
         "data set to evaluate on; auto: the one the milestone was trained on",
         choices=("auto", *DATASET_NAMES),
     )
+    data_seed: int | None = option(  # type: ignore[assignment]
+        None, "seed of the subsets and of a folder's split; auto: the one the milestone was trained with", minimum=0
+    )
     run: str | None = option(
         None, "run id whose milestones to evaluate; auto: the experiment's latest run with milestones"
     )

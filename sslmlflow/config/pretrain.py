@@ -12,17 +12,20 @@ SCHEDULE_NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponenti
 @dataclass(frozen=True)
 class MachineOptions:
     device: str = option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
-    precision: str = option(
-        "auto",
-        "auto: bf16 where the device has it in hardware, else float32",
-        choices=("auto", "float32", "bf16"),
-    )
 
 
 @dataclass(frozen=True)
 class Pretrain(MachineOptions, DataOptions):
     """Train an encoder without labels, with milestones."""
 
+    image_size: int | None = option(
+        None, "side of the square images in pixels; auto: the data set's own, 32 for a folder", minimum=8
+    )
+    precision: str = option(
+        "auto",
+        "auto: bf16 where the device has it in hardware, else float32",
+        choices=("auto", "float32", "bf16"),
+    )
     method: str = option("simclr", "self-supervised method", choices=METHOD_NAMES)
     method_options: str | None = option(
         None, "the method's own settings, as name=value,name=value (docs/methods.md); auto: its recipe"

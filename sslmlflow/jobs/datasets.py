@@ -8,7 +8,7 @@ from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.home import home
 
 
-def dataset_spec(config: DataOptions, labels: str = "auto") -> DatasetSpec:
+def dataset_spec(config: DataOptions, image_size: int | None = None, labels: str = "auto") -> DatasetSpec:
     """Which images and how many, from the shared parameters."""
     given = Path(config.data_dir).expanduser().absolute() if config.data_dir else None
     downloads = None if config.dataset == "folder" else home() / "data"
@@ -16,7 +16,7 @@ def dataset_spec(config: DataOptions, labels: str = "auto") -> DatasetSpec:
         name=config.dataset,
         folder=given or downloads,
         download=config.download,
-        image_size=config.image_size,
+        image_size=image_size,
         max_train=config.max_train_images,
         max_test=config.max_test_images,
         seed=config.data_seed,

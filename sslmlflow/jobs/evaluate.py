@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from mlflow import MlflowClient
@@ -12,10 +13,10 @@ from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate, ProbeOptions
 from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data.source import DatasetSpec
-from sslmlflow.errors import UserError
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.labelled import KNN, PROBE, STANDARDISED, LabelledImages, open_labelled
-from sslmlflow.tracking.milestones import KIND, epoch_of, load_milestone, milestones_of_run
+from sslmlflow.tracking.milestones import KIND, epoch_of, load_milestone, milestones_of_run, model_of
 from sslmlflow.tracking.run import TrackedRun, connect, current_experiment, run_of, tracked_run
 from sslmlflow.training.device import choose_machine
 
@@ -56,12 +57,13 @@ def evaluate(
 
 
 def _metrics(values: dict[str, float], model: LoggedModel, labelled: LabelledImages) -> list[Metric]:
-    now = time.time_ns() // 1_000_000
+    # The same whenever it is sent: an evaluation that is killed and repeated makes no second point.
+    moment = model.creation_timestamp
     return [
         Metric(
             key,
             value,
-            now,
+            moment,
             step=epoch_of(model),
             model_id=model.model_id,
             dataset_name=labelled.name,
@@ -76,7 +78,7 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
     if config.run:
         return str(run_of(client, config.run).info.run_id)
     if config.milestones:
-        return str(client.get_logged_model(_model_ids(config)[0]).source_run_id)
+        return str(model_of(client, _model_ids(config)[0]).source_run_id)
     found = client.search_logged_models(
         [current_experiment(client)],
         f"tags.kind = '{KIND}'",
@@ -91,7 +93,12 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
 def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[LoggedModel]:
     """The milestones to measure; with `follow`, also those that the run is still to make."""
     if config.milestones:
-        yield from (client.get_logged_model(model_id) for model_id in _model_ids(config))
+        for model in map(partial(model_of, client), _model_ids(config)):
+            if model.source_run_id != source:
+                raise UserError(
+                    f"milestone {model.model_id} is of another run than {source}: evaluate each run by itself."
+                )
+            yield model
         return
     seen: set[str] = set()
     while True:
@@ -109,7 +116,12 @@ def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[Log
 
 
 def _model_ids(config: Evaluate) -> list[str]:
-    return [model_id.strip() for model_id in (config.milestones or "").split(",") if model_id.strip()]
+    ids = [model_id.strip() for model_id in (config.milestones or "").split(",") if model_id.strip()]
+    if not ids:
+        raise ConfigError(
+            f"milestones={config.milestones} is not possible. Allowed: auto, or model ids separated by commas."
+        )
+    return ids
 
 
 def _spec(client: MlflowClient, config: Evaluate, source: str) -> DatasetSpec:
@@ -117,17 +129,17 @@ def _spec(client: MlflowClient, config: Evaluate, source: str) -> DatasetSpec:
     params = run_of(client, source).data.params
     if "resolved/image_size" not in params:
         raise UserError(f"run {source} is not a training of sslmlflow, or has not started yet.")
-    if config.dataset == "auto":
-        given = {name: params[name] for name in options_of(DataOptions)}
-        # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
-        trained_on = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
-        data: DataOptions = dataclasses.replace(
-            trained_on,
-            data_dir=config.data_dir or trained_on.data_dir,
-            max_train_images=config.max_train_images or trained_on.max_train_images,
-            max_test_images=config.max_test_images or trained_on.max_test_images,
-        )
-    else:
-        data = config
-    spec = dataset_spec(data, config.labels)
-    return dataclasses.replace(spec, download=config.download, image_size=int(params["resolved/image_size"]))
+    given = {name: params[name] for name in options_of(DataOptions)}
+    # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
+    trained_on = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
+    own = config.dataset == "auto"
+    data = dataclasses.replace(
+        trained_on,
+        dataset=trained_on.dataset if own else config.dataset,
+        data_dir=config.data_dir or (trained_on.data_dir if own else None),
+        download=config.download,
+        max_train_images=config.max_train_images or (trained_on.max_train_images if own else None),
+        max_test_images=config.max_test_images or (trained_on.max_test_images if own else None),
+        data_seed=trained_on.data_seed if config.data_seed is None else config.data_seed,
+    )
+    return dataset_spec(data, int(params["resolved/image_size"]), config.labels)

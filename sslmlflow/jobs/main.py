@@ -12,8 +12,10 @@ from sslmlflow.tracking.run import tracked_run
 def run(config: Main) -> None:
     """Everything from the command line or `mlflow run`."""
     training = prepare(config)
-    with tracked_run("main", config, training.name, config.resume) as tracked:
+    with tracked_run("main", config, training.name, config.resume, training.data) as tracked:
         pretrain(tracked, training)
         milestones = milestones_of_run(tracked.client, tracked.run_id)
-        evaluate(tracked, dataset_spec(config, config.labels), config, milestones, training.machine.device)
+        evaluate(
+            tracked, dataset_spec(config, config.image_size, config.labels), config, milestones, training.machine.device
+        )
         report(tracked)

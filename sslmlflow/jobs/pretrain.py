@@ -18,7 +18,7 @@ from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation, make_views
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
-from sslmlflow.errors import UserError
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.views import views_figure
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
@@ -39,7 +39,7 @@ LARGEST_CIFAR_STEM = 64  # pixels
 def run(config: Pretrain) -> None:
     """Train from the command line or `mlflow run`."""
     training = prepare(config)
-    with tracked_run("pretrain", config, training.name, config.resume) as tracked:
+    with tracked_run("pretrain", config, training.name, config.resume, training.data) as tracked:
         pretrain(tracked, training)
     print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones with labels")
 
@@ -61,6 +61,11 @@ class Training:
         """What the run is called in the MLflow UI."""
         return f"{self.config.method} {self.encoder.name} on {self.sets.name}"
 
+    @property
+    def data(self) -> dict[str, str]:
+        """The images, of which the result is a function beside the parameters."""
+        return {"training images": self.sets.train.fingerprint[:16], "held-out images": self.sets.test.fingerprint[:16]}
+
     def resolved(self) -> dict[str, str]:
         """What every `auto` became."""
         schedule = self.plan.schedule
@@ -71,7 +76,7 @@ class Training:
             "schedule": schedule.name,
             "stem": self.encoder.stem,
             "image_size": self.encoder.image_size,
-            "data_dir": as_text(self.config.data_dir),
+            "data_dir": as_text(dataset_spec(self.config).folder),
             "device": self.machine.device,
             "precision": self.machine.precision,
             "threads": torch.get_num_threads(),
@@ -84,7 +89,13 @@ def prepare(config: Pretrain) -> Training:
     check_encoder(config.encoder)
     read_method_options(config.method, config.method_options)
     machine = choose_machine(config.device, config.precision)
-    sets = open_and_tell(dataset_spec(config))
+    recipe = METHODS[config.method].recipe
+    epochs = config.epochs or recipe.epochs
+    if config.schedule == "warmup-cosine" and config.warmup_epochs >= epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {epochs} epochs."
+        )
+    sets = open_and_tell(dataset_spec(config, config.image_size))
     per_epoch = steps_per_epoch(len(sets.train), config.batch_size)
     if per_epoch == 0:
         raise UserError(
@@ -94,8 +105,6 @@ def prepare(config: Pretrain) -> Training:
     preprocessing = measure_preprocessing(sets.train)
     size = preprocessing.image_size
     stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
-    recipe = METHODS[config.method].recipe
-    epochs = config.epochs or recipe.epochs
     mean, std = preprocessing.tensors(machine.device)
     plan = Plan(
         epochs=epochs,
@@ -135,9 +144,12 @@ def pretrain(tracked: TrackedRun, training: Training) -> None:
     finally:
         sent = sender.close()
         spool.close()
-    if sent:
-        done.touch()
-        shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
+    if not sent:
+        raise UserError(
+            f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest."
+        )
+    done.touch()
+    shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
 
 
 def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> None:
@@ -159,9 +171,9 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                 )
                 progress.update()
                 if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                    saved = _save(tracked, state)
+                    saved = _save(tracked, training, state, spool)
             case Epoch():
-                saved = _save(tracked, state)
+                saved = _save(tracked, training, state, spool)
                 tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}")
                 losses.clear()
             case Milestone() if not spool.has_milestone(event.epoch):
@@ -189,13 +201,14 @@ def _keep_milestone(
     folder = tracked.folder / "milestones" / f"epoch-{epoch:06d}"
     write_milestone(folder, method, training.encoder, about)
     spool.add_milestone(epoch, folder, {"epoch": float(epoch), **scores.values, **seconds})
+    spool.sync()
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
     tqdm.write(f"milestone at epoch {epoch}: {told}")
 
 
 def _dataset(training: Training) -> dict[str, Any]:
-    spec = dataclasses.asdict(dataset_spec(training.config))
+    spec = dataclasses.asdict(dataset_spec(training.config, training.config.image_size))
     del spec["folder"], spec["download"], spec["labels"]
     return {**spec, "train_fingerprint": training.sets.train.fingerprint}
 
@@ -211,10 +224,11 @@ def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
     if checkpoint:
         state.restore(checkpoint.step, checkpoint.tensors)
         print(f"going on with run {tracked.run_id} after step {state.step:,} of {training.plan.schedule.total_steps:,}")
+        now = _environment(training.machine)
         changed = [
-            f"{name} {before} -> {_environment()[name]}"
+            f"{name} {before} -> {now[name]}"
             for name, before in checkpoint.info["environment"].items()
-            if _environment()[name] != before
+            if now[name] != before
         ]
         if changed:
             print(f"note: {', '.join(changed)}; the result may differ in the last bits from an uninterrupted run")
@@ -230,17 +244,21 @@ def _spooled(tracked: TrackedRun) -> bool:
     return (tracked.folder / "spool.db").exists()
 
 
-def _save(tracked: TrackedRun, state: State) -> float:
-    save_checkpoint(tracked.folder / "checkpoints", state.step, state.tensors(), {"environment": _environment()})
+def _save(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> float:
+    spool.sync()
+    about = {"environment": _environment(training.machine)}
+    save_checkpoint(tracked.folder / "checkpoints", state.step, state.tensors(), about)
     return time.monotonic()
 
 
-def _environment() -> dict[str, Any]:
+def _environment(machine: Machine) -> dict[str, Any]:
     """What the last bits of a result depend on."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "device": machine.device.type,
+        "precision": machine.precision,
         "threads": torch.get_num_threads(),
     }
 

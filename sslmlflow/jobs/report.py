@@ -59,6 +59,8 @@ def _verdict(rows: Sequence[Row], chosen: Row | None) -> str:
         return "No milestone can be chosen without labels: the criterion is undefined for all of them (see their tags)."
     text = f"Chosen without labels: epoch {chosen.epoch}, the highest shuffle-adjusted coding rate reduction (CRR)."
     resolution = chosen.values.get(RESOLUTION, 0.0)
+    if chosen.values[CRITERION] <= resolution:
+        text += f" But its value is within its resolution of {resolution:.3f}: there is no signal to choose by yet."
     close = [
         str(row.epoch)
         for row in rows

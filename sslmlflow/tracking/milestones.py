@@ -1,6 +1,7 @@
 """Milestones: encoder, method state and description in one folder, kept in MLflow as a LoggedModel."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -68,6 +69,9 @@ def write_milestone(folder: Path, method: Method, spec: EncoderSpec, about: dict
     save_file({name: t for name, t in state.items() if not name.startswith("encoder.")}, part / METHOD_FILE)
     described = {"format": FORMAT, "encoder": asdict(spec), **about}
     (part / ABOUT_FILE).write_text(json.dumps(described, indent=2) + "\n")
+    for path in part.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
@@ -142,10 +146,15 @@ def load_milestone(model_id: str) -> Milestone:
 
 def fetch_milestone(model_id: str) -> Path:
     """A folder with the milestone's files; to be read only."""
-    try:
-        model = MlflowClient().get_logged_model(model_id)
-    except MlflowException as error:
-        raise UserError(f"{model_id} is not a model on this tracking server: {error.message}") from error
+    model = model_of(MlflowClient(), model_id)
     if model.tags.get("kind") != KIND:
         raise UserError(f"{model_id} is a model, but not a milestone of sslmlflow (its tag kind is not {KIND}).")
     return Path(download_artifacts(model.artifact_location))
+
+
+def model_of(client: MlflowClient, model_id: str) -> LoggedModel:
+    """The model with this id; UserError if the tracking server has none."""
+    try:
+        return client.get_logged_model(model_id)
+    except MlflowException as error:
+        raise UserError(f"{model_id} is not a model on this tracking server: {error.message}") from error

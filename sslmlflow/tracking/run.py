@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from sslmlflow.config.options import options_of, texts_of
 from sslmlflow.errors import UserError
+from sslmlflow.files import write_atomically
 from sslmlflow.home import home
 
-ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
+ENTRY_POINT, TRAINING, KEY = "sslmlflow.entry_point", "sslmlflow.training", "sslmlflow.key"
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,28 @@ class TrackedRun:
 
 
 @contextmanager
-def tracked_run(entry_point: str, config: Any, name: str, resume: str = "no") -> Iterator[TrackedRun]:
+def tracked_run(
+    entry_point: str, config: Any, name: str, resume: str = "no", data: Mapping[str, str] | None = None
+) -> Iterator[TrackedRun]:
     """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C.
 
+    `data` says, beside the parameters, what the result depends on: a run goes on only with the same.
     Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
-    this entry point with the same parameters, if there is one) or a run id.
+    this entry point with the same parameters and data, if there is one) or a run id.
     """
     client = connect()
-    training = fingerprint(config)
+    deciding = {**_deciding(config), **(data or {})}
+    training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = os.environ.get("MLFLOW_RUN_ID")
     experiment_id = client.get_run(adopted).info.experiment_id if adopted else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
-        tags = resolve_tags({ENTRY_POINT: entry_point, TRAINING: training})
+        tags = resolve_tags({ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)})
         chosen = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
     run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, home() / "runs" / chosen)
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
-        _check_same_parameters(run, config)
+        _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
         client.update_run(chosen, "RUNNING")
         run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
         run.log_missing_params(texts_of(config))
@@ -120,11 +126,6 @@ def run_of(client: MlflowClient, run_id: str) -> Run:
         ) from error
 
 
-def fingerprint(config: Any) -> str:
-    """A digest of the parameters that decide the result."""
-    return hashlib.sha256(json.dumps(_deciding(config), sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _deciding(config: Any) -> dict[str, str]:
     options = options_of(type(config))
     return {name: text for name, text in texts_of(config).items() if options[name].changes_result}
@@ -140,21 +141,45 @@ def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str,
         f"tags.`{TRAINING}` = '{training}' AND tags.`{ENTRY_POINT}` = '{entry_point}' AND status != 'FINISHED'",
         order_by=["start_time DESC"],
     )
-    resumable = [r.info.run_id for r in found if (home() / "runs" / r.info.run_id / "run.json").exists()]
-    return resumable[0] if resumable else None
+    key = _key_file(training)
+    started = key.read_text() if key.exists() else None
+    for run in found:
+        if (home() / "runs" / run.info.run_id / "run.json").exists() or run.data.tags.get(KEY) == started:
+            return str(run.info.run_id)
+    return None
 
 
-def _check_same_parameters(run: TrackedRun, config: Any) -> None:
+def _new_key(training: str) -> str:
+    """A key that stays on disk: a run that was made just before a kill is found again by it."""
+    key = uuid.uuid4().hex
+    file = _key_file(training)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, key.encode())
+    return key
+
+
+def _key_file(training: str) -> Path:
+    return home() / "runs" / f"{training}.key"
+
+
+def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], explicit: bool) -> None:
+    """Refuse to go on with a run that was started otherwise; remember how a new one is started."""
     path = run.folder / "run.json"
+    if explicit and run.client.get_run(run.run_id).data.tags.get(ENTRY_POINT) != entry_point:
+        raise UserError(f"run {run.run_id} was not started by {entry_point}; it cannot be gone on with by it.")
     if not path.exists():
-        path.write_text(json.dumps(_deciding(config), indent=2))
+        write_atomically(path, json.dumps(deciding, indent=2).encode())
         return
-    before, now = json.loads(path.read_text()), _deciding(config)
-    changed = [f"{name} was {before.get(name)}, now {now.get(name)}" for name in now if before.get(name) != now[name]]
+    before = json.loads(path.read_text())
+    changed = [
+        f"{name} was {before.get(name)}, now {deciding[name]}"
+        for name in deciding
+        if before.get(name) != deciding[name]
+    ]
     if changed:
         raise UserError(
-            f"run {run.run_id} cannot go on with other parameters: {'; '.join(changed)}. "
-            "Give the same values, or start a new run with --resume=no."
+            f"run {run.run_id} cannot go on with other parameters or images: {'; '.join(changed)}. "
+            "Give the same, or start a new run with --resume=no."
         )
 
 
@@ -162,8 +187,9 @@ def _check_same_parameters(run: TrackedRun, config: Any) -> None:
 def _lock(run: TrackedRun) -> Iterator[None]:
     with open(run.folder / "lock", "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # Unlike flock, this lock is not inherited: workers that outlive a killed training do not hold it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise UserError(f"run {run.run_id} is being trained by another process on this machine.") from None
         yield
 

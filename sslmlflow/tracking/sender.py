@@ -41,7 +41,7 @@ class Sender:
     def _work(self) -> None:
         spool = Spool(self._path)
         pause = PAUSE_SECONDS
-        said = False
+        said = ""
         while True:
             closing = self._closing.is_set()
             try:
@@ -50,25 +50,26 @@ class Sender:
                 if closing:
                     return
             except Exception as error:  # whatever the server does, the training goes on
-                if not said:
-                    print(
-                        f"sslmlflow: the tracking server does not answer ({error}); trying again.",
-                        file=sys.stderr,
-                    )
-                    said = True
+                if str(error) != said:
+                    said = str(error)
+                    print(f"sslmlflow: MLflow did not take what was sent, trying again: {said}", file=sys.stderr)
                 if closing:
                     return
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             self._closing.wait(pause)
 
     def _drain(self, spool: Spool) -> None:
+        self._send_metrics(spool)
         for epoch, folder in spool.unsent_milestones():
             spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
             shutil.rmtree(folder, ignore_errors=True)
+            self._send_metrics(spool)
+
+    def _send_metrics(self, spool: Spool) -> None:
         while points := spool.unsent_metrics():
             models = spool.model_ids()
             points = [point for point in points if point.milestone is None or point.milestone in models]
-            if not points:  # all belong to a milestone that was added just now: next round
+            if not points:  # all that is left belongs to milestones that MLflow does not have yet
                 return
             self._client.log_batch(self._run_id, metrics=[_metric(point, models) for point in points])
             spool.metrics_sent(points)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sslmlflow.errors import UserError
+from sslmlflow.files import write_atomically
 
 KEPT = 2
 
@@ -64,28 +64,6 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return Checkpoint(info.pop("step"), tensors, info)
     return None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there, also after a power failure.
-
-    The temporary file lies in the same folder: a rename is atomic within one file system only.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}.") from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _newest_first(folder: Path) -> list[Path]:

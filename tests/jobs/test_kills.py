@@ -67,7 +67,9 @@ def _train(environment: dict[str, str], folder: Path, arguments: list[str], kill
     status = server.run([*arguments, "--resume=auto"])
     server.close()
     assert status == 0, server.log.read_text()[-4000:]
-    print(f"{killed} kills; went on {server.log.read_text().count('going on with run')} times")
+    went_on = server.log.read_text().count("going on with run")
+    print(f"{killed} kills; went on from a checkpoint {went_on} times")
+    assert went_on >= min(kills, 3), "killed too early to test anything"
     return left_in(own["MLFLOW_TRACKING_URI"])
 
 

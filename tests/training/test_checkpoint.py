@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sslmlflow.errors import UserError
-from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from sslmlflow.files import write_atomically
+from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def some_tensors(value: float = 1.0) -> dict[str, Tensor]:
