@@ -60,7 +60,6 @@ def test_a_bad_value_is_refused_with_what_is_allowed(name: str, text: str, said:
 @pytest.mark.parametrize(("entry_point", "name"), OPTIONS)
 def test_no_parameter_takes_what_is_not_finite_or_of_another_kind(entry_point: str, name: str) -> None:
     config = ENTRY_POINTS[entry_point]
-    default = next(field.default for field in dataclasses.fields(config) if field.name == name)
     if options_of(config)[name].kind is str and not options_of(config)[name].choices:
         assert getattr(read_config(config, {name: " any: text "}), name) == "any: text"
         return
