@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from sslmlflow import data
@@ -19,7 +20,7 @@ def test_pretraining_asks_for_no_label(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, refuse))
     monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
     assert main(["pretrain", *SMALL, "--epochs=1", "--milestone_every=1"]) == 0
     left = left_in(uri)
     assert [m.params["epoch"] for m in left.milestones] == ["0", "1"]
