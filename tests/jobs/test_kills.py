@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.conftest import ROOT
 from tests.jobs.small import SMALL, Left, left_in
@@ -61,6 +62,8 @@ def _train(environment: dict[str, str], folder: Path, arguments: list[str], kill
         "SSLMLFLOW_HOME": str(folder / "home"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
+    # MLflow's own making of a new database does not survive a kill, whoever starts it.
+    MlflowClient(own["MLFLOW_TRACKING_URI"]).search_experiments()
     server = ForkServer(own, folder)
     moments = random.Random(str(arguments))
     killed = 0
