@@ -181,27 +181,13 @@ def test_a_folder_without_labels_goes_all_the_way(
     for i in range(80):
         Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(images / f"{i}.png")
     (images / "broken.png").write_bytes(b"not an image")
-    done = sslmlflow(
-        "main",
-        "--dataset=folder",
-        f"--data_dir={images}",
-        "--width=4",
-        "--batch_size=16",
-        "--epochs=2",
-        "--monitor_images=8",
-    )
+    small = ["--width=4", "--batch_size=16", "--epochs=2", "--monitor_images=8"]
+    command = ["main", "--dataset=folder", f"--data_dir={images}", *small]
+    done = sslmlflow(*command)
     assert done.returncode == 1
     assert "broken.png" in done.stderr
     (images / "broken.png").unlink()
-    done = sslmlflow(
-        "main",
-        "--dataset=folder",
-        f"--data_dir={images}",
-        "--width=4",
-        "--batch_size=16",
-        "--epochs=2",
-        "--monitor_images=8",
-    )
+    done = sslmlflow(*command)
     assert done.returncode == 0, done.stderr
     assert "no labels" in done.stdout
     assert "Chosen without labels: epoch" in done.stdout
