@@ -23,6 +23,7 @@ from sslmlflow.config.options import options_of, texts_of
 from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
+from sslmlflow.tracking.database import make_database
 
 ENTRY_POINT, TRAINING, KEY = "sslmlflow.entry_point", "sslmlflow.training", "sslmlflow.key"
 
@@ -94,8 +95,9 @@ def connect() -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    client = MlflowClient()
     try:
+        make_database(mlflow.get_tracking_uri())
+        client = MlflowClient()
         client.search_experiments(max_results=1)
     except MlflowException as error:
         raise UserError(

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from tests.conftest import ROOT
 from tests.jobs.small import SMALL, Left, left_in
@@ -62,8 +61,6 @@ def _train(environment: dict[str, str], folder: Path, arguments: list[str], kill
         "SSLMLFLOW_HOME": str(folder / "home"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
-    # MLflow's own making of a new database does not survive a kill, whoever starts it.
-    MlflowClient(own["MLFLOW_TRACKING_URI"]).search_experiments()
     server = ForkServer(own, folder)
     moments = random.Random(str(arguments))
     killed = 0

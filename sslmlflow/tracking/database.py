@@ -1,0 +1,47 @@
+"""A new MLflow database that is either whole or not there."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from mlflow import MlflowClient
+from sqlalchemy.engine import make_url
+
+from sslmlflow.errors import UserError
+
+
+def make_database(tracking_uri: str) -> None:
+    """Make the SQLite file of a tracking URI if it does not exist; other URIs are left alone.
+
+    MLflow makes one in many small steps. A kill between them, or a second process that starts meanwhile, would
+    leave a file that nobody can open: it is made beside its place, by one process at a time, and renamed.
+    """
+    if not tracking_uri.startswith("sqlite:"):
+        return
+    url = make_url(tracking_uri)
+    if not url.database or url.database == ":memory:":
+        return
+    path = Path(url.database).absolute()
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(
+            f"the tracking database {path} cannot be made: {error.strerror}. Set MLFLOW_TRACKING_URI to another place."
+        ) from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            _make_whole(path)
+    finally:
+        os.close(folder)
+
+
+def _make_whole(path: Path) -> None:
+    part = path.with_name(f"{path.name}.part")
+    for left in (part, part.with_name(f"{part.name}-journal")):  # of one that was killed here
+        left.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
+    os.replace(part, path)
