@@ -6,13 +6,15 @@ from sslmlflow.config.data import DATASET_NAMES, DataOptions
 from sslmlflow.config.options import option
 from sslmlflow.config.pretrain import MachineOptions
 
+PROBE_NAMES = ("autoaugment", "plain")
+
 
 @dataclass(frozen=True)
 class ProbeOptions:
     probe: str = option(
         "autoaugment",
         "training images of the paper's linear probe: augmented anew each epoch (the paper's recipe), or embedded once",
-        choices=("autoaugment", "plain"),
+        choices=PROBE_NAMES,
     )
     labels: str = option(
         "auto", "auto: use labels where the data set has them; none: ignore them", choices=("auto", "none")

@@ -2,27 +2,23 @@
 
 from dataclasses import dataclass
 
-from sslmlflow.config.evaluate import ProbeOptions
+from sslmlflow.config.evaluate import PROBE_NAMES, ProbeOptions
 from sslmlflow.config.options import option
-from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.pretrain import PRESET_NAMES, Pretrain
 
 
 @dataclass(frozen=True)
 class Main(ProbeOptions, Pretrain):
     """Pretrain, evaluate every milestone and report, in one run; its defaults suit a small data set and machine."""
 
-    width: int = option(8, "channels of a ResNet's first stage; 64 is the published one", minimum=4)
-    epochs: int | None = option(16, "passes over the training images; auto: the method's recipe", minimum=1)
-    batch_size: int = option(64, "images per step, each seen in two views", minimum=2)
-    lr: float | None = option(0.3, "peak learning rate; auto: the method's recipe", above=0)
-    method_options: str | None = option(
-        "temperature=0.2", "the method's own settings, as name=value,name=value (docs/methods.md); auto: its recipe"
-    )
-    milestone_every: int = option(
-        2, "epochs between milestones; initialisation and the last are always kept", minimum=1
+    preset: str = option(
+        "small",
+        "what every auto becomes: the published recipes, or smaller ones for small data and machines",
+        choices=PRESET_NAMES,
     )
     probe: str = option(
-        "plain",
-        "training images of the paper's linear probe: augmented anew each epoch (its recipe), or embedded once (fast)",
-        choices=("autoaugment", "plain"),
+        "auto",
+        "training images of the paper's linear probe: augmented anew each epoch (its recipe), or embedded once "
+        "(fast); auto: the preset's",
+        choices=("auto", *PROBE_NAMES),
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import option
 
-METHOD_NAMES = ("simclr", "moco-v2")
+METHOD_NAMES = ("simclr", "simsiam", "moco-v2")
+PRESET_NAMES = ("monitoring-paper", "small")
 SCHEDULE_NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponential")
 
 
@@ -26,9 +27,14 @@ class Pretrain(MachineOptions, DataOptions):
         "auto: bf16 where the device has it in hardware, else float32",
         choices=("auto", "float32", "bf16"),
     )
+    preset: str = option(
+        "monitoring-paper",
+        "what every auto becomes: the published recipes, or smaller ones for small data and machines",
+        choices=PRESET_NAMES,
+    )
     method: str = option("simclr", "self-supervised method", choices=METHOD_NAMES)
     method_options: str | None = option(
-        None, "the method's own settings, as name=value,name=value (docs/methods.md); auto: its recipe"
+        None, "the method's own settings, as name=value,name=value (docs/methods.md); auto: the preset's"
     )
     encoder: str = option("resnet18", "resnet18, resnet50, or any classification model of torchvision")
     stem: str = option(
@@ -36,17 +42,17 @@ class Pretrain(MachineOptions, DataOptions):
         "first layers of a ResNet; auto: cifar up to 64 px, imagenet above",
         choices=("auto", "cifar", "imagenet"),
     )
-    width: int = option(64, "channels of a ResNet's first stage; 64 is the published one", minimum=4)
-    epochs: int | None = option(None, "passes over the training images; auto: the method's recipe", minimum=1)
-    batch_size: int = option(256, "images per step, each seen in two views", minimum=2)
-    lr: float | None = option(None, "peak learning rate; auto: the method's recipe", above=0)
+    width: int | None = option(None, "channels of a ResNet's first stage, published: 64; auto: the preset's", minimum=4)
+    epochs: int | None = option(None, "passes over the training images; auto: the preset's", minimum=1)
+    batch_size: int | None = option(None, "images per step, each seen in two views; auto: the preset's", minimum=2)
+    lr: float | None = option(None, "peak learning rate; auto: the preset's", above=0)
     weight_decay: float | None = option(None, "weight decay; auto: the method's recipe", minimum=0)
     schedule: str = option(
         "auto", "course of the learning rate; auto: the method's recipe", choices=("auto", *SCHEDULE_NAMES)
     )
     warmup_epochs: int = option(10, "linear warm-up of schedule=warmup-cosine", minimum=0)
-    milestone_every: int = option(
-        20, "epochs between milestones; initialisation and the last are always kept", minimum=1
+    milestone_every: int | None = option(
+        None, "epochs between milestones, initialisation and the last being kept too; auto: the preset's", minimum=1
     )
     monitor_images: int = option(2000, "held-out images on which every milestone is measured at once", minimum=4)
     eps: float = option(0.5, "distortion of the coding rate (not squared)", above=0)

@@ -1,10 +1,12 @@
 """Entry point `main`: pretrain, evaluate every milestone, report; all in one run."""
 
+from sslmlflow.config.evaluate import ProbeOptions
 from sslmlflow.config.main import Main
 from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluate import evaluate
 from sslmlflow.jobs.pretrain import prepare, pretrain
 from sslmlflow.jobs.report import report
+from sslmlflow.jobs.settings import PRESETS
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import tracked_run
 
@@ -15,7 +17,8 @@ def run(config: Main) -> None:
     with tracked_run("main", config, training.name, config.resume, training.data) as tracked:
         pretrain(tracked, training)
         milestones = milestones_of_run(tracked.client, tracked.run_id)
-        evaluate(
-            tracked, dataset_spec(config, config.image_size, config.labels), config, milestones, training.machine.device
-        )
+        probe = config.probe if config.probe != "auto" else PRESETS[config.preset].probe
+        options = ProbeOptions(probe, config.labels, config.probe_seed)
+        spec = dataset_spec(config, config.image_size, config.labels)
+        evaluate(tracked, spec, options, milestones, training.machine.device)
         report(tracked)

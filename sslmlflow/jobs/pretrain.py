@@ -22,7 +22,8 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.views import views_figure
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.methods import METHODS, Method, build_method, read_method_options
+from sslmlflow.jobs.settings import Settings, settle
+from sslmlflow.methods import Method, build_method, read_method_options
 from sslmlflow.tracking.milestones import write_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.sender import Sender
@@ -54,7 +55,7 @@ class Training:
     encoder: EncoderSpec
     preprocessing: Preprocessing
     plan: Plan
-    weight_decay: float
+    settings: Settings
 
     @property
     def name(self) -> str:
@@ -68,12 +69,8 @@ class Training:
 
     def resolved(self) -> dict[str, str]:
         """What every `auto` became."""
-        schedule = self.plan.schedule
         settled = {
-            "epochs": self.plan.epochs,
-            "lr": schedule.lr,
-            "weight_decay": self.weight_decay,
-            "schedule": schedule.name,
+            **dataclasses.asdict(self.settings),
             "stem": self.encoder.stem,
             "image_size": self.encoder.image_size,
             "data_dir": as_text(dataset_spec(self.config).folder),
@@ -81,25 +78,24 @@ class Training:
             "precision": self.machine.precision,
             "threads": torch.get_num_threads(),
         }
-        return {f"resolved/{name}": str(value) for name, value in settled.items()}
+        return {f"resolved/{name}": as_text(value) for name, value in settled.items()}
 
 
 def prepare(config: Pretrain) -> Training:
     """Check what can be checked without data, then open the images and settle every `auto`."""
     check_encoder(config.encoder)
-    read_method_options(config.method, config.method_options)
+    settings = settle(config)
+    read_method_options(config.method, settings.method_options)
     machine = choose_machine(config.device, config.precision)
-    recipe = METHODS[config.method].recipe
-    epochs = config.epochs or recipe.epochs
-    if config.schedule == "warmup-cosine" and config.warmup_epochs >= epochs:
+    if settings.schedule == "warmup-cosine" and config.warmup_epochs >= settings.epochs:
         raise ConfigError(
-            f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {epochs} epochs."
+            f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."
         )
     sets = open_and_tell(dataset_spec(config, config.image_size))
-    per_epoch = steps_per_epoch(len(sets.train), config.batch_size)
+    per_epoch = steps_per_epoch(len(sets.train), settings.batch_size)
     if per_epoch == 0:
         raise UserError(
-            f"{len(sets.train)} training images do not fill one batch of {config.batch_size}. "
+            f"{len(sets.train)} training images do not fill one batch of {settings.batch_size}. "
             f"Give --batch_size of at most {len(sets.train)}, or more images."
         )
     preprocessing = measure_preprocessing(sets.train)
@@ -107,14 +103,14 @@ def prepare(config: Pretrain) -> Training:
     stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
     mean, std = preprocessing.tensors(machine.device)
     plan = Plan(
-        epochs=epochs,
-        batch_size=config.batch_size,
-        milestone_every=config.milestone_every,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        milestone_every=settings.milestone_every,
         seed=config.seed,
         schedule=Schedule(
-            name=config.schedule if config.schedule != "auto" else recipe.schedule,
-            lr=config.lr or recipe.lr,
-            total_steps=epochs * per_epoch,
+            name=settings.schedule,
+            lr=settings.lr,
+            total_steps=settings.epochs * per_epoch,
             warmup_steps=config.warmup_epochs * per_epoch,
         ),
         augmentation=Augmentation(size),
@@ -122,9 +118,8 @@ def prepare(config: Pretrain) -> Training:
         std=std,
         workers=config.workers,
     )
-    encoder = EncoderSpec(config.encoder, stem, config.width, size)
-    weight_decay = recipe.weight_decay if config.weight_decay is None else config.weight_decay
-    return Training(config, machine, sets, encoder, preprocessing, plan, weight_decay)
+    encoder = EncoderSpec(config.encoder, stem, settings.width, size)
+    return Training(config, machine, sets, encoder, preprocessing, plan, settings)
 
 
 def pretrain(tracked: TrackedRun, training: Training) -> None:
@@ -189,7 +184,7 @@ def _keep_milestone(
     about: dict[str, Any] = {
         "epoch": epoch,
         "method": config.method,
-        "method_options": config.method_options,
+        "method_options": training.settings.method_options,
         "preprocessing": training.preprocessing.as_json(),
         "dataset": _dataset(training),
         "monitor": monitor.settings,
@@ -216,10 +211,10 @@ def _dataset(training: Training) -> dict[str, Any]:
 def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
     config = training.config
     encoder = build_encoder(training.encoder, config.seed)
-    method = build_method(config.method, config.method_options, encoder, config.seed)
+    method = build_method(config.method, training.settings.method_options, encoder, config.seed)
     device = training.machine.device
     method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
-    state = start_state(method, training.weight_decay)
+    state = start_state(method, training.settings.weight_decay)
     checkpoint = load_checkpoint(tracked.folder / "checkpoints")
     if checkpoint:
         state.restore(checkpoint.step, checkpoint.tensors)

@@ -8,10 +8,11 @@ from sslmlflow.errors import ConfigError
 from sslmlflow.methods.base import Method, Recipe
 from sslmlflow.methods.moco import MoCo
 from sslmlflow.methods.simclr import SimCLR
+from sslmlflow.methods.simsiam import SimSiam
 
 __all__ = ["METHODS", "Method", "Recipe", "build_method", "read_method_options"]
 
-METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "moco-v2": MoCo}
+METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "simsiam": SimSiam, "moco-v2": MoCo}
 
 
 def build_method(name: str, method_options: str | None, encoder: Encoder, seed: int) -> Method:

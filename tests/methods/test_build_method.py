@@ -10,9 +10,17 @@ from sslmlflow.methods import METHODS, build_method, read_method_options
 from tests.encoders.tiny import tiny_encoder
 
 
+NARROW = {  # the first width is inside the heads, the second that of the projections
+    "simclr": "hidden_width=24,projection_width=6",
+    "simsiam": "bottleneck_width=24,projection_width=6",
+    "moco-v2": "hidden_width=24,projection_width=6",
+}
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
+        ("simsiam", {"projection_width": 2048, "bottleneck_width": 512}),
         ("simclr", {"temperature": 0.5, "hidden_width": 2048, "projection_width": 128}),
         (
             "moco-v2",
@@ -31,7 +39,8 @@ def test_the_defaults_are_the_papers(name: str, settings: dict[str, float]) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "epochs", "lr", "weight_decay"), [("simclr", 1000, 0.5, 1e-4), ("moco-v2", 800, 0.06, 5e-4)]
+    ("name", "epochs", "lr", "weight_decay"),
+    [("simclr", 1000, 0.5, 1e-4), ("simsiam", 800, 0.06, 5e-4), ("moco-v2", 800, 0.06, 5e-4)],
 )
 def test_the_recipes_are_the_papers(name: str, epochs: int, lr: float, weight_decay: float) -> None:
     recipe = METHODS[name].recipe
@@ -70,7 +79,7 @@ def test_what_is_not_possible_is_refused_by_name(name: str, text: str, said: str
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_widths_are_those_of_the_projector(name: str) -> None:
-    method = build_method(name, "hidden_width=24,projection_width=6", tiny_encoder(), seed=0)
+    method = build_method(name, NARROW[name], tiny_encoder(), seed=0)
     projections = method.project(torch.randn(2, 4, 3, 8, 8))
     assert {projection.shape[1] for projection in projections.values()} == {6}
     assert 24 in {parameter.shape[0] for parameter in method.parameters()}
@@ -79,7 +88,7 @@ def test_the_widths_are_those_of_the_projector(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_the_seed_and_nothing_else_decides_the_heads(name: str) -> None:
     def heads(seed: int) -> dict[str, torch.Tensor]:
-        method = build_method(name, "hidden_width=8,projection_width=4", tiny_encoder(), seed)
+        method = build_method(name, NARROW[name], tiny_encoder(), seed)
         state = method.state_dict().items()
         return {key: tensor for key, tensor in state if not key.startswith(("encoder.", "key_encoder."))}
 
