@@ -12,9 +12,10 @@ from mlflow.entities import LoggedModel, LoggedModelInput, Metric
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate, ProbeOptions
 from sslmlflow.config.options import options_of, read_config
+from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import dataset_spec
+from sslmlflow.jobs.datasets import cache_folder, dataset_spec
 from sslmlflow.jobs.labelled import KNN, PROBE, STANDARDISED, LabelledImages, open_labelled
 from sslmlflow.tracking.milestones import KIND, epoch_of, load_milestone, milestones_of_run, model_of
 from sslmlflow.tracking.run import TrackedRun, connect, current_experiment, run_of, tracked_run
@@ -28,10 +29,14 @@ def run(config: Evaluate) -> None:
     device = choose_machine(config.device, "float32").device
     client = connect()
     source = _source_run(client, config)
-    spec = _spec(client, config, source)
+    image_size, own = _training_images(client, config, source)
+    spec = dataset_spec(_data_options(config, own), image_size, config.labels)
+    models = _models(client, config, source)
+    if config.dataset == "auto":
+        models = _checked(models, open_images(dataset_spec(own, image_size), cache_folder()).train.fingerprint)
     with tracked_run("evaluate", config, f"evaluate {source[:8]}") as tracked:
         tracked.set_tags({"mlflow.parentRunId": source, "sslmlflow.evaluates": source})
-        evaluate(tracked, spec, config, _models(client, config, source), device)
+        evaluate(tracked, spec, config, models, device)
 
 
 def evaluate(
@@ -124,22 +129,46 @@ def _model_ids(config: Evaluate) -> list[str]:
     return ids
 
 
-def _spec(client: MlflowClient, config: Evaluate, source: str) -> DatasetSpec:
-    """The data set to evaluate on, at the image size of the encoder; `auto` is the one it was trained on."""
+def _checked(models: Iterator[LoggedModel], train_fingerprint: str) -> Iterator[LoggedModel]:
+    """Refuse milestones that saw other training images than these: some may be held out by now."""
+    for model in models:
+        if load_milestone(model.model_id).about["dataset"]["train_fingerprint"] != train_fingerprint:
+            raise UserError(
+                f"the training images are not those that milestone {model.model_id} was trained on: images that it has "
+                "seen may be held out now. Put the folder back as it was, or name the images with --dataset."
+            )
+        yield model
+
+
+def _training_images(client: MlflowClient, config: Evaluate, source: str) -> tuple[int, DataOptions]:
+    """Size and choice of the images that a run was trained on, wherever they lie now."""
     params = run_of(client, source).data.params
     if "resolved/image_size" not in params:
         raise UserError(f"run {source} is not a training of sslmlflow, or has not started yet.")
     given = {name: params[name] for name in options_of(DataOptions)}
     # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
-    trained_on = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
-    own = config.dataset == "auto"
-    data = dataclasses.replace(
-        trained_on,
-        dataset=trained_on.dataset if own else config.dataset,
-        data_dir=config.data_dir or (trained_on.data_dir if own else None),
+    options = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
+    own = dataclasses.replace(
+        options,
+        data_dir=config.data_dir or options.data_dir,
+        data_seed=options.data_seed if config.data_seed is None else config.data_seed,
         download=config.download,
-        max_train_images=config.max_train_images or (trained_on.max_train_images if own else None),
-        max_test_images=config.max_test_images or (trained_on.max_test_images if own else None),
-        data_seed=trained_on.data_seed if config.data_seed is None else config.data_seed,
     )
-    return dataset_spec(data, int(params["resolved/image_size"]), config.labels)
+    return int(params["resolved/image_size"]), own
+
+
+def _data_options(config: Evaluate, own: DataOptions) -> DataOptions:
+    """The data set to evaluate on; `auto` is the one it was trained on."""
+    if config.dataset == "auto":
+        return dataclasses.replace(
+            own,
+            max_train_images=config.max_train_images or own.max_train_images,
+            max_test_images=config.max_test_images or own.max_test_images,
+        )
+    return dataclasses.replace(
+        own,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        max_train_images=config.max_train_images,
+        max_test_images=config.max_test_images,
+    )

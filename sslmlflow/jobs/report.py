@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlflow.entities import LoggedModel
-
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.labelled import KNN, PROBE, STANDARDISED
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.values import values_of
 
 CRITERION, RESOLUTION = "label_free/crr_adjusted", "label_free/crr_adjusted_resolution"
 COLUMNS = {
@@ -29,7 +28,7 @@ class Row:
 
 def report(tracked: TrackedRun) -> None:
     """Print the table, make it the run's description, and log it as a figure."""
-    rows = [_row(model, tracked.run_id) for model in milestones_of_run(tracked.client, tracked.run_id)]
+    rows = _rows(tracked)
     chosen = choose(rows)
     columns = [key for key in COLUMNS if any(key in row.values for row in rows)]
     verdict = _verdict(rows, chosen)
@@ -50,8 +49,11 @@ def choose(rows: Sequence[Row]) -> Row | None:
     return max(defined, key=lambda row: row.values[CRITERION], default=None)
 
 
-def _row(model: LoggedModel, run_id: str) -> Row:
-    return Row(epoch_of(model), {m.key: m.value for m in model.metrics or [] if m.run_id == run_id})
+def _rows(tracked: TrackedRun) -> list[Row]:
+    milestones = milestones_of_run(tracked.client, tracked.run_id)
+    values = values_of(tracked.client, milestones)
+    epochs = [epoch_of(model) for model in milestones]
+    return [Row(epoch, {key: of[epoch] for key, of in values.items() if epoch in of}) for epoch in epochs]
 
 
 def _verdict(rows: Sequence[Row], chosen: Row | None) -> str:

@@ -27,7 +27,7 @@ PRESETS = {
         batch_size=64,
         milestone_every=2,
         probe="plain",
-        epochs=16,
+        epochs=20,
         lr={"simclr": 0.3},
         method_options={"simclr": "temperature=0.2"},
     ),
