@@ -3,5 +3,6 @@
 from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.main import Main
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.report import Report
 
-ENTRY_POINTS: dict[str, type] = {"main": Main, "pretrain": Pretrain, "evaluate": Evaluate}
+ENTRY_POINTS: dict[str, type] = {"main": Main, "pretrain": Pretrain, "evaluate": Evaluate, "report": Report}

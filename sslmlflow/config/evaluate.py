@@ -10,7 +10,7 @@ PROBE_NAMES = ("autoaugment", "plain")
 
 
 @dataclass(frozen=True)
-class ProbeOptions:
+class EvaluationOptions:
     probe: str = option(
         "autoaugment",
         "training images of the paper's linear probe: augmented anew each epoch (the paper's recipe), or embedded once",
@@ -19,12 +19,20 @@ class ProbeOptions:
     labels: str = option(
         "auto", "auto: use labels where the data set has them; none: ignore them", choices=("auto", "none")
     )
-    probe_seed: int = option(0, "seed of the probe's initialisation, order and augmentation", minimum=0)
+    clusters: int = option(
+        10,
+        "clusters of the k-means; the paper takes the number of classes, which without labels nobody knows",
+        minimum=2,
+    )
+    entropy_width: float = option(
+        0.4, "width of the entropy's bins in standard deviations; 0.8 for encoders pretrained with labels", above=0
+    )
+    evaluation_seed: int = option(0, "seed of UMAP, k-means and the linear probe", minimum=0)
 
 
 @dataclass(frozen=True)
-class Evaluate(ProbeOptions, MachineOptions, DataOptions):
-    """Measure the milestones of a run with labels: linear probes and 5-NN."""
+class Evaluate(EvaluationOptions, MachineOptions, DataOptions):
+    """Measure the milestones of a run: clusters and entropy, and with labels linear probes and 5-NN."""
 
     dataset: str = option(
         "auto",

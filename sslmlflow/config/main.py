@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from sslmlflow.config.evaluate import PROBE_NAMES, ProbeOptions
+from sslmlflow.config.evaluate import PROBE_NAMES, EvaluationOptions
 from sslmlflow.config.options import option
 from sslmlflow.config.pretrain import PRESET_NAMES, Pretrain
+from sslmlflow.config.report import ReportOptions
 
 
 @dataclass(frozen=True)
-class Main(ProbeOptions, Pretrain):
+class Main(ReportOptions, EvaluationOptions, Pretrain):
     """Pretrain, evaluate every milestone and report, in one run; its defaults suit a small data set and machine."""
 
     preset: str = option(

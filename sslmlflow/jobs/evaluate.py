@@ -1,24 +1,22 @@
-"""Entry point `evaluate`: measure milestones with labels, where there are any."""
+"""Entry point `evaluate`: which milestones are measured, and on which images."""
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
-import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelInput, Metric
+from mlflow.entities import LoggedModel
 
 from sslmlflow.config.data import DataOptions
-from sslmlflow.config.evaluate import Evaluate, ProbeOptions
+from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data import open_images
-from sslmlflow.data.source import DatasetSpec
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec
-from sslmlflow.jobs.labelled import KNN, PROBE, STANDARDISED, LabelledImages, open_labelled
-from sslmlflow.tracking.milestones import KIND, epoch_of, load_milestone, milestones_of_run, model_of
-from sslmlflow.tracking.run import TrackedRun, connect, current_experiment, run_of, tracked_run
+from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.tracking.milestones import KIND, load_milestone, milestones_of_run, model_of
+from sslmlflow.tracking.run import connect, current_experiment, run_of, tracked_run
 from sslmlflow.training.device import choose_machine
 
 POLL_SECONDS = 5.0
@@ -37,45 +35,6 @@ def run(config: Evaluate) -> None:
     with tracked_run("evaluate", config, f"evaluate {source[:8]}") as tracked:
         tracked.set_tags({"mlflow.parentRunId": source, "sslmlflow.evaluates": source})
         evaluate(tracked, spec, config, models, device)
-
-
-def evaluate(
-    tracked: TrackedRun, spec: DatasetSpec, options: ProbeOptions, models: Iterable[LoggedModel], device: torch.device
-) -> None:
-    """Measure each milestone once; what was measured before with the same settings is not done again."""
-    labelled = open_labelled(spec, options)
-    if labelled is None:
-        print(f"{spec.name} has no labels: no linear probe and no 5-NN")
-        return
-    done = f"sslmlflow.evaluated.{labelled.digest}"
-    for model in models:
-        if done in model.tags:
-            print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[done]}")
-            continue
-        measured = labelled.measure(load_milestone(model.model_id), device)
-        undefined = {f"undefined.{name.replace('/', '.')}": why for name, why in measured.undefined.items()}
-        tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
-        tracked.client.log_batch(tracked.run_id, metrics=_metrics(measured.values, model, labelled))
-        tracked.client.set_logged_model_tags(model.model_id, {**undefined, done: tracked.run_id})
-        told = [measured.told(name) for name in (PROBE, STANDARDISED, KNN)]
-        print(f"epoch {epoch_of(model):4d}: linear probe {told[0]}, standardised {told[1]}, 5-NN {told[2]}")
-
-
-def _metrics(values: dict[str, float], model: LoggedModel, labelled: LabelledImages) -> list[Metric]:
-    # The same whenever it is sent: an evaluation that is killed and repeated makes no second point.
-    moment = model.creation_timestamp
-    return [
-        Metric(
-            key,
-            value,
-            moment,
-            step=epoch_of(model),
-            model_id=model.model_id,
-            dataset_name=labelled.name,
-            dataset_digest=labelled.digest,
-        )
-        for key, value in values.items()
-    ]
 
 
 def _source_run(client: MlflowClient, config: Evaluate) -> str:

@@ -1,9 +1,11 @@
 """Entry point `main`: pretrain, evaluate every milestone, report; all in one run."""
 
-from sslmlflow.config.evaluate import ProbeOptions
+from dataclasses import replace
+
 from sslmlflow.config.main import Main
+from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.datasets import dataset_spec
-from sslmlflow.jobs.evaluate import evaluate
+from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.pretrain import prepare, pretrain
 from sslmlflow.jobs.report import report
 from sslmlflow.jobs.settings import PRESETS
@@ -17,8 +19,7 @@ def run(config: Main) -> None:
     with tracked_run("main", config, training.name, config.resume, training.data) as tracked:
         pretrain(tracked, training)
         milestones = milestones_of_run(tracked.client, tracked.run_id)
-        probe = config.probe if config.probe != "auto" else PRESETS[config.preset].probe
-        options = ProbeOptions(probe, config.labels, config.probe_seed)
+        options = replace(config, probe=config.probe if config.probe != "auto" else PRESETS[config.preset].probe)
         spec = dataset_spec(config, config.image_size, config.labels)
         evaluate(tracked, spec, options, milestones, training.machine.device)
-        report(tracked)
+        report(tracked, [course_of(tracked.client, tracked.run_id)], config)

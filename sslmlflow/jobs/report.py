@@ -1,99 +1,90 @@
-"""What a run came to: its milestones in a table, the one chosen without labels, and what the choice lost."""
+"""Entry point `report`: how far the label-free metrics can be believed, and the milestone that they choose."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from sslmlflow.config.report import Report, ReportOptions
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.progress import progress_figure
-from sslmlflow.jobs.labelled import KNN, PROBE, STANDARDISED
-from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
-from sslmlflow.tracking.run import TrackedRun
-from sslmlflow.tracking.values import values_of
-
-CRITERION, RESOLUTION = "label_free/crr_adjusted", "label_free/crr_adjusted_resolution"
-COLUMNS = {
-    CRITERION: "adjusted CRR",
-    PROBE: "linear probe",
-    STANDARDISED: "standardised probe",
-    KNN: "5-NN",
-}
+from sslmlflow.jobs.choice import choose_milestone, register, verdict
+from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
+from sslmlflow.jobs.course import ACCURACIES, NAMES, Course, course_of
+from sslmlflow.jobs.labelled import PROBE, STANDARDISED
+from sslmlflow.jobs.report_figures import report_figures
+from sslmlflow.jobs.tables import milestones_csv, milestones_table
+from sslmlflow.tracking.milestones import milestones_of_run
+from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, connect, current_experiment, tracked_run
 
 
-@dataclass(frozen=True)
-class Row:
-    """A milestone and its metrics; what is undefined or not measured is missing."""
-
-    epoch: int
-    values: dict[str, float]
-
-
-def report(tracked: TrackedRun) -> None:
-    """Print the table, make it the run's description, and log it as a figure."""
-    rows = _rows(tracked)
-    chosen = choose(rows)
-    columns = [key for key in COLUMNS if any(key in row.values for row in rows)]
-    verdict = _verdict(rows, chosen)
-    print("\n" + _table(rows, columns, chosen, plain=True) + "\n\n" + verdict)
-    tracked.describe(_table(rows, columns, chosen, plain=False) + "\n\n" + verdict)
-    figure = progress_figure(
-        [row.epoch for row in rows],
-        (COLUMNS[CRITERION], [row.values.get(CRITERION) for row in rows]),
-        {COLUMNS[key]: [row.values.get(key) for row in rows] for key in columns if key.startswith("labelled/")},
-        chosen.epoch if chosen else None,
-    )
-    tracked.log_figure(figure, "figures/progress.png")
+def run(config: Report) -> None:
+    """Report from the command line or `mlflow run`."""
+    client = connect()
+    courses = _told_apart([course_of(client, run_id) for run_id in _run_ids(client, config)])
+    name = f"report on {courses[0].name}" if len(courses) == 1 else f"report on {len(courses)} runs"
+    with tracked_run("report", config, name) as tracked:
+        if len(courses) == 1:
+            tracked.set_tags({"mlflow.parentRunId": courses[0].run_id})
+        report(tracked, courses, config)
 
 
-def choose(rows: Sequence[Row]) -> Row | None:
-    """The milestone with the highest shuffle-adjusted coding rate reduction; labels play no part."""
-    defined = [row for row in rows if CRITERION in row.values]
-    return max(defined, key=lambda row: row.values[CRITERION], default=None)
+def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOptions) -> None:
+    """Print the tables, make them the run's description, and log them and their figures."""
+    criterion = options.criterion
+    told = []
+    for course in courses:
+        choice = choose_milestone(course, criterion)
+        words = verdict(course, criterion, choice)
+        if options.register and choice.chosen is not None:
+            words += " " + register(tracked.client, course, choice, criterion)
+        keys = [key for key in (criterion, *ACCURACIES) if course.has(key)]
+        print(f"\n{course.name} ({course.run_id})\n{milestones_table(course, keys, choice.chosen)}\n\n{words}")
+        table = milestones_table(course, keys, choice.chosen, markdown=True)
+        told.append(f"## {course.name}\n\n{table}\n\n{words}")
+        suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
+        tracked.log_figure(_progress(course, criterion, choice.chosen), f"figures/progress{suffix}.png")
+    cells = {probe: correlations(courses, probe) for probe in (PROBE, STANDARDISED)}
+    told += [as_markdown(found) for found in cells.values() if found]
+    client, run_id = tracked.client, tracked.run_id
+    client.log_text(run_id, "\n\n".join(told) + "\n", "report.md")
+    client.log_text(run_id, milestones_csv(courses), "milestones.csv")
+    if any(cells.values()):
+        client.log_text(run_id, as_csv([cell for found in cells.values() for cell in found]), "correlations.csv")
+    for name, figure in report_figures(tracked.client, courses, cells):
+        tracked.log_figure(figure, f"figures/{name}.png")
+    tracked.describe("\n\n".join(told))
 
 
-def _rows(tracked: TrackedRun) -> list[Row]:
-    milestones = milestones_of_run(tracked.client, tracked.run_id)
-    values = values_of(tracked.client, milestones)
-    epochs = [epoch_of(model) for model in milestones]
-    return [Row(epoch, {key: of[epoch] for key, of in values.items() if epoch in of}) for epoch in epochs]
+def _progress(course: Course, criterion: str, chosen: int | None) -> Figure:
+    accuracies = {NAMES[key]: course.column(key) for key in ACCURACIES if course.has(key)}
+    return progress_figure(course.epochs, (NAMES[criterion], course.column(criterion)), accuracies, chosen)
 
 
-def _verdict(rows: Sequence[Row], chosen: Row | None) -> str:
-    if chosen is None:
-        return "No milestone can be chosen without labels: the criterion is undefined for all of them (see their tags)."
-    text = f"Chosen without labels: epoch {chosen.epoch}, the highest shuffle-adjusted coding rate reduction (CRR)."
-    resolution = chosen.values.get(RESOLUTION, 0.0)
-    if chosen.values[CRITERION] <= resolution:
-        text += f" But its value is within its resolution of {resolution:.3f}: there is no signal to choose by yet."
-    close = [
-        str(row.epoch)
-        for row in rows
-        if row is not chosen and chosen.values[CRITERION] - row.values.get(CRITERION, float("-inf")) < resolution
+def _run_ids(client: MlflowClient, config: Report) -> list[str]:
+    """The trainings to report on, earliest first."""
+    if config.runs is not None:
+        given = [run_id.strip() for run_id in config.runs.split(",") if run_id.strip()]
+        if not given:
+            raise ConfigError(f"runs={config.runs} is not possible. Allowed: auto, or run ids separated by commas.")
+        return list(dict.fromkeys(given))
+    experiment = current_experiment(client)
+    trainings = [
+        run.info.run_id
+        for entry_point in ("pretrain", "main")
+        for run in client.search_runs([experiment], f"tags.`{ENTRY_POINT}` = '{entry_point}'")
+        if milestones_of_run(client, run.info.run_id)
     ]
-    if close:
-        text += f" Within its resolution of {resolution:.3f} lie also: epoch {', '.join(close)}."
-    if STANDARDISED in chosen.values:
-        best = max(rows, key=lambda row: row.values.get(STANDARDISED, 0.0))
-        lost = 100 * (best.values[STANDARDISED] - chosen.values[STANDARDISED])
-        text += f" By the standardised probe the best is epoch {best.epoch}: the choice lost {lost:.1f} points."
-    return text
+    if not trainings:
+        raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --runs=RUN_ID.")
+    return sorted(trainings, key=lambda run_id: int(client.get_run(run_id).info.start_time))
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str], chosen: Row | None, plain: bool) -> str:
-    """The table for a terminal, or in Markdown."""
-    head = ["epoch", *(COLUMNS[key] for key in columns)]
-    body = [
-        [f"{row.epoch}{' *' if row is chosen else ''}", *(_cell(key, row.values.get(key)) for key in columns)]
-        for row in rows
+def _told_apart(courses: Sequence[Course]) -> list[Course]:
+    """Give trainings of the same name their run id beside it."""
+    names = [course.name for course in courses]
+    return [
+        replace(course, name=f"{course.name} {course.run_id[:6]}") if names.count(course.name) > 1 else course
+        for course in courses
     ]
-    if not plain:
-        lines = [head, ["---:"] * len(head), *body]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    widths = [max(len(cells[i]) for cells in [head, *body]) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) for cells in [head, *body]
-    )
-
-
-def _cell(key: str, value: float | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" if key == CRITERION else f"{100 * value:.1f} %"

@@ -22,7 +22,7 @@ from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder
 from sslmlflow.errors import UserError
-from sslmlflow.methods import Method
+from sslmlflow.methods import Method, build_method
 
 FORMAT = 1
 ENCODER_FILE, METHOD_FILE, ABOUT_FILE = "encoder.safetensors", "method.safetensors", "milestone.json"
@@ -37,6 +37,7 @@ class Milestone:
     preprocessing: Preprocessing
     epoch: int
     about: dict[str, Any]
+    folder: Path
 
     def embed(self, images: NDArray[Any] | Sequence[Image.Image]) -> Tensor:
         """Embeddings (n, d) of the last layer.
@@ -141,7 +142,17 @@ def load_milestone(model_id: str) -> Milestone:
     encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
     encoder.load_state_dict(load_file(folder / ENCODER_FILE))
     preprocessing = Preprocessing(**about["preprocessing"])
-    return Milestone(encoder.eval(), preprocessing, about["epoch"], about)
+    return Milestone(encoder.eval(), preprocessing, about["epoch"], about, folder)
+
+
+def load_method(milestone: Milestone) -> Method:
+    """The whole method as it was at the milestone, heads and queues included, on the CPU."""
+    about = milestone.about
+    encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
+    method = build_method(about["method"], about["method_options"], encoder, seed=0)
+    weights = {f"encoder.{name}": tensor for name, tensor in load_file(milestone.folder / ENCODER_FILE).items()}
+    method.load_state_dict(weights | load_file(milestone.folder / METHOD_FILE))
+    return method
 
 
 def fetch_milestone(model_id: str) -> Path:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
+from PIL import Image
 
 from sslmlflow.config.options import options_of, texts_of
 from sslmlflow.errors import UserError
@@ -40,6 +42,12 @@ class TrackedRun:
     def log_figure(self, figure: Figure, name: str) -> None:
         """Keep a matplotlib figure among the run's artifacts."""
         self.client.log_figure(self.run_id, figure, name)
+
+    def log_step_figure(self, figure: Figure, name: str, epoch: int) -> None:
+        """Keep a figure as one of a series by epoch, through which the MLflow UI has a slider."""
+        png = BytesIO()
+        figure.savefig(png, format="png")
+        self.client.log_image(self.run_id, Image.open(png).convert("RGB"), key=name, step=epoch)
 
     def log_missing_params(self, texts: Mapping[str, str]) -> None:
         """Log the parameters that MLflow does not have yet; it refuses a second, differently written value."""
@@ -95,6 +103,7 @@ def connect() -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         make_database(mlflow.get_tracking_uri())
         client = MlflowClient()

@@ -7,6 +7,7 @@ import threading
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.milestones import send_milestone
 from sslmlflow.tracking.spool import Point, Spool
 
@@ -64,6 +65,7 @@ class Sender:
             spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
             shutil.rmtree(folder, ignore_errors=True)
             self._send_metrics(spool)
+            log_best(self._client, self._run_id)
 
     def _send_metrics(self, spool: Spool) -> None:
         while points := spool.unsent_metrics():

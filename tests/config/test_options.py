@@ -10,6 +10,7 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.main import Main
 from sslmlflow.config.options import as_text, nearest, options_of, read_config, texts_of
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.report import Report
 from sslmlflow.errors import ConfigError
 
 OPTIONS = [(entry_point, name) for entry_point, config in ENTRY_POINTS.items() for name in options_of(config)]
@@ -123,9 +124,9 @@ def test_a_configuration_and_its_text_are_the_same() -> None:
 
 
 def test_main_takes_all_that_its_parts_take() -> None:
-    parts = {field.name for field in (*dataclasses.fields(Pretrain), *dataclasses.fields(Evaluate))}
+    parts = {field.name for part in (Pretrain, Evaluate, Report) for field in dataclasses.fields(part)}
     # Which run to evaluate is not asked: `main` evaluates its own.
-    assert {field.name for field in dataclasses.fields(Main)} == parts - {"run", "milestones", "follow"}
+    assert {field.name for field in dataclasses.fields(Main)} == parts - {"run", "runs", "milestones", "follow"}
 
 
 def test_what_may_differ_when_a_run_is_resumed_is_where_things_lie_and_how_often_they_are_saved() -> None:

@@ -33,7 +33,7 @@ def test_a_folder_that_grew_is_refused(sslmlflow: Command, tmp_path: Path) -> No
     assert "linear probe" in done.stdout
 
     _draw_images(images, 5, seed=1)
-    refused = sslmlflow("evaluate", "--probe=plain", "--probe_seed=1")
+    refused = sslmlflow("evaluate", "--probe=plain", "--evaluation_seed=1")
     assert refused.returncode == 1
     assert "the training images are not those that milestone" in refused.stderr
     assert "Traceback" not in refused.stderr

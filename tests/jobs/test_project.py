@@ -61,8 +61,15 @@ def check_main(left: Left, output: str) -> None:
     assert "Chosen without labels: epoch" in output
     chosen = max(left.milestones, key=lambda m: {x.key: x.value for x in m.metrics}["label_free/crr_adjusted"])
     assert f"Chosen without labels: epoch {chosen.params['epoch']}," in run.data.tags["mlflow.note.content"]
-    artifacts = {item.path for item in left.client.list_artifacts(run.info.run_id, "figures")}
-    assert artifacts == {"figures/views.png", "figures/progress.png"}
+    figures = {Path(item.path).stem for item in left.client.list_artifacts(run.info.run_id, "figures")}
+    correlations = {"correlations_linear_probe", "correlations_linear_probe_standardised"}
+    assert figures == {"views", "progress", "metrics", "entropy", "agreement", "spectra"} | correlations
+    tables = {item.path for item in left.client.list_artifacts(run.info.run_id) if not item.is_dir}
+    assert tables == {"report.md", "milestones.csv", "correlations.csv"}
+    pictures = [Path(item.path).name for item in left.client.list_artifacts(run.info.run_id, "images")]
+    for name in ("umap", "clusters", "neighbours", "outliers", "number_of_clusters"):
+        steps = {picture.split("+")[2] for picture in pictures if picture.startswith(f"{name}+step+")}
+        assert steps == {"0", "2", "4"}, name
 
 
 @pytest.mark.slow
@@ -139,7 +146,8 @@ def test_evaluate_adds_to_milestones_once(sslmlflow: Command, environment: dict[
     client = MlflowClient(uri)
     for model in pretrained.milestones:
         measured = [m.key for m in client.get_logged_model(model.model_id).metrics]
-        assert {"labelled/linear_probe", "early/knn", "time/knn_s"} <= set(measured)
+        assert {"labelled/linear_probe", "early/knn", "time/knn_s", "labelled/ami_clusters_truth"} <= set(measured)
+        assert {"label_free/entropy", "label_free/silhouette", "label_free/cluster_agreement"} <= set(measured)
     evaluations = [r for r in client.search_runs(["0"]) if r.data.tags.get("sslmlflow.evaluates") == run_id]
     assert len(evaluations) == 3
     assert {r.data.tags["mlflow.parentRunId"] for r in evaluations} == {run_id}

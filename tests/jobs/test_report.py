@@ -1,41 +1,87 @@
-"""The choice without labels and the table that tells of it."""
+"""The report: its numbers against SciPy on values read back from MLflow, and what it says of the choice."""
 
-from sslmlflow.jobs.report import CRITERION, RESOLUTION, Row, _table, _verdict, choose
+import csv
+from pathlib import Path
 
-STANDARDISED = "labelled/linear_probe_standardised"
-ROWS = [
-    Row(0, {CRITERION: 1.0, RESOLUTION: 0.1, STANDARDISED: 0.30}),
-    Row(5, {CRITERION: 3.0, RESOLUTION: 0.1, STANDARDISED: 0.50}),
-    Row(10, {CRITERION: 2.95, RESOLUTION: 0.1, STANDARDISED: 0.58}),
-]
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from scipy import stats
 
+from tests.conftest import Command
+from tests.jobs.small import SMALL
 
-def test_the_highest_criterion_is_chosen_whatever_the_labels_say() -> None:
-    assert choose(ROWS) is ROWS[1]
-    without = [Row(row.epoch, {CRITERION: row.values[CRITERION]}) for row in ROWS]
-    assert choose(without) is without[1]
+TRAINING = [*SMALL, "--epochs=4", "--milestone_every=1", "--probe=plain"]
 
 
-def test_undefined_milestones_are_never_chosen() -> None:
-    assert choose([Row(0, {}), *ROWS]) is ROWS[1]
-    assert choose([Row(0, {STANDARDISED: 0.9})]) is None
-    assert "undefined" in _verdict([Row(0, {})], None)
+def _rows(client: MlflowClient, run_id: str, name: str, folder: Path) -> list[dict[str, str]]:
+    artifact = download_artifacts(f"{client.get_run(run_id).info.artifact_uri}/{name}", dst_path=str(folder))
+    with open(artifact, newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def test_the_verdict_says_what_the_choice_lost_and_what_lies_close() -> None:
-    verdict = _verdict(ROWS, ROWS[1])
-    assert "epoch 5," in verdict
-    assert "resolution of 0.100 lie also: epoch 10" in verdict
-    assert "best is epoch 10: the choice lost 8.0 points" in verdict
+def _of_milestones(client: MlflowClient, run_id: str, key: str) -> list[float]:
+    """A metric of a run's milestones by epoch, as the MLflow UI shows it."""
+    models = client.search_logged_models(["0"], f"source_run_id = '{run_id}'")
+    models = sorted(models, key=lambda model: int(model.params["epoch"]))
+    return [value for model in models for value in {m.value for m in model.metrics if m.key == key}]
 
 
-def test_without_labels_nothing_is_said_of_points() -> None:
-    rows = [Row(0, {CRITERION: 1.0}), Row(1, {CRITERION: 2.0})]
-    assert "points" not in _verdict(rows, rows[1])
+@pytest.mark.slow
+def test_report_on_two_trainings(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
+    for seed in (0, 1):
+        done = sslmlflow("main", *TRAINING, f"--seed={seed}")
+        assert done.returncode == 0, done.stderr
+    done = sslmlflow("report")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Chosen without labels: epoch") == 2
+
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    reports = client.search_runs(["0"], "tags.`sslmlflow.entry_point` = 'report'")
+    trainings = {run.info.run_id for run in client.search_runs(["0"], "tags.`sslmlflow.entry_point` = 'main'")}
+    assert len(reports) == 1
+    rows = _rows(client, reports[0].info.run_id, "correlations.csv", tmp_path)
+    assert {row["run_id"] for row in rows} == trainings
+    assert len({row["run"] for row in rows}) == 2, "runs of one name are told apart"
+    metrics = {row["metric"] for row in rows}
+    assert {"label_free/entropy", "label_free/crr_adjusted", "labelled/ami_clusters_truth"} <= metrics
+    compared = 0
+    for row in rows:
+        skipped = 0 if row["init"] == "with init" else 1
+        metric = _of_milestones(client, row["run_id"], row["metric"])[skipped:]
+        probe = _of_milestones(client, row["run_id"], row["probe"])[skipped:]
+        assert int(row["n"]) == len(probe) == 5 - skipped
+        assert (float(row["probe_min"]), float(row["probe_max"])) == (min(probe), max(probe))
+        if row["undefined"]:
+            assert len(set(metric)) == 1 or len(set(probe)) == 1
+            continue
+        expected = stats.pearsonr(metric, probe)
+        assert float(row["r"]) == pytest.approx(expected.statistic, abs=1e-9)
+        assert float(row["p"]) == pytest.approx(expected.pvalue, abs=1e-9)
+        compared += 1
+    assert compared >= 30
+
+    training = sorted(trainings)[0]
+    best = client.get_run(training).data.metrics
+    for key, better in (("label_free/crr_adjusted", max), ("labelled/knn", max), ("label_free/entropy", min)):
+        values = _of_milestones(client, training, key)
+        assert best[f"best/{key}"] == better(values)
+        assert best[f"best/{key}_epoch"] == values.index(better(values))
+
+    one = sslmlflow("report", f"--runs={training}", "--criterion=label_free/rankme")
+    assert one.returncode == 0, one.stderr
+    assert "This criterion has no interval" in one.stdout
+    values = _of_milestones(client, training, "label_free/rankme")
+    assert f"Chosen without labels: epoch {values.index(max(values))}, the highest RankMe" in one.stdout
 
 
-def test_the_table_has_a_line_for_each_milestone() -> None:
-    lines = _table(ROWS, [CRITERION, STANDARDISED], ROWS[1], plain=True).splitlines()
-    assert [line.split()[0] for line in lines] == ["epoch", "0", "5", "10"]
-    assert lines[2].split() == ["5", "*", "3.000", "50.0", "%"]
-    assert "| 10 | 2.950 | 58.0 % |" in _table(ROWS, [CRITERION, STANDARDISED], ROWS[1], plain=False)
+def test_what_there_is_no_report_on(sslmlflow: Command) -> None:
+    nothing = sslmlflow("report")
+    assert nothing.returncode == 1
+    assert "there are no milestones in this experiment yet" in nothing.stderr
+    unknown = sslmlflow("report", "--runs=abc")
+    assert unknown.returncode == 1
+    assert "run abc is not on the tracking server" in unknown.stderr
+    wrong = sslmlflow("report", "--criterion=labelled/knn")
+    assert wrong.returncode == 2
+    assert "criterion=labelled/knn is not possible" in wrong.stderr

@@ -9,7 +9,6 @@ from sslmlflow.errors import ConfigError
 from sslmlflow.methods import METHODS, build_method, read_method_options
 from tests.encoders.tiny import tiny_encoder
 
-
 NARROW = {  # the first width is inside the heads, the second that of the projections
     "simclr": "hidden_width=24,projection_width=6",
     "simsiam": "bottleneck_width=24,projection_width=6",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, to_float64
@@ -44,6 +45,25 @@ def effective_rank(Z: Array) -> float:
     singular = singular[singular > rounding]
     shares = singular / singular.sum()
     return float(torch.exp(-(shares * shares.log()).sum())) if len(singular) else 0.0
+
+
+def singular_value_spectrum(Z: Array) -> NDArray[np.float64]:
+    """Standard deviations of the embeddings (n, d) along their principal axes, descending: min(n, d) values.
+
+    They are the singular values of the centred embeddings divided by sqrt(n), in the unit of Z; their squares are the
+    eigenvalues of the covariance matrix (divisor n). Values at the floor of rounding show dimensions that have
+    collapsed. Raises ValueError for empty or non-finite Z.
+
+    Source: Jing et al. 2022, arXiv 2110.09348, section 3, which plots the logarithm of the squares.
+
+    >>> import numpy as np
+    >>> singular_value_spectrum(np.array([[3.0, 0.0], [-3.0, 0.0]])).tolist()
+    [3.0, 0.0]
+    """
+    z, largest = rescaled(Z)
+    singular = torch.linalg.svdvals(z - z.mean(0))
+    spectrum: NDArray[np.float64] = (singular / len(z) ** 0.5 * largest).cpu().numpy()
+    return spectrum
 
 
 def rescaled(Z: Array) -> tuple[Tensor, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslmlflow.metrics.unlabelled.spectrum import effective_rank, rankme
+from sslmlflow.metrics.unlabelled.spectrum import effective_rank, rankme, singular_value_spectrum
 
 
 def rankme_from_the_paper(Z):
@@ -66,3 +66,34 @@ def test_nothing_varies_no_rank():
 def test_undefined_rankme_is_refused(Z):
     with pytest.raises(ValueError, match=r"zero|finite|must be"):
         rankme(Z)
+
+
+@pytest.mark.parametrize("shape", [(20, 6), (6, 20), (5, 1)])
+def test_spectrum_squared_is_that_of_the_covariance(shape):
+    Z = np.random.default_rng(0).normal(size=shape) + 3
+    covariance = np.atleast_2d(np.cov(Z.T, bias=True))
+    eigenvalues = np.sort(np.linalg.eigvalsh(covariance))[::-1][: min(shape)]
+    spectrum = singular_value_spectrum(Z)
+    assert spectrum.dtype == np.float64
+    assert spectrum**2 == pytest.approx(eigenvalues, rel=1e-9, abs=1e-12)
+    assert singular_value_spectrum(torch.from_numpy(Z).float()) == pytest.approx(spectrum, rel=1e-4, abs=1e-5)
+
+
+def test_spectrum_is_in_the_unit_of_the_embeddings():
+    """Deviations known by construction along rotated axes, far from the origin."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    corners = np.array([[a, b, c, d] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1) for d in (-1, 1)])
+    Z = (corners * [0.5, 40.0, 0.0, 3.0]) @ axes + 100
+    assert singular_value_spectrum(Z) == pytest.approx([40.0, 3.0, 0.5, 0.0], abs=1e-10)
+
+
+@pytest.mark.parametrize("Z", [np.ones((5, 3)), np.zeros((5, 3)), np.ones((1, 3))], ids=repr)
+def test_spectrum_of_what_does_not_vary_is_zero(Z):
+    assert singular_value_spectrum(Z) == pytest.approx(np.zeros(min(Z.shape)))
+
+
+@pytest.mark.parametrize("Z", [np.full((4, 3), np.nan), np.zeros((0, 3)), np.ones(3)], ids=repr)
+def test_undefined_spectrum_is_refused(Z):
+    with pytest.raises(ValueError, match=r"finite|must be"):
+        singular_value_spectrum(Z)

@@ -1,0 +1,33 @@
+"""Parameters of the entry point `report`."""
+
+from dataclasses import dataclass
+
+from sslmlflow.config.options import option
+
+CRITERIA = (
+    "label_free/crr_adjusted",
+    "label_free/crr_pooled",
+    "label_free/crr",
+    "label_free/rankme",
+    "label_free/cluster_agreement",
+    "label_free/silhouette",
+)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    criterion: str = option(
+        "label_free/crr_adjusted", "label-free metric whose highest value chooses a milestone", choices=CRITERIA
+    )
+    register: bool = option(
+        True, "register the chosen milestone of a run, if its interval separates it from the others"
+    )
+
+
+@dataclass(frozen=True)
+class Report(ReportOptions):
+    """Compare the metrics of milestones with their probe accuracies, and choose a milestone without labels."""
+
+    runs: str | None = option(
+        None, "run ids of trainings, separated by commas; auto: every training of the experiment with milestones"
+    )

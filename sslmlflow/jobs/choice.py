@@ -1,0 +1,81 @@
+"""The milestone chosen without labels: how far the choice can be trusted, and its place in the model registry."""
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+from mlflow.exceptions import MlflowException
+
+from sslmlflow.jobs.course import NAMES, Course
+from sslmlflow.jobs.labelled import STANDARDISED
+from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
+
+ALIAS = "label-free-best"
+
+
+def choose_milestone(course: Course, criterion: str) -> Choice:
+    """The milestone with the highest value of a label-free criterion; labels play no part."""
+    low, high = course.column(f"{criterion}_low"), course.column(f"{criterion}_high")
+    return choose([Candidate(*row) for row in zip(course.epochs, course.column(criterion), low, high, strict=True)])
+
+
+def verdict(course: Course, criterion: str, choice: Choice) -> str:
+    """The choice in words: what it rests on, what it cannot be told from, and what it lost where there are labels."""
+    if choice.chosen is None:
+        return f"No milestone can be chosen without labels: {NAMES[criterion]} is undefined for all (see their tags)."
+    text = f"Chosen without labels: epoch {choice.chosen}, the highest {NAMES[criterion]}."
+    if not course.has(f"{criterion}_low"):
+        text += " This criterion has no interval: nothing is said of how far the choice can be trusted."
+    elif choice.tied:
+        text += f" By its interval it cannot be separated from epoch {', '.join(map(str, choice.tied))}."
+    elif choice.separated_from_all:
+        text += " Its interval separates it from all other milestones."
+    resolution = course.values.get(f"{criterion}_resolution", {}).get(choice.chosen, 0.0)
+    if course.values[criterion][choice.chosen] < resolution:
+        text += (
+            f" It lies within the shuffled baseline's spread of {resolution:.3f}: there is no signal to choose by yet."
+        )
+    if (lost := points_lost(course, choice)) is not None:
+        best = max(course.values[STANDARDISED].items(), key=lambda item: (item[1], -item[0]))[0]
+        text += f" By the standardised probe the best is epoch {best}: the choice lost {lost:.1f} points."
+    return text
+
+
+def points_lost(course: Course, choice: Choice) -> float | None:
+    """Percentage points between the chosen milestone's standardised probe and the best; None without labels."""
+    accuracies = course.values.get(STANDARDISED, {})
+    if choice.chosen not in accuracies:
+        return None
+    return 100 * (max(accuracies.values()) - accuracies[choice.chosen])
+
+
+def register(client: MlflowClient, course: Course, choice: Choice, criterion: str) -> str:
+    """Register the chosen milestone as `sslmlflow-<experiment>` under the alias `label-free-best`, if it is separated.
+
+    What was done, in words. A milestone that is registered already is not registered again.
+    """
+    if not choice.separated_from_all:
+        return "Not registered: no interval separates it from the other milestones."
+    model = next(model for model, epoch in zip(course.models, course.epochs, strict=True) if epoch == choice.chosen)
+    experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
+    name = f"sslmlflow-{experiment.name}"
+    version = _version_of(client, name, model)
+    client.set_registered_model_alias(name, ALIAS, version)
+    tags = {"criterion": criterion, "epoch": str(choice.chosen), "run_id": course.run_id}
+    if (lost := points_lost(course, choice)) is not None:
+        tags["points_lost"] = f"{lost:.2f}"
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    return f"Registered as {name}, version {version}, alias {ALIAS}."
+
+
+def _version_of(client: MlflowClient, name: str, model: LoggedModel) -> str:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get("model_id") == model.model_id:
+            return str(version.version)
+    source, tags = f"models:/{model.model_id}", {"model_id": model.model_id}
+    made = client.create_model_version(name, source, model.source_run_id, tags=tags, model_id=model.model_id)
+    return str(made.version)

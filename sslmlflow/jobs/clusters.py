@@ -1,0 +1,102 @@
+"""The label-free side of an evaluation: a map of the held-out images, its clusters, its entropy."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.data.source import Images
+from sslmlflow.jobs.measured import Measured
+from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
+from sslmlflow.metrics.unlabelled.collapse import collapsed
+from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
+from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
+
+AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
+ENTROPY, ROBUST = "label_free/entropy", "label_free/entropy_robust"
+SWEPT = (2, 3, 5, 7, 10, 14, 20)  # numbers of clusters, each tried with its double
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Silhouette of k clusters and their agreement with 2k, by k."""
+
+    silhouette: dict[int, float] = field(default_factory=dict)
+    agreement: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The map (n, 3) and the clusters (n,) of the held-out images, None where they are undefined."""
+
+    measured: Measured
+    map: NDArray[np.float32] | None = None
+    clusters: NDArray[np.int64] | None = None
+    sweep: Sweep | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out images, and how they are mapped and clustered (Xu, Lowe and Trappenberg, section II-B)."""
+
+    name: str
+    images: Images
+    options: EvaluationOptions
+
+    @property
+    def digest(self) -> str:
+        """Values with different digests are not to be compared."""
+        settings = [
+            self.images.fingerprint,
+            self.options.clusters,
+            self.options.entropy_width,
+            self.options.evaluation_seed,
+        ]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+
+    def measure(self, last: Tensor) -> Found:
+        """Measure the last layer's embeddings (n, d) of the images."""
+        measured = Measured()
+        started = time.perf_counter()
+        try:
+            if reason := collapsed(last):
+                raise ValueError(f"collapsed: {reason}")
+            z3 = umap_embedding(last, self.options.evaluation_seed)
+        except ValueError as error:
+            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE, ENTROPY, ROBUST), str(error)))
+            return Found(measured)
+        measured.time("umap", started)
+        width = self.options.entropy_width
+        measured.add(ENTROPY, lambda: histogram_entropy(z3, width))
+        measured.add(ROBUST, lambda: histogram_entropy(z3, width, robust=True))
+        return self._clustered(last, z3, measured)
+
+    def _clustered(self, last: Tensor, z3: NDArray[np.float32], measured: Measured) -> Found:
+        k, n = self.options.clusters, len(z3)
+        if 2 * k >= n:
+            reason = f"{n} images are too few for {k} and {2 * k} clusters"
+            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), reason))
+            return Found(measured, z3)
+        started = time.perf_counter()
+        swept = sorted(j for j in {k, *SWEPT} if 2 * j < n)
+        partitions = {
+            # Each run of k-means has a seed of its own: C1 and C2 of the paper are independent.
+            j: spherical_kmeans(z3, j, self.options.evaluation_seed + j).assignment
+            for j in sorted({*swept, *(2 * j for j in swept)})
+        }
+        measured.time("clusters", started)
+        started = time.perf_counter()
+        scores = silhouettes(last, {str(j): partitions[j] for j in swept})
+        measured.time("silhouette", started)
+        sweep = Sweep(
+            {j: scores[str(j)] for j in swept}, {j: agreement(partitions[j], partitions[2 * j]) for j in swept}
+        )
+        measured.values[SILHOUETTE] = sweep.silhouette[k]
+        measured.values[AGREEMENT] = sweep.agreement[k]
+        return Found(measured, z3, partitions[k], sweep)

@@ -1,0 +1,64 @@
+"""The course of a training: the metrics of its milestones, read back from MLflow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+
+from sslmlflow.errors import UserError
+from sslmlflow.jobs.clusters import AGREEMENT, ENTROPY, ROBUST, SILHOUETTE
+from sslmlflow.jobs.labelled import AMI_TRUTH, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
+from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.run import run_of
+from sslmlflow.tracking.values import values_of
+
+CRR = "label_free/crr_adjusted"
+NAMES = {
+    AMI_TRUTH: "AMI(C1, classes)",
+    AGREEMENT: "AMI(C1, C2)",
+    SILHOUETTE_TRUTH: "silhouette of classes",
+    SILHOUETTE: "silhouette of C1",
+    ENTROPY: "entropy H(Z3)",
+    ROBUST: "robust entropy",
+    CRR: "adjusted CRR",
+    "label_free/crr_pooled": "pooled CRR",
+    "label_free/crr": "pair CRR",
+    "label_free/rankme": "RankMe",
+    PROBE: "linear probe",
+    STANDARDISED: "standardised probe",
+    KNN: "5-NN",
+}
+ACCURACIES = (PROBE, STANDARDISED, KNN)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training's milestones by epoch, and their values by metric name and epoch."""
+
+    run_id: str
+    name: str
+    models: Sequence[LoggedModel]
+    values: dict[str, dict[int, float]]
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs of the milestones, ascending."""
+        return [epoch_of(model) for model in self.models]
+
+    def column(self, key: str) -> list[float | None]:
+        """A metric by milestone; None where it is undefined or was not measured."""
+        return [self.values.get(key, {}).get(epoch) for epoch in self.epochs]
+
+    def has(self, key: str) -> bool:
+        """Whether a metric has a value for any milestone."""
+        return bool(self.values.get(key))
+
+
+def course_of(client: MlflowClient, run_id: str) -> Course:
+    """Read what MLflow holds; UserError if the run has no milestones."""
+    run = run_of(client, run_id)
+    models = milestones_of_run(client, run_id)
+    if not models:
+        raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
+    return Course(run_id, run.info.run_name, models, values_of(client, models))

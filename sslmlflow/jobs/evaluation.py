@@ -1,0 +1,116 @@
+"""Measure milestones and keep what was found: without labels always, with labels where there are any."""
+
+import dataclasses
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from mlflow.entities import LoggedModel, LoggedModelInput, Metric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.data.source import DatasetSpec
+from sslmlflow.embedding import embed_images
+from sslmlflow.jobs.clusters import AGREEMENT, ENTROPY, SILHOUETTE, HeldOut
+from sslmlflow.jobs.datasets import open_and_tell
+from sslmlflow.jobs.labelled import AMI_TRUTH, KNN, PROBE, STANDARDISED, open_labelled
+from sslmlflow.jobs.measured import Measured
+from sslmlflow.jobs.pictures import pictures, renumbered
+from sslmlflow.jobs.spectra import SPECTRA_FILE, spectra
+from sslmlflow.tracking.best import log_best
+from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone
+from sslmlflow.tracking.run import TrackedRun
+
+CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that say in which run it was done
+TOLD = {
+    PROBE: ("linear probe", ".1%"),
+    STANDARDISED: ("standardised", ".1%"),
+    KNN: ("5-NN", ".1%"),
+    AGREEMENT: ("cluster agreement", ".3f"),
+    SILHOUETTE: ("silhouette", ".3f"),
+    ENTROPY: ("entropy", ".2f"),
+    AMI_TRUTH: ("clusters and classes agree", ".3f"),
+}
+
+
+def evaluate(
+    tracked: TrackedRun,
+    spec: DatasetSpec,
+    options: EvaluationOptions,
+    models: Iterable[LoggedModel],
+    device: torch.device,
+) -> None:
+    """Measure each milestone once; what was measured before with the same settings is not done again."""
+    evaluation = _Evaluation(tracked, spec, options, device)
+    for model in models:
+        evaluation.measure(model)
+
+
+class _Evaluation:
+    def __init__(
+        self, tracked: TrackedRun, spec: DatasetSpec, options: EvaluationOptions, device: torch.device
+    ) -> None:
+        self._tracked = tracked
+        self._device = device
+        self._sets = open_and_tell(spec)
+        self._labelled = open_labelled(spec, self._sets, options)
+        self._held_out = HeldOut(self._sets.name, self._sets.test, options)
+        self._clusters: NDArray[np.int64] | None = None  # of the last milestone
+        if self._labelled is None:
+            print(f"{spec.name} has no labels: no linear probe and no 5-NN")
+
+    def measure(self, model: LoggedModel) -> None:
+        """Measure what this milestone lacks."""
+        truth = self._labelled.truth_digest if self._labelled else "unlabelled"
+        clustered = f"{CLUSTERED}.{self._held_out.digest}.{truth}"
+        probed = f"{PROBED}.{self._labelled.digest}" if self._labelled else clustered
+        left = {tag for tag in (clustered, probed) if tag not in model.tags}
+        if not left:
+            print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[probed]}")
+            return
+        milestone = load_milestone(model.model_id)
+        milestone.encoder.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._tracked.client.log_inputs(self._tracked.run_id, models=[LoggedModelInput(model.model_id)])
+        embedding, started = Measured(), time.perf_counter()
+        embeddings = embed_images(milestone.encoder, self._sets.test, milestone.preprocessing)
+        embedding.time("embed_held_out", started)
+        results = [(embedding, self._held_out.digest)]
+        if clustered in left:
+            results += self._clustered(milestone, embeddings[1])
+        if self._labelled and probed in left:
+            results.append((self._labelled.measure(milestone, embeddings), self._labelled.digest))
+        for measured, digest in results:
+            self._log(model, measured, digest)
+        self._tracked.client.set_logged_model_tags(model.model_id, dict.fromkeys(left, self._tracked.run_id))
+        log_best(self._tracked.client, str(model.source_run_id))
+        told = [measured.told(key, *TOLD[key]) for measured, _ in results for key in TOLD if measured.has(key)]
+        print(f"epoch {milestone.epoch:4d}: {', '.join(told)}")
+
+    def _clustered(self, milestone: Milestone, last: Tensor) -> list[tuple[Measured, str]]:
+        """What is found without labels, and what the classes say of it; each with its digest."""
+        epoch, client, run_id = milestone.epoch, self._tracked.client, self._tracked.run_id
+        found = self._held_out.measure(last)
+        results = [(found.measured, self._held_out.digest)]
+        if found.clusters is not None:
+            self._clusters = renumbered(found.clusters, self._clusters)
+            found = dataclasses.replace(found, clusters=self._clusters)
+            if self._labelled:
+                truth = self._labelled.measure_clusters(self._clusters, last)
+                results.append((truth, self._labelled.truth_digest))
+        for name, figure in pictures(epoch, found, last, self._sets.test):
+            self._tracked.log_step_figure(figure, name, epoch)
+        client.log_dict(run_id, spectra(milestone, last), SPECTRA_FILE.format(epoch=epoch))
+        return results
+
+    def _log(self, model: LoggedModel, measured: Measured, digest: str) -> None:
+        # The same whenever it is sent: an evaluation that is killed and repeated makes no second point.
+        moment, epoch, name = model.creation_timestamp, epoch_of(model), self._sets.name
+        metrics = [
+            Metric(key, value, moment, epoch, model_id=model.model_id, dataset_name=name, dataset_digest=digest)
+            for key, value in measured.values.items()
+        ]
+        self._tracked.client.log_batch(self._tracked.run_id, metrics=metrics)
+        undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in measured.undefined.items()}
+        self._tracked.client.set_logged_model_tags(model.model_id, undefined)

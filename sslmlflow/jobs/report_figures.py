@@ -1,0 +1,107 @@
+"""The figures of a report, from what MLflow holds of the trainings."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModel
+from numpy.typing import NDArray
+
+from sslmlflow.figures.curves import Panel, Series, curves_figure
+from sslmlflow.figures.heatmap import correlation_figure
+from sslmlflow.figures.spectra import spectra_figure
+from sslmlflow.jobs.clusters import ENTROPY, ROBUST
+from sslmlflow.jobs.correlations import INIT, SIGNIFICANT, Cell
+from sslmlflow.jobs.course import ACCURACIES, NAMES, Course
+from sslmlflow.jobs.evaluation import CLUSTERED
+from sslmlflow.jobs.labelled import PROBE, STANDARDISED
+from sslmlflow.jobs.spectra import SPECTRA_FILE
+from sslmlflow.metrics.correlation import rank_agreement
+from sslmlflow.metrics.outliers import outlying
+
+LABEL_FREE = [key for key in NAMES if key.startswith("label_free/")]
+
+
+def report_figures(
+    client: MlflowClient, courses: Sequence[Course], cells: Mapping[str, Sequence[Cell]]
+) -> Iterator[tuple[str, Figure]]:
+    """Figures by name; those that need labels only where there are any."""
+    probe = next((key for key in (PROBE, STANDARDISED) if any(course.has(key) for course in courses)), None)
+    overlaid = Panel(NAMES[probe], _series(courses, probe)) if probe else None
+    keys = [key for key in NAMES if key not in ACCURACIES and any(course.has(key) for course in courses)]
+    yield "metrics", curves_figure([_panel(courses, key) for key in keys], overlaid)
+    entropies = [key for key in (ENTROPY, ROBUST) if key in keys]
+    if entropies:
+        yield "entropy", curves_figure([_panel(courses, key, mark=True) for key in entropies], overlaid)
+    for key, found in cells.items():
+        if found:
+            yield f"correlations_{key.removeprefix('labelled/')}", _heatmap(found)
+    for course in courses:
+        suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
+        yield f"agreement{suffix}", _agreement(course)
+        if spectra := _spectra(client, course):
+            yield f"spectra{suffix}", spectra_figure(spectra)
+
+
+def _panel(courses: Sequence[Course], key: str, mark: bool = False) -> Panel:
+    return Panel(NAMES[key], _series(courses, key, mark))
+
+
+def _series(courses: Sequence[Course], key: str, mark: bool = False) -> list[Series]:
+    """A metric's curves, with its interval where there is one; with `mark` outlying milestones are marked."""
+    series = []
+    for course in courses:
+        values = course.column(key)
+        low, high = (course.column(f"{key}_{bound}") if course.has(f"{key}_low") else None for bound in ("low", "high"))
+        series.append(Series(course.name, course.epochs, values, low, high, outlying(values) if mark else None))
+    return series
+
+
+def _heatmap(cells: Sequence[Cell]) -> Figure:
+    rows = list(dict.fromkeys(cell.metric for cell in cells))
+    columns = list(dict.fromkeys((cell.course.name, cell.with_init) for cell in cells))
+    r = np.full((len(rows), len(columns)), np.nan)
+    significant = np.zeros(r.shape, dtype=bool)
+    for cell in cells:
+        place = rows.index(cell.metric), columns.index((cell.course.name, cell.with_init))
+        r[place] = cell.correlation.r
+        significant[place] = cell.correlation.p < SIGNIFICANT
+    return correlation_figure(
+        [NAMES[row] for row in rows], [f"{name},\n{INIT[with_init]}" for name, with_init in columns], r, significant
+    )
+
+
+def _agreement(course: Course) -> Figure:
+    """Spearman's rho between the label-free criteria over the milestones."""
+    keys = [key for key in LABEL_FREE if course.has(key)]
+    r = np.eye(len(keys))
+    for (a, b), rho in rank_agreement({key: course.column(key) for key in keys}).items():
+        i, j = keys.index(a), keys.index(b)
+        r[i, j] = r[j, i] = rho
+    names = [NAMES[key] for key in keys]
+    return correlation_figure(names, names, r, np.zeros(r.shape, dtype=bool))
+
+
+def _spectra(client: MlflowClient, course: Course) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Singular values by part of the network and epoch, from whichever run measured each milestone."""
+    spectra: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for model, epoch in zip(course.models, course.epochs, strict=True):
+        for part, values in _kept_spectra(client, model, epoch).items():
+            spectra.setdefault(part, {})[f"epoch {epoch}"] = np.array(values)
+    return spectra
+
+
+def _kept_spectra(client: MlflowClient, model: LoggedModel, epoch: int) -> dict[str, list[float]]:
+    runs = {run_id for tag, run_id in model.tags.items() if tag.startswith(CLUSTERED)}
+    if not runs:
+        return {}
+    location = client.get_run(max(runs)).info.artifact_uri
+    with TemporaryDirectory() as folder:
+        path = download_artifacts(f"{location}/{SPECTRA_FILE.format(epoch=epoch)}", dst_path=folder)
+        kept: dict[str, list[float]] = json.loads(Path(path).read_text())
+    return kept

@@ -1,0 +1,39 @@
+"""The milestones of trainings as tables."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from sslmlflow.jobs.course import ACCURACIES, NAMES, Course
+
+
+def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, markdown: bool = False) -> str:
+    """One row a milestone, for a terminal or in Markdown; a star marks the one chosen without labels."""
+    rows = [["epoch", *(NAMES[key] for key in keys)]]
+    for epoch in course.epochs:
+        star = " *" if epoch == chosen else ""
+        rows.append([f"{epoch}{star}", *(_cell(key, course.values[key].get(epoch)) for key in keys)])
+    if markdown:
+        rows.insert(1, ["---:"] * len(rows[0]))
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def milestones_csv(courses: Sequence[Course]) -> str:
+    """Every value of every milestone at full precision, one line each."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["run", "run_id", "epoch", "metric", "value"])
+    for course in courses:
+        for key in sorted(course.values):
+            out.writerows(
+                [course.name, course.run_id, epoch, key, repr(value)] for epoch, value in course.values[key].items()
+            )
+    return text.getvalue()
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{100 * value:.1f} %" if key in ACCURACIES else f"{value:.3f}"

@@ -1,0 +1,69 @@
+"""Exact nearest neighbours among embeddings, and the squared distances behind them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.metrics.unlabelled.arrays import Array, matmul
+from sslmlflow.metrics.unlabelled.spectrum import rescaled
+
+BLOCK = 2**23  # numbers of 8 bytes held at once, some three times over
+
+# Part of |a|^2 + |b|^2 that rounding can leave of a distance 0. In distance it is 3e-7, what float32 resolves.
+ROUNDING = 1e-13
+
+
+class Neighbours(NamedTuple):
+    """Row i holds the neighbours of row i, nearest first: their indices (n, k) and distances (n, k)."""
+
+    indices: NDArray[np.int64]
+    distances: NDArray[np.float32]
+
+
+def nearest_neighbours(Z: Array, k: int) -> Neighbours:
+    """Find the k nearest other rows of every row of Z (n, d), 1 <= k < n, by Euclidean distance.
+
+    A row is never its own neighbour, its duplicates are, at distance 0. Exact up to the rounding of float64, in
+    time n^2 d and bounded memory, on the device of Z. Of neighbours at equal distance the lower index comes first;
+    where more of them than there is room for tie at the k-th place, which of these are taken is arbitrary. Raises
+    ValueError for misshapen or non-finite Z, for k out of range and for distances too large for float32.
+
+    >>> import numpy as np
+    >>> nearest_neighbours(np.array([[0.0], [1.0], [3.0]]), k=1).indices.tolist()
+    [[1], [0], [1]]
+    """
+    z, largest = rescaled(Z)
+    n, d = z.shape
+    if not 1 <= k < n:
+        raise ValueError(f"k must lie between 1 and {n - 1}, the number of other rows, got {k}")
+    # Distances do not change under a shift; without the common mean, less is lost to cancellation.
+    z = z - z.mean(0)
+    rows = max(1, BLOCK // max(n, k * d))
+    found = [_nearest(z, start, min(start + rows, n), k) for start in range(0, n, rows)]
+    indices = torch.cat([index for index, _ in found])
+    distances = (torch.cat([distance for _, distance in found]) * largest).float()
+    if not bool(torch.isfinite(distances).all()):
+        raise ValueError("distances are too large for float32: scale the embeddings down")
+    return Neighbours(indices.numpy(force=True), distances.numpy(force=True))
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances (p, n) between the rows of a (p, d) and b (n, d), float64; what may be rounding is 0."""
+    norms = a.square().sum(1)[:, None] + b.square().sum(1)
+    squared = norms - 2 * matmul(a, b.T)
+    return squared.masked_fill_(squared <= ROUNDING * norms, 0)
+
+
+def _nearest(z: Tensor, start: int, stop: int, k: int) -> tuple[Tensor, Tensor]:
+    """Neighbours and distances of the rows from start to stop."""
+    block = z[start:stop]
+    squared = squared_distances(block, z)
+    squared.diagonal(start).fill_(torch.inf)  # the row itself, and not its duplicates
+    index = squared.topk(k, largest=False).indices.sort(1).values
+    # Once more from the differences, which for near rows are far more precise than the products.
+    distance = torch.cdist(block[:, None], z[index], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
+    distance, order = distance.sort(dim=1, stable=True)
+    return index.gather(1, order), distance

@@ -1,0 +1,96 @@
+"""The choice without labels on milestones with made values: what is said, and what is registered."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from sslmlflow.jobs.choice import choose_milestone, register, verdict
+from sslmlflow.jobs.course import Course, course_of
+
+CRR, STANDARDISED = "label_free/crr_adjusted", "labelled/linear_probe_standardised"
+Training = Callable[[list[float], list[float] | None], Course]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    uri = f"sqlite:///{tmp_path_factory.mktemp('choice')}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return MlflowClient(uri)
+
+
+@pytest.fixture
+def training(client: MlflowClient, tmp_path: Path) -> Training:
+    """Milestones at epochs 0, 10, ... with these criteria, each 0.1 to either side, and accuracies."""
+    experiment = client.create_experiment(tmp_path.name, artifact_location=str(tmp_path))
+
+    def make(criteria: list[float], accuracies: list[float] | None = None) -> Course:
+        run_id = client.create_run(experiment).info.run_id
+        for place, value in enumerate(criteria):
+            model = client.create_logged_model(
+                experiment, source_run_id=run_id, params={"epoch": str(10 * place)}, tags={"kind": "milestone"}
+            )
+            client.finalize_logged_model(model.model_id, "READY")
+            metrics = {CRR: value, f"{CRR}_low": value - 0.1, f"{CRR}_high": value + 0.1}
+            if accuracies:
+                metrics[STANDARDISED] = accuracies[place]
+            points = [Metric(key, v, 0, 10 * place, model_id=model.model_id) for key, v in metrics.items()]
+            client.log_batch(run_id, metrics=points)
+        return course_of(client, run_id)
+
+    return make
+
+
+def test_a_separated_milestone_is_registered_once(client: MlflowClient, training: Training) -> None:
+    course = training([1.0, 3.0, 2.0], [0.3, 0.55, 0.6])
+    choice = choose_milestone(course, CRR)
+    words = verdict(course, CRR, choice)
+    assert "epoch 10" in words
+    assert "separates it from all other milestones" in words
+    assert "the best is epoch 20: the choice lost 5.0 points" in words
+
+    for _ in range(2):
+        told = register(client, course, choice, CRR)
+    experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
+    name = f"sslmlflow-{experiment.name}"
+    assert told == f"Registered as {name}, version 1, alias label-free-best."
+    registered = client.get_model_version_by_alias(name, "label-free-best")
+    assert registered.tags == {
+        "model_id": course.models[1].model_id,
+        "criterion": CRR,
+        "epoch": "10",
+        "run_id": course.run_id,
+        "points_lost": "5.00",
+    }
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_milestones_that_cannot_be_separated_are_named_and_not_registered(
+    client: MlflowClient, training: Training
+) -> None:
+    course = training([1.0, 2.9, 3.0, 2.95])
+    choice = choose_milestone(course, CRR)
+    words = verdict(course, CRR, choice)
+    assert "epoch 20" in words
+    assert "cannot be separated from epoch 10, 30" in words
+    assert "points" not in words
+    assert register(client, course, choice, CRR).startswith("Not registered")
+    assert not client.search_registered_models(f"name = 'sslmlflow-{course.name}'")
+
+
+def test_the_labels_play_no_part_in_the_choice(training: Training) -> None:
+    criteria = [1.0, 3.0, 2.0]
+    labelled = choose_milestone(training(criteria, [0.9, 0.1, 0.9]), CRR)
+    assert labelled == choose_milestone(training(criteria), CRR)
+
+
+def test_without_a_value_nothing_is_chosen(training: Training) -> None:
+    course = training([1.0, 2.0])
+    assert choose_milestone(course, "label_free/rankme").chosen is None
+    assert "No milestone can be chosen" in verdict(
+        course, "label_free/rankme", choose_milestone(course, "label_free/rankme")
+    )

@@ -1,0 +1,92 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sslmlflow.metrics.correlation import pearson, rank_agreement
+
+VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "pearson.json").read_text())
+# Two-sided 5 % points of r, from printed tables, by number of pairs.
+CRITICAL = {4: 0.950, 5: 0.878, 8: 0.707, 17: 0.482, 40: 0.312, 51: 0.276}
+
+
+def pairs_with_correlation(r, n):
+    """Two columns whose correlation is exactly r: a mix of two centred directions at right angles."""
+    x, y = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(0).normal(size=(n, 2))]))[0].T[1:]
+    return x, r * x + math.sqrt(1 - r * r) * y
+
+
+@pytest.mark.parametrize(("first", "which"), [(0, "with_init"), (1, "without_init")])
+def test_reference_values(first, which):
+    result = pearson(VECTOR["metric"][first:], VECTOR["lp_accuracy"][first:])
+    assert result.r == pytest.approx(VECTOR[f"r_{which}"], rel=1e-9)
+    assert result.p == pytest.approx(VECTOR[f"p_{which}"], rel=1e-9)
+    assert (result.n, result.reason) == (12 - first, None)
+
+
+@pytest.mark.parametrize(("n", "r"), CRITICAL.items())
+def test_printed_critical_values(n, r):
+    assert pearson(*pairs_with_correlation(r, n)).p == pytest.approx(0.05, abs=0.001)
+    assert pearson(*pairs_with_correlation(-r, n)).p == pytest.approx(0.05, abs=0.001)
+
+
+def test_pairs_with_an_undefined_value_are_left_out():
+    metric = [1.0, None, 2.0, math.nan, 4.0, 3.0, math.inf]
+    accuracy = [10.0, 0.0, None, 5.0, 30.0, 30.0, 1.0]
+    result = pearson(metric, accuracy)
+    assert result.n == 3
+    assert result.r == pytest.approx(np.corrcoef([1, 4, 3], [10, 30, 30])[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        ([], [], "at least 3"),
+        ([1, 2], [1, 2], "at least 3"),
+        ([1, 2, None], [1, 2, 3], "got 2"),
+        ([5, 5, 5], [1, 2, 3], "first variable is constant"),
+        ([1, 2, 3], [0.1 + 0.2, 0.3, 0.3], "second variable is constant"),
+        ([0, 0, 0], [0, 0, 0], "first variable is constant"),
+    ],
+)
+def test_undefined_has_a_reason(a, b, reason):
+    result = pearson(a, b)
+    assert math.isnan(result.r)
+    assert math.isnan(result.p)
+    assert reason in result.reason
+
+
+def test_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 and 3"):
+        pearson([1, 2], [1, 2, 3])
+
+
+def test_ranks_agree_whatever_the_shape_of_the_rise():
+    epochs = [0, 20, 40, 60, 80]
+    agreement = rank_agreement(
+        {
+            "crr": [e**3 for e in epochs],
+            "loss": [math.exp(-e) for e in epochs],
+            "flat": [1] * 5,
+            "late": [None] * 3 + [1, 2],
+        }
+    )
+    assert agreement["crr", "loss"] == pytest.approx(-1)
+    assert math.isnan(agreement["crr", "flat"])
+    assert math.isnan(agreement["crr", "late"])
+    assert list(agreement) == [
+        ("crr", "loss"), ("crr", "flat"), ("crr", "late"), ("loss", "flat"), ("loss", "late"), ("flat", "late"),
+    ]  # fmt: skip
+
+
+def test_spearman_by_rank_differences():
+    a, b = [3.0, 9.0, 1.0, 7.0, 5.0, None], [10.0, 40.0, 30.0, 50.0, 20.0, 60.0]
+    # Ranks 2 5 1 4 3 and 1 4 3 5 2: rho = 1 - 6 sum(differences^2) / (n (n^2 - 1)).
+    assert rank_agreement({"a": a, "b": b})["a", "b"] == pytest.approx(1 - 6 * (1 + 1 + 4 + 1 + 1) / (5 * 24))
+
+
+def test_spearman_shares_ranks_of_equal_values():
+    # Ranks 1.5 1.5 3 4 and 1 2 3 4, correlated by hand: 4.5 / sqrt(4.5 * 5).
+    assert rank_agreement({"a": [0, 0, 1, 2], "b": [5, 6, 7, 8]})["a", "b"] == pytest.approx(4.5 / math.sqrt(22.5))

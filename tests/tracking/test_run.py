@@ -1,0 +1,199 @@
+"""The one MLflow run of a job: how it ends, which one is gone on with, and what is refused."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from sslmlflow.config.options import texts_of
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.errors import UserError
+from sslmlflow.tracking.run import tracked_run
+from tests.conftest import ROOT
+
+CONFIG = Pretrain(lr=0.1, seed=1)
+IMAGES = {"training images": "aaa", "held-out images": "bbb"}
+ENDS = [(None, "FINISHED"), (RuntimeError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    yield MlflowClient()
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(autouse=True)
+def experiment_id(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("RUN_ID", "EXPERIMENT_ID", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(f"MLFLOW_{name}", "")  # so that it is as before in the end, whoever sets it meanwhile
+        monkeypatch.delenv(f"MLFLOW_{name}")
+    mlflow.set_tracking_uri(client.tracking_uri)
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
+    return str(client.create_experiment(tmp_path.name))
+
+
+def do(
+    config: Pretrain = CONFIG, resume: str = "no", data: Any = IMAGES, job: str = "pretrain", error: Any = None
+) -> str:
+    """The id of the run of a job that ends by `error`."""
+    ended = pytest.raises(error) if error else nullcontext()
+    with ended, tracked_run(job, config, "a name", resume, data) as run:
+        assert run.client.get_run(run.run_id).info.status == "RUNNING"
+        if error:
+            raise error
+    return run.run_id
+
+
+fail = partial(do, error=RuntimeError)
+
+
+@pytest.mark.parametrize(("error", "status"), ENDS)
+def test_it_says_how_it_ended(client: MlflowClient, error: type[BaseException] | None, status: str) -> None:
+    run = client.get_run(do(error=error))
+    assert (run.info.status, run.info.run_name) == (status, "a name")
+    assert run.data.params == texts_of(CONFIG)
+
+
+def test_under_mlflow_run_it_is_the_run_that_mlflow_made(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = client.create_experiment("of mlflow run")
+    given = client.create_run(elsewhere).info.run_id
+    client.log_param(given, "seed", "'1'")  # MLflow logs what it was given, in the quotes of its shell
+    monkeypatch.setenv("MLFLOW_RUN_ID", given)
+    assert do() == given
+    (run,) = client.search_runs([elsewhere])
+    assert (run.info.run_id, run.info.status) == (given, "FINISHED")
+    assert run.data.params == {**texts_of(CONFIG), "seed": "'1'"}
+
+
+def test_auto_goes_on_with_the_latest_unfinished_run(client: MlflowClient, experiment_id: str) -> None:
+    first, second = fail(), do(error=KeyboardInterrupt)
+    assert fail(replace(CONFIG, workers=2), resume="auto") == second  # the result does not depend on it
+    assert do(resume="auto") == second
+    assert do(resume="auto") == first
+    assert do(resume="auto") not in (first, second)  # both are finished now
+    assert len(client.search_runs([experiment_id])) == 3
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "seed": {"config": replace(CONFIG, seed=2)},
+    "images": {"data": {**IMAGES, "held-out images": "ccc"}},
+    "entry point": {"job": "main"},
+    "finished": {"error": None},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_auto_goes_on_with_no_other_run(other: str) -> None:
+    assert fail(**OTHERS[other]) != do(resume="auto")
+
+
+def test_a_run_whose_making_was_answered_by_no_reply_is_gone_on_with(
+    client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_reply(_: MlflowClient, *arguments: Any, **more: Any) -> None:
+        create_run(client, *arguments, **more)
+        raise MlflowException("the connection broke")
+
+    create_run = MlflowClient.create_run
+    monkeypatch.setattr(MlflowClient, "create_run", lose_the_reply)
+    with pytest.raises(MlflowException, match="the connection broke"):
+        do()
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    (made,) = client.search_runs([experiment_id])
+    assert do(replace(CONFIG, seed=2), resume="auto") != made.info.run_id
+    assert do(resume="auto") == made.info.run_id
+
+
+def test_a_run_of_another_home_is_left_to_it(
+    client: MlflowClient, experiment_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines, one tracking server: the checkpoints of the one are not at the other, which knows nothing of it."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", client.create_run(experiment_id).info.run_id)
+    run_id = fail()
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "elsewhere"))
+    assert do(resume="auto") != run_id
+
+
+def test_what_changed_is_named_and_refused(client: MlflowClient) -> None:
+    run_id = fail()
+    changed = "lr was 0.1, now 0.2; seed was 1, now 2; training images was aaa, now ccc. "
+    with pytest.raises(UserError, match=f"cannot go on with other parameters or images: {changed}"):
+        do(replace(CONFIG, lr=0.2, seed=2), run_id, {**IMAGES, "training images": "ccc"})
+    with pytest.raises(UserError, match=f"{run_id} was not started by main"):
+        do(resume=run_id, job="main")
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.params) == ("FAILED", texts_of(CONFIG))
+    assert do(replace(CONFIG, workers=2), resume=run_id) == run_id
+
+
+def test_what_changed_is_refused_from_another_home_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = fail()
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(UserError, match="seed was 1, now 2"):
+        do(replace(CONFIG, seed=2), resume=run_id)  # MLflow would show a seed that is not the training's
+
+
+def test_a_run_that_mlflow_made_points_to_the_one_gone_on_with(
+    client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (client.create_run(experiment_id).info.run_id for _ in range(2))
+    monkeypatch.setenv("MLFLOW_RUN_ID", first)
+    assert fail(resume="auto") == first
+    assert "resumed_as" not in client.get_run(first).data.tags
+    monkeypatch.setenv("MLFLOW_RUN_ID", second)
+    assert fail(resume="auto") == first
+    assert client.get_run(second).data.tags["resumed_as"] == first
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    assert do(resume="auto") == first, "the run that only points is none to go on with"
+
+
+TRAINING = """
+import os, time
+from tests.tracking.test_run import CONFIG, IMAGES, tracked_run
+
+with tracked_run("pretrain", CONFIG, "a name", data=IMAGES) as run:
+    if worker := os.fork():
+        print(run.run_id, worker, flush=True)
+    time.sleep(120)
+    os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_is_one_processs_at_a_time(client: MlflowClient) -> None:
+    training = subprocess.Popen([sys.executable, "-c", TRAINING], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert training.stdout
+    run_id, worker = training.stdout.readline().split()
+    try:
+        for resume in (run_id, "auto"):
+            with pytest.raises(UserError, match=f"run {run_id} is being trained by another process"):
+                do(resume=resume)
+        assert client.get_run(run_id).info.status == "RUNNING"
+        training.kill()
+        training.wait(30)
+        assert do(resume="auto") == run_id
+    finally:
+        training.kill()
+        os.kill(int(worker), 9)  # a worker of the killed training, which did not stand in the way
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)  # MLflow's own patience is minutes
+def test_a_server_that_does_not_answer_is_named() -> None:
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"no answer from the tracking server http://127\.0\.0\.1:9: "):
+        do()
