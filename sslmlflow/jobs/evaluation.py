@@ -76,12 +76,13 @@ class _Evaluation:
         embedding, started = Measured(), time.perf_counter()
         embeddings = embed_images(milestone.encoder, self._sets.test, milestone.preprocessing)
         embedding.time("embed_held_out", started)
-        results = [(embedding, self._held_out.digest)]
+        results = []
         if clustered in left:
             results += self._clustered(milestone, embeddings[1])
         if self._labelled and probed in left:
             results.append((self._labelled.measure(milestone, embeddings), self._labelled.digest))
-        for measured, digest in results:
+        # The UI's columns are in the order of the first values: seconds last.
+        for measured, digest in [*results, (embedding, self._held_out.digest)]:
             self._log(model, measured, digest)
         self._tracked.client.set_logged_model_tags(model.model_id, dict.fromkeys(left, self._tracked.run_id))
         log_best(self._tracked.client, str(model.source_run_id))
@@ -109,7 +110,7 @@ class _Evaluation:
         moment, epoch, name = model.creation_timestamp, epoch_of(model), self._sets.name
         metrics = [
             Metric(key, value, moment, epoch, model_id=model.model_id, dataset_name=name, dataset_digest=digest)
-            for key, value in measured.values.items()
+            for key, value in sorted(measured.values.items(), key=lambda item: item[0].startswith("time/"))
         ]
         self._tracked.client.log_batch(self._tracked.run_id, metrics=metrics)
         undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in measured.undefined.items()}

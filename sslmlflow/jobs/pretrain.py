@@ -131,6 +131,7 @@ def pretrain(tracked: TrackedRun, training: Training) -> None:
     state = _start_or_resume(tracked, training)
     if state.step == 0:
         tracked.log_missing_params(training.resolved())
+        tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
         tracked.log_figure(_views_figure(training), "figures/views.png")
     spool = Spool(tracked.folder / "spool.db")
     sender = Sender(spool, tracked.client, tracked.run_id)

@@ -16,7 +16,7 @@ from typing import Any
 import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from PIL import Image
@@ -48,6 +48,12 @@ class TrackedRun:
         png = BytesIO()
         figure.savefig(png, format="png")
         self.client.log_image(self.run_id, Image.open(png).convert("RGB"), key=name, step=epoch)
+
+    def log_training_images(self, name: str, digest: str) -> None:
+        """Name the data set in the table of runs; no image is uploaded."""
+        dataset = Dataset(name, digest[:16], source_type="local", source=json.dumps({"name": name}))
+        context = InputTag("mlflow.data.context", "training")
+        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [context])])
 
     def log_missing_params(self, texts: Mapping[str, str]) -> None:
         """Log the parameters that MLflow does not have yet; it refuses a second, differently written value."""
