@@ -56,9 +56,10 @@ def main() -> None:
 
 def _finished(method: str) -> Run | None:
     client = connect()
+    given = dict(argument.removeprefix("--").split("=") for argument in (f"--method={method}", "--seed=0", *TRAINING))
     found = client.search_runs(
         [current_experiment(client)],
-        f"tags.`sslmlflow.entry_point` = 'pretrain' AND params.method = '{method}' AND status = 'FINISHED'",
+        " AND ".join(["status = 'FINISHED'", *(f"params.{name} = '{value}'" for name, value in given.items())]),
     )
     return found[0] if found else None
 

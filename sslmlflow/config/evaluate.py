@@ -27,7 +27,7 @@ class EvaluationOptions:
     entropy_width: float = option(
         0.4, "width of the entropy's bins in standard deviations; 0.8 for encoders pretrained with labels", above=0
     )
-    evaluation_seed: int = option(0, "seed of UMAP, k-means and the linear probe", minimum=0)
+    evaluation_seed: int = option(0, "seed of UMAP, k-means and the linear probe", minimum=0, maximum=10**9)
 
 
 @dataclass(frozen=True)

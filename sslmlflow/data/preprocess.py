@@ -49,11 +49,16 @@ class Preprocessing:
         upright = [to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures]
         made = [np.asarray(square(picture, self.image_size).convert(mode)) for picture in upright]
         stacked = np.stack(made)
-        return stacked.transpose(0, 3, 1, 2) if self.channels == 3 else stacked[:, None]
+        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)) if self.channels == 3 else stacked[:, None]
 
     def as_json(self) -> dict[str, Any]:
-        """What `Preprocessing(**...)` takes back."""
+        """What `from_json` takes back."""
         return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(kept: dict[str, Any]) -> "Preprocessing":
+        """The preprocessing that `as_json` described."""
+        return Preprocessing(kept["image_size"], kept["channels"], tuple(kept["mean"]), tuple(kept["std"]))
 
 
 def measure_preprocessing(images: Images) -> Preprocessing:

@@ -19,24 +19,34 @@ def choose_milestone(course: Course, criterion: str) -> Choice:
 
 def verdict(course: Course, criterion: str, choice: Choice) -> str:
     """The choice in words: what it rests on, what it cannot be told from, and what it lost where there are labels."""
+    rated = len(course.values.get(criterion, {}))
     if choice.chosen is None:
-        return f"No milestone can be chosen without labels: {NAMES[criterion]} is undefined for all (see their tags)."
-    text = f"Chosen without labels: epoch {choice.chosen}, the highest {NAMES[criterion]}."
-    if not course.has(f"{criterion}_low"):
+        return (
+            f"No milestone can be chosen without labels: {NAMES[criterion]} has no value. It is undefined (the tags of "
+            "the milestones say why), or not measured yet (`evaluate` does)."
+        )
+    text = f"Chosen without labels: epoch {choice.chosen}, the highest {NAMES[criterion]}"
+    text += "." if rated == len(course.epochs) else f" of the {rated} of {len(course.epochs)} milestones that have it."
+    if rated == 1:
+        text += " There is nothing to compare it with."
+    elif not course.has(f"{criterion}_low"):
         text += " This criterion has no interval: nothing is said of how far the choice can be trusted."
     elif choice.tied:
         text += f" By its interval it cannot be separated from epoch {', '.join(map(str, choice.tied))}."
-    elif choice.separated_from_all:
+    elif choice.separated:
         text += " Its interval separates it from all other milestones."
-    resolution = course.values.get(f"{criterion}_resolution", {}).get(choice.chosen, 0.0)
-    if course.values[criterion][choice.chosen] < resolution:
-        text += (
-            f" It lies within the shuffled baseline's spread of {resolution:.3f}: there is no signal to choose by yet."
-        )
+    if not _has_signal(course, criterion, choice):
+        text += " It is within the spread of the shuffled baseline: there is no signal to choose by yet."
     if (lost := points_lost(course, choice)) is not None:
         best = max(course.values[STANDARDISED].items(), key=lambda item: (item[1], -item[0]))[0]
         text += f" By the standardised probe the best is epoch {best}: the choice lost {lost:.1f} points."
     return text
+
+
+def _has_signal(course: Course, criterion: str, choice: Choice) -> bool:
+    """Whether the chosen value is beyond its resolution, where the criterion has one."""
+    resolution = course.values.get(f"{criterion}_resolution", {})
+    return choice.chosen not in resolution or course.values[criterion][choice.chosen] >= resolution[choice.chosen]
 
 
 def points_lost(course: Course, choice: Choice) -> float | None:
@@ -52,18 +62,21 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
 
     What was done, in words. A milestone that is registered already is not registered again.
     """
-    if not choice.separated_from_all:
+    if not choice.separated or not _has_signal(course, criterion, choice):
         return "Not registered: no interval separates it from the other milestones."
     model = next(model for model, epoch in zip(course.models, course.epochs, strict=True) if epoch == choice.chosen)
-    experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
-    name = f"sslmlflow-{experiment.name}"
-    version = _version_of(client, name, model)
-    client.set_registered_model_alias(name, ALIAS, version)
     tags = {"criterion": criterion, "epoch": str(choice.chosen), "run_id": course.run_id}
     if (lost := points_lost(course, choice)) is not None:
         tags["points_lost"] = f"{lost:.2f}"
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, value)
+    try:
+        experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
+        name = "sslmlflow-" + "".join("_" if letter in "/:'\"" else letter for letter in experiment.name)
+        version = _version_of(client, name, model)
+        client.set_registered_model_alias(name, ALIAS, version)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+    except MlflowException as error:
+        return f"Not registered: the model registry refused ({error.message})"
     return f"Registered as {name}, version {version}, alias {ALIAS}."
 
 

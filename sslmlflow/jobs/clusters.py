@@ -15,11 +15,12 @@ from sslmlflow.jobs.measured import Measured
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.collapse import collapsed
-from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
+from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
 
 AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
 ENTROPY, ROBUST = "label_free/entropy", "label_free/entropy_robust"
+OUTLIERS = "label_free/map_outliers"
 SWEPT = (2, 3, 5, 7, 10, 14, 20)  # numbers of clusters, each tried with its double
 
 
@@ -43,9 +44,8 @@ class Found:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out images, and how they are mapped and clustered (Xu, Lowe and Trappenberg, section II-B)."""
+    """Held-out images, and how they are mapped and clustered (Xu, Lowe and Trappenberg, section III-C)."""
 
-    name: str
     images: Images
     options: EvaluationOptions
 
@@ -75,14 +75,17 @@ class HeldOut:
         width = self.options.entropy_width
         measured.add(ENTROPY, lambda: histogram_entropy(z3, width))
         measured.add(ROBUST, lambda: histogram_entropy(z3, width, robust=True))
-        return self._clustered(last, z3, measured)
+        measured.values[OUTLIERS] = float(far_from_the_rest(z3).sum())
+        try:
+            return self._clustered(last, z3, measured)
+        except ValueError as error:
+            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), str(error)))
+            return Found(measured, z3)
 
     def _clustered(self, last: Tensor, z3: NDArray[np.float32], measured: Measured) -> Found:
         k, n = self.options.clusters, len(z3)
         if 2 * k >= n:
-            reason = f"{n} images are too few for {k} and {2 * k} clusters"
-            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), reason))
-            return Found(measured, z3)
+            raise ValueError(f"{n} images are too few for {k} and {2 * k} clusters")
         started = time.perf_counter()
         swept = sorted(j for j in {k, *SWEPT} if 2 * j < n)
         partitions = {

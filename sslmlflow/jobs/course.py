@@ -11,7 +11,7 @@ from sslmlflow.jobs.clusters import AGREEMENT, ENTROPY, ROBUST, SILHOUETTE
 from sslmlflow.jobs.labelled import AMI_TRUTH, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import run_of
-from sslmlflow.tracking.values import values_of
+from sslmlflow.tracking.values import Way, ways_of
 
 CRR = "label_free/crr_adjusted"
 NAMES = {
@@ -34,12 +34,17 @@ ACCURACIES = (PROBE, STANDARDISED, KNN)
 
 @dataclass(frozen=True)
 class Course:
-    """A training's milestones by epoch, and their values by metric name and epoch."""
+    """A training's milestones by epoch, and how each of their metrics was measured."""
 
     run_id: str
     name: str
     models: Sequence[LoggedModel]
-    values: dict[str, dict[int, float]]
+    ways: dict[str, Way]
+
+    @property
+    def values(self) -> dict[str, dict[int, float]]:
+        """Values by epoch, by metric name."""
+        return {key: way.values for key, way in self.ways.items()}
 
     @property
     def epochs(self) -> list[int]:
@@ -48,11 +53,12 @@ class Course:
 
     def column(self, key: str) -> list[float | None]:
         """A metric by milestone; None where it is undefined or was not measured."""
-        return [self.values.get(key, {}).get(epoch) for epoch in self.epochs]
+        values = self.ways[key].values if key in self.ways else {}
+        return [values.get(epoch) for epoch in self.epochs]
 
     def has(self, key: str) -> bool:
         """Whether a metric has a value for any milestone."""
-        return bool(self.values.get(key))
+        return key in self.ways
 
 
 def course_of(client: MlflowClient, run_id: str) -> Course:
@@ -61,4 +67,5 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
     models = milestones_of_run(client, run_id)
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
-    return Course(run_id, run.info.run_name, models, values_of(client, models))
+    dataset = run.data.params.get("dataset", "")
+    return Course(run_id, run.info.run_name, models, ways_of(client, models, dataset))

@@ -13,6 +13,7 @@ from torch import Tensor
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
+from sslmlflow.errors import UserError
 from sslmlflow.jobs.clusters import AGREEMENT, ENTROPY, SILHOUETTE, HeldOut
 from sslmlflow.jobs.datasets import open_and_tell
 from sslmlflow.jobs.labelled import AMI_TRUTH, KNN, PROBE, STANDARDISED, open_labelled
@@ -41,25 +42,36 @@ def evaluate(
     options: EvaluationOptions,
     models: Iterable[LoggedModel],
     device: torch.device,
+    trained_on: str | None = None,
 ) -> None:
-    """Measure each milestone once; what was measured before with the same settings is not done again."""
-    evaluation = _Evaluation(tracked, spec, options, device)
+    """Measure each milestone once; what was measured before with the same settings is not done again.
+
+    `trained_on`: fingerprint of the images that every milestone must have been trained on, if any.
+    """
+    evaluation = _Evaluation(tracked, spec, options, device, trained_on)
     for model in models:
         evaluation.measure(model)
 
 
 class _Evaluation:
     def __init__(
-        self, tracked: TrackedRun, spec: DatasetSpec, options: EvaluationOptions, device: torch.device
+        self,
+        tracked: TrackedRun,
+        spec: DatasetSpec,
+        options: EvaluationOptions,
+        device: torch.device,
+        trained_on: str | None,
     ) -> None:
         self._tracked = tracked
         self._device = device
+        self._trained_on = trained_on
         self._sets = open_and_tell(spec)
         self._labelled = open_labelled(spec, self._sets, options)
-        self._held_out = HeldOut(self._sets.name, self._sets.test, options)
+        self._held_out = HeldOut(self._sets.test, options)
         self._clusters: NDArray[np.int64] | None = None  # of the last milestone
         if self._labelled is None:
-            print(f"{spec.name} has no labels: no linear probe and no 5-NN")
+            why = "labels are left alone" if options.labels == "none" else f"{spec.name} has no labels"
+            print(f"{why}: no linear probe and no 5-NN")
 
     def measure(self, model: LoggedModel) -> None:
         """Measure what this milestone lacks."""
@@ -71,6 +83,7 @@ class _Evaluation:
             print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[probed]}")
             return
         milestone = load_milestone(model.model_id)
+        self._check_images(model, milestone)
         milestone.encoder.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._tracked.client.log_inputs(self._tracked.run_id, models=[LoggedModelInput(model.model_id)])
         embedding, started = Measured(), time.perf_counter()
@@ -89,29 +102,45 @@ class _Evaluation:
         told = [measured.told(key, *TOLD[key]) for measured, _ in results for key in TOLD if measured.has(key)]
         print(f"epoch {milestone.epoch:4d}: {', '.join(told)}")
 
+    def _check_images(self, model: LoggedModel, milestone: Milestone) -> None:
+        if self._trained_on and milestone.about["dataset"]["train_fingerprint"] != self._trained_on:
+            raise UserError(
+                f"the training images are not those that milestone {model.model_id} was trained on: images that it has "
+                "seen may be held out now. Put the folder back as it was, and leave data_seed as it was."
+            )
+
     def _clustered(self, milestone: Milestone, last: Tensor) -> list[tuple[Measured, str]]:
         """What is found without labels, and what the classes say of it; each with its digest."""
         epoch, client, run_id = milestone.epoch, self._tracked.client, self._tracked.run_id
+        digest = self._held_out.digest
         found = self._held_out.measure(last)
-        results = [(found.measured, self._held_out.digest)]
+        results = [(found.measured, digest)]
         if found.clusters is not None:
             self._clusters = renumbered(found.clusters, self._clusters)
             found = dataclasses.replace(found, clusters=self._clusters)
             if self._labelled:
                 truth = self._labelled.measure_clusters(self._clusters, last)
-                results.append((truth, self._labelled.truth_digest))
+                results.append((truth, f"{digest}.{self._labelled.truth_digest}"))
         for name, figure in pictures(epoch, found, last, self._sets.test):
             self._tracked.log_step_figure(figure, name, epoch)
-        client.log_dict(run_id, spectra(milestone, last), SPECTRA_FILE.format(epoch=epoch))
+        client.log_dict(run_id, spectra(milestone, last), SPECTRA_FILE.format(digest=digest, epoch=epoch))
         return results
 
     def _log(self, model: LoggedModel, measured: Measured, digest: str) -> None:
-        # The same whenever it is sent: an evaluation that is killed and repeated makes no second point.
-        moment, epoch, name = model.creation_timestamp, epoch_of(model), self._sets.name
+        client, run_id, epoch = self._tracked.client, self._tracked.run_id, epoch_of(model)
+        # A killed evaluation that goes on says nothing twice; seconds, for one, would differ.
+        now = client.get_logged_model(model.model_id)
+        known = {
+            metric.key for metric in now.metrics or [] if (metric.run_id, metric.dataset_digest) == (run_id, digest)
+        }
         metrics = [
-            Metric(key, value, moment, epoch, model_id=model.model_id, dataset_name=name, dataset_digest=digest)
+            Metric(key, value, model.creation_timestamp, epoch, model.model_id, self._sets.name, digest)
             for key, value in sorted(measured.values.items(), key=lambda item: item[0].startswith("time/"))
+            if key not in known
         ]
-        self._tracked.client.log_batch(self._tracked.run_id, metrics=metrics)
-        undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in measured.undefined.items()}
-        self._tracked.client.set_logged_model_tags(model.model_id, undefined)
+        client.log_batch(run_id, metrics=metrics)
+        tags = {key: f"undefined.{key.replace('/', '.')}" for key in (*measured.values, *measured.undefined)}
+        for key in measured.values:
+            if tags[key] in now.tags:
+                client.delete_logged_model_tag(model.model_id, tags[key])
+        client.set_logged_model_tags(model.model_id, {tags[key]: why for key, why in measured.undefined.items()})

@@ -33,7 +33,6 @@ AMI_TRUTH, SILHOUETTE_TRUTH = "labelled/ami_clusters_truth", "labelled/silhouett
 class LabelledImages:
     """Images with the class of each; `digest` stands for everything that an accuracy depends on but the encoder."""
 
-    name: str
     train: Images
     test: Images
     train_labels: NDArray[np.int64]
@@ -101,7 +100,6 @@ def open_labelled(spec: DatasetSpec, sets: ImageSets, options: EvaluationOptions
         return None
     known, known_test = np.flatnonzero(labels.train >= 0), np.flatnonzero(labels.test >= 0)
     return LabelledImages(
-        name=sets.name,
         train=subset(sets.train, known),
         test=subset(sets.test, known_test),
         train_labels=labels.train[known],

@@ -20,6 +20,7 @@ def run(config: Main) -> None:
         pretrain(tracked, training)
         milestones = milestones_of_run(tracked.client, tracked.run_id)
         options = replace(config, probe=config.probe if config.probe != "auto" else PRESETS[config.preset].probe)
+        tracked.log_missing_params({"resolved/probe": options.probe})
         spec = dataset_spec(config, config.image_size, config.labels)
         evaluate(tracked, spec, options, milestones, training.machine.device)
         report(tracked, [course_of(tracked.client, tracked.run_id)], config)

@@ -55,7 +55,7 @@ def renumbered(clusters: NDArray[np.int64], before: NDArray[np.int64] | None) ->
     """The same clusters under the numbers of those of `before` that they share most images with.
 
     Both are of the same images and hold as many clusters, each number from 0 on at least once. Numbers, and so
-    colours, then hold still from milestone to milestone.
+    colours, then hold still from milestone to milestone of one evaluation.
     """
     if before is None or before.max() != clusters.max():
         return clusters

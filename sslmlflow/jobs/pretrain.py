@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sslmlflow.config.options import as_text
+from sslmlflow.config.options import as_text, texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.source import ImageSets
@@ -69,8 +69,10 @@ class Training:
 
     def resolved(self) -> dict[str, str]:
         """What every `auto` became."""
+        options = read_method_options(self.config.method, self.settings.method_options)
         settled = {
             **dataclasses.asdict(self.settings),
+            "method_options": ",".join(f"{name}={text}" for name, text in texts_of(options).items()),
             "stem": self.encoder.stem,
             "image_size": self.encoder.image_size,
             "data_dir": as_text(dataset_spec(self.config).folder),

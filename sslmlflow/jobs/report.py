@@ -32,29 +32,29 @@ def run(config: Report) -> None:
 
 def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOptions) -> None:
     """Print the tables, make them the run's description, and log them and their figures."""
-    criterion = options.criterion
+    client, run_id = tracked.client, tracked.run_id
     told = []
     for course in courses:
-        choice = choose_milestone(course, criterion)
-        words = verdict(course, criterion, choice)
-        if options.register and choice.chosen is not None:
-            words += " " + register(tracked.client, course, choice, criterion)
-        keys = [key for key in (criterion, *ACCURACIES) if course.has(key)]
+        choice = choose_milestone(course, options.criterion)
+        words = verdict(course, options.criterion, choice)
+        # Trainings are not ranked against each other: the criterion compares milestones of one.
+        if options.register and choice.chosen is not None and len(courses) == 1:
+            words += " " + register(client, course, choice, options.criterion)
+        keys = [key for key in (options.criterion, *ACCURACIES) if course.has(key)]
         print(f"\n{course.name} ({course.run_id})\n{milestones_table(course, keys, choice.chosen)}\n\n{words}")
         table = milestones_table(course, keys, choice.chosen, markdown=True)
         told.append(f"## {course.name}\n\n{table}\n\n{words}")
         suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
-        tracked.log_figure(_progress(course, criterion, choice.chosen), f"figures/progress{suffix}.png")
+        tracked.log_figure(_progress(course, options.criterion, choice.chosen), f"figures/progress{suffix}.png")
     cells = {probe: correlations(courses, probe) for probe in (PROBE, STANDARDISED)}
     told += [as_markdown(found) for found in cells.values() if found]
-    client, run_id = tracked.client, tracked.run_id
+    tracked.describe("\n\n".join(told))
     client.log_text(run_id, "\n\n".join(told) + "\n", "report.md")
     client.log_text(run_id, milestones_csv(courses), "milestones.csv")
     if any(cells.values()):
         client.log_text(run_id, as_csv([cell for found in cells.values() for cell in found]), "correlations.csv")
-    for name, figure in report_figures(tracked.client, courses, cells):
+    for name, figure in report_figures(client, courses, cells):
         tracked.log_figure(figure, f"figures/{name}.png")
-    tracked.describe("\n\n".join(told))
 
 
 def _progress(course: Course, criterion: str, chosen: int | None) -> Figure:

@@ -10,19 +10,20 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel
+from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from sslmlflow.figures.curves import Panel, Series, curves_figure
 from sslmlflow.figures.heatmap import correlation_figure
 from sslmlflow.figures.spectra import spectra_figure
-from sslmlflow.jobs.clusters import ENTROPY, ROBUST
+from sslmlflow.jobs.clusters import ENTROPY, OUTLIERS, ROBUST
 from sslmlflow.jobs.correlations import INIT, SIGNIFICANT, Cell
 from sslmlflow.jobs.course import ACCURACIES, NAMES, Course
 from sslmlflow.jobs.evaluation import CLUSTERED
 from sslmlflow.jobs.labelled import PROBE, STANDARDISED
 from sslmlflow.jobs.spectra import SPECTRA_FILE
 from sslmlflow.metrics.correlation import rank_agreement
-from sslmlflow.metrics.outliers import outlying
+from sslmlflow.tracking.milestones import epoch_of
 
 LABEL_FREE = [key for key in NAMES if key.startswith("label_free/")]
 
@@ -34,7 +35,8 @@ def report_figures(
     probe = next((key for key in (PROBE, STANDARDISED) if any(course.has(key) for course in courses)), None)
     overlaid = Panel(NAMES[probe], _series(courses, probe)) if probe else None
     keys = [key for key in NAMES if key not in ACCURACIES and any(course.has(key) for course in courses)]
-    yield "metrics", curves_figure([_panel(courses, key) for key in keys], overlaid)
+    if keys:
+        yield "metrics", curves_figure([_panel(courses, key) for key in keys], overlaid)
     entropies = [key for key in (ENTROPY, ROBUST) if key in keys]
     if entropies:
         yield "entropy", curves_figure([_panel(courses, key, mark=True) for key in entropies], overlaid)
@@ -43,7 +45,8 @@ def report_figures(
             yield f"correlations_{key.removeprefix('labelled/')}", _heatmap(found)
     for course in courses:
         suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
-        yield f"agreement{suffix}", _agreement(course)
+        if any(course.has(key) for key in LABEL_FREE):
+            yield f"agreement{suffix}", _agreement(course)
         if spectra := _spectra(client, course):
             yield f"spectra{suffix}", spectra_figure(spectra)
 
@@ -53,12 +56,13 @@ def _panel(courses: Sequence[Course], key: str, mark: bool = False) -> Panel:
 
 
 def _series(courses: Sequence[Course], key: str, mark: bool = False) -> list[Series]:
-    """A metric's curves, with its interval where there is one; with `mark` outlying milestones are marked."""
+    """A metric's curves, with its interval where there is one; `mark` marks milestones with outlying images."""
     series = []
     for course in courses:
         values = course.column(key)
         low, high = (course.column(f"{key}_{bound}") if course.has(f"{key}_low") else None for bound in ("low", "high"))
-        series.append(Series(course.name, course.epochs, values, low, high, outlying(values) if mark else None))
+        outlying = [bool(count) for count in course.column(OUTLIERS)] if mark else None
+        series.append(Series(course.name, course.epochs, values, low, high, outlying))
     return series
 
 
@@ -90,18 +94,24 @@ def _agreement(course: Course) -> Figure:
 def _spectra(client: MlflowClient, course: Course) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Singular values by part of the network and epoch, from whichever run measured each milestone."""
     spectra: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for model, epoch in zip(course.models, course.epochs, strict=True):
-        for part, values in _kept_spectra(client, model, epoch).items():
-            spectra.setdefault(part, {})[f"epoch {epoch}"] = np.array(values)
+    for model in course.models:
+        for part, values in _kept_spectra(client, course, model).items():
+            spectra.setdefault(part, {})[f"epoch {epoch_of(model)}"] = np.array(values)
     return spectra
 
 
-def _kept_spectra(client: MlflowClient, model: LoggedModel, epoch: int) -> dict[str, list[float]]:
-    runs = {run_id for tag, run_id in model.tags.items() if tag.startswith(CLUSTERED)}
+def _kept_spectra(client: MlflowClient, course: Course, model: LoggedModel) -> dict[str, list[float]]:
+    """The spectra of the evaluation that the entropies are of; none where its run is gone."""
+    digest = course.ways[ENTROPY].digest if course.has(ENTROPY) else None
+    runs = [run_id for tag, run_id in model.tags.items() if tag.startswith(f"{CLUSTERED}.{digest}.")]
     if not runs:
         return {}
-    location = client.get_run(max(runs)).info.artifact_uri
-    with TemporaryDirectory() as folder:
-        path = download_artifacts(f"{location}/{SPECTRA_FILE.format(epoch=epoch)}", dst_path=folder)
-        kept: dict[str, list[float]] = json.loads(Path(path).read_text())
-    return kept
+    file = SPECTRA_FILE.format(digest=digest, epoch=epoch_of(model))
+    try:
+        with TemporaryDirectory() as folder:
+            path = download_artifacts(f"{client.get_run(runs[0]).info.artifact_uri}/{file}", dst_path=folder)
+            kept: dict[str, list[float]] = json.loads(Path(path).read_text())
+            return kept
+    except (MlflowException, OSError) as error:
+        print(f"no spectra of epoch {epoch_of(model)}: {error}")
+        return {}

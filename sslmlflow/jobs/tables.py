@@ -24,16 +24,17 @@ def milestones_csv(courses: Sequence[Course]) -> str:
     """Every value of every milestone at full precision, one line each."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(["run", "run_id", "epoch", "metric", "value"])
+    out.writerow(["run", "run_id", "epoch", "metric", "value", "dataset", "digest"])
     for course in courses:
-        for key in sorted(course.values):
+        for key, way in sorted(course.ways.items()):
+            measured = way.dataset or "", way.digest or ""
             out.writerows(
-                [course.name, course.run_id, epoch, key, repr(value)] for epoch, value in course.values[key].items()
+                [course.name, course.run_id, epoch, key, repr(value), *measured] for epoch, value in way.values.items()
             )
     return text.getvalue()
 
 
 def _cell(key: str, value: float | None) -> str:
     if value is None:
-        return "undefined"
+        return "–"
     return f"{100 * value:.1f} %" if key in ACCURACIES else f"{value:.3f}"

@@ -1,10 +1,12 @@
 """The best value of each metric beside the last one, for the table of runs in the MLflow UI."""
 
+import time
+
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from sslmlflow.tracking.milestones import milestones_of_run
-from sslmlflow.tracking.values import values_of
+from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.values import ways_of
 
 HIGHER = (
     "label_free/crr",
@@ -26,16 +28,22 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     """Log `best/<metric>` and `best/<metric>_epoch` for what was measured on the milestones of a run so far.
 
     Best is the highest value, of entropies the lowest; of equal ones the earliest. The step is the last milestone's.
+    Only what changed is logged, under the time of the change: at one step MLflow shows what it was told last.
     """
     milestones = milestones_of_run(client, run_id)
     if not milestones:
         return
-    values, last = values_of(client, milestones), milestones[-1]
+    run = client.get_run(run_id).data
+    ways = ways_of(client, milestones, run.params.get("dataset", ""))
     metrics = []
-    for sign, keys in ((1, HIGHER), (-1, LOWER)):
+    for better, keys in ((max, HIGHER), (min, LOWER)):
         for key in keys:
-            if key in values:
-                _, earliest = max((sign * value, -epoch) for epoch, value in values[key].items())
-                metrics += [(f"best/{key}", values[key][-earliest]), (f"best/{key}_epoch", -float(earliest))]
-    moment, step = last.creation_timestamp, int((last.params or {})["epoch"])
-    client.log_batch(run_id, metrics=[Metric(key, value, moment, step) for key, value in metrics])
+            if key in ways:
+                values = ways[key].values
+                best = better(values.values())
+                epoch = min(epoch for epoch, value in values.items() if value == best)
+                metrics += [(f"best/{key}", best), (f"best/{key}_epoch", float(epoch))]
+    now, step = time.time_ns() // 1_000_000, epoch_of(milestones[-1])
+    points = [Metric(key, value, now, step) for key, value in metrics if run.metrics.get(key) != value]
+    if points:
+        client.log_batch(run_id, metrics=points)

@@ -6,8 +6,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlparse
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
@@ -22,6 +25,7 @@ from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder
 from sslmlflow.errors import UserError
+from sslmlflow.files import sync_folder
 from sslmlflow.methods import Method, build_method
 
 FORMAT = 1
@@ -31,13 +35,13 @@ KIND, KEY = "milestone", "sslmlflow.key"
 
 @dataclass
 class Milestone:
-    """An encoder as it was after `epoch` epochs, ready to embed images."""
+    """An encoder as it was after `epoch` epochs, ready to embed images; `heads` is the state of the method's rest."""
 
     encoder: Encoder
     preprocessing: Preprocessing
     epoch: int
     about: dict[str, Any]
-    folder: Path
+    heads: dict[str, Tensor]
 
     def embed(self, images: NDArray[Any] | Sequence[Image.Image]) -> Tensor:
         """Embeddings (n, d) of the last layer.
@@ -49,7 +53,13 @@ class Milestone:
 
     def embed_layers(self, images: NDArray[Any] | Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
         """Embeddings of the early and of the last layer; see `embed`."""
-        pixels = self.preprocessing.pixels(images) if isinstance(images, Sequence) else images
+        if isinstance(images, Sequence):
+            if not images or not all(isinstance(image, Image.Image) for image in images):
+                raise UserError("images must be a list of one or more PIL pictures, or an array of uint8 pixels.")
+            images = self.preprocessing.pixels(images)
+        elif not isinstance(images, np.ndarray):
+            raise UserError(f"a {type(images).__name__} was given; pictures come in a list, pixels in a NumPy array.")
+        pixels = images
         expected = (self.preprocessing.channels, *[self.preprocessing.image_size] * 2)
         if pixels.dtype != "uint8" or pixels.shape[1:] != expected:
             raise UserError(
@@ -75,6 +85,8 @@ def write_milestone(folder: Path, method: Method, spec: EncoderSpec, about: dict
             os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+    for changed in (folder, folder.parent):
+        sync_folder(changed)
 
 
 def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) -> str:
@@ -135,14 +147,27 @@ def epoch_of(model: LoggedModel) -> int:
 def load_milestone(model_id: str) -> Milestone:
     """The milestone that MLflow holds under `model_id` (from the current tracking server).
 
-    The encoder is in eval mode on the CPU. UserError if there is no such milestone.
+    The encoder is in eval mode on the CPU. UserError if there is no such milestone, or not yet.
     """
-    folder = fetch_milestone(model_id)
-    about = json.loads((folder / ABOUT_FILE).read_text())
-    encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
-    encoder.load_state_dict(load_file(folder / ENCODER_FILE))
-    preprocessing = Preprocessing(**about["preprocessing"])
-    return Milestone(encoder.eval(), preprocessing, about["epoch"], about, folder)
+    model = model_of(MlflowClient(), model_id)
+    if model.tags.get("kind") != KIND:
+        raise UserError(f"{model_id} is a model, but not a milestone of sslmlflow (its tag kind is not {KIND}).")
+    if model.status != LoggedModelStatus.READY:
+        raise UserError(f"milestone {model_id} is not whole (yet): its status is {model.status}. Try again later.")
+    with TemporaryDirectory() as copies:  # of a remote artifact; local ones are read where they lie
+        local = urlparse(model.artifact_location).scheme in ("", "file")
+        folder = Path(download_artifacts(model.artifact_location, dst_path=None if local else copies))
+        about = json.loads((folder / ABOUT_FILE).read_text())
+        if about["format"] != FORMAT:
+            raise UserError(
+                f"milestone {model_id} is of format {about['format']}, and this release reads {FORMAT}: "
+                "install a newer one."
+            )
+        encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
+        encoder.load_state_dict(load_file(folder / ENCODER_FILE))
+        heads = load_file(folder / METHOD_FILE)
+    preprocessing = Preprocessing.from_json(about["preprocessing"])
+    return Milestone(encoder.eval(), preprocessing, about["epoch"], about, heads)
 
 
 def load_method(milestone: Milestone) -> Method:
@@ -150,17 +175,9 @@ def load_method(milestone: Milestone) -> Method:
     about = milestone.about
     encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
     method = build_method(about["method"], about["method_options"], encoder, seed=0)
-    weights = {f"encoder.{name}": tensor for name, tensor in load_file(milestone.folder / ENCODER_FILE).items()}
-    method.load_state_dict(weights | load_file(milestone.folder / METHOD_FILE))
+    weights = {f"encoder.{name}": tensor for name, tensor in milestone.encoder.state_dict().items()}
+    method.load_state_dict(weights | milestone.heads)
     return method
-
-
-def fetch_milestone(model_id: str) -> Path:
-    """A folder with the milestone's files; to be read only."""
-    model = model_of(MlflowClient(), model_id)
-    if model.tags.get("kind") != KIND:
-        raise UserError(f"{model_id} is a model, but not a milestone of sslmlflow (its tag kind is not {KIND}).")
-    return Path(download_artifacts(model.artifact_location))
 
 
 def model_of(client: MlflowClient, model_id: str) -> LoggedModel:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from alembic.util import CommandError
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 from sslmlflow.config.options import options_of, texts_of
 from sslmlflow.errors import UserError
@@ -84,7 +87,7 @@ def tracked_run(
     deciding = {**_deciding(config), **(data or {})}
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = os.environ.get("MLFLOW_RUN_ID")
-    experiment_id = client.get_run(adopted).info.experiment_id if adopted else current_experiment(client)
+    experiment_id = run_of(client, adopted).info.experiment_id if adopted else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
         tags = resolve_tags({ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)})
@@ -114,6 +117,11 @@ def connect() -> MlflowClient:
         make_database(mlflow.get_tracking_uri())
         client = MlflowClient()
         client.search_experiments(max_results=1)
+    except (SQLAlchemyError, CommandError) as error:
+        raise UserError(
+            f"the tracking database {mlflow.get_tracking_uri()} cannot be read: {error} "
+            "It may be half made, by MLflow or another program that was killed: move it away, and a new one is made."
+        ) from error
     except MlflowException as error:
         raise UserError(
             f"no answer from the tracking server {mlflow.get_tracking_uri()}: {error.message} "
@@ -161,7 +169,9 @@ def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str,
     key = _key_file(training)
     started = key.read_text() if key.exists() else None
     for run in found:
-        if (home() / "runs" / run.info.run_id / "run.json").exists() or run.data.tags.get(KEY) == started:
+        if (home() / "runs" / run.info.run_id / "run.json").exists() or (
+            started is not None and run.data.tags.get(KEY) == started
+        ):
             return str(run.info.run_id)
     return None
 
@@ -182,12 +192,16 @@ def _key_file(training: str) -> Path:
 def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], explicit: bool) -> None:
     """Refuse to go on with a run that was started otherwise; remember how a new one is started."""
     path = run.folder / "run.json"
-    if explicit and run.client.get_run(run.run_id).data.tags.get(ENTRY_POINT) != entry_point:
+    known = run.client.get_run(run.run_id).data
+    if explicit and known.tags.get(ENTRY_POINT) != entry_point:
         raise UserError(f"run {run.run_id} was not started by {entry_point}; it cannot be gone on with by it.")
-    if not path.exists():
+    if path.exists():
+        before = json.loads(path.read_text())
+    elif explicit:  # started under another SSLMLFLOW_HOME: MLflow knows the parameters, in the quotes of a shell
+        before = {**deciding, **{name: "".join(shlex.split(text)) for name, text in known.params.items()}}
+    else:
+        before = deciding
         write_atomically(path, json.dumps(deciding, indent=2).encode())
-        return
-    before = json.loads(path.read_text())
     changed = [
         f"{name} was {before.get(name)}, now {deciding[name]}"
         for name in deciding

@@ -1,8 +1,10 @@
 """A thread that takes what the spool holds to the tracking server; the training never waits for it."""
 
+import math
 import shutil
 import sys
 import threading
+import time
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
@@ -23,14 +25,19 @@ class Sender:
         self._client = client
         self._run_id = run_id
         self._closing = threading.Event()
+        self._deadline = math.inf
+        self._best_due = True
         self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
         self._thread.start()
 
     def close(self, patience_seconds: float = 120.0) -> bool:
         """Send what is left; whether all was sent. If not, say so and leave the rest on disk."""
+        self._deadline = time.monotonic() + patience_seconds
         self._closing.set()
         self._thread.join(patience_seconds)
-        left = Spool(self._path).count_unsent()
+        spool = Spool(self._path)
+        left = spool.count_unsent()
+        spool.close()
         if left:
             print(
                 f"sslmlflow: {left} metric points and milestones could not be sent to the tracking server. They are "
@@ -41,6 +48,8 @@ class Sender:
 
     def _work(self) -> None:
         spool = Spool(self._path)
+        for folder in spool.sent_folders():
+            shutil.rmtree(folder, ignore_errors=True)
         pause = PAUSE_SECONDS
         said = ""
         while True:
@@ -49,15 +58,19 @@ class Sender:
                 self._drain(spool)
                 pause = PAUSE_SECONDS
                 if closing:
+                    spool.close()
                     return
             except Exception as error:  # whatever the server does, the training goes on
                 if str(error) != said:
                     said = str(error)
                     print(f"sslmlflow: MLflow did not take what was sent, trying again: {said}", file=sys.stderr)
-                if closing:
+                if closing and time.monotonic() > self._deadline:
                     return
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            self._closing.wait(pause)
+            if closing:
+                time.sleep(PAUSE_SECONDS)
+            else:
+                self._closing.wait(pause)
 
     def _drain(self, spool: Spool) -> None:
         self._send_metrics(spool)
@@ -65,7 +78,10 @@ class Sender:
             spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
             shutil.rmtree(folder, ignore_errors=True)
             self._send_metrics(spool)
+            self._best_due = True
+        if self._best_due:
             log_best(self._client, self._run_id)
+            self._best_due = False
 
     def _send_metrics(self, spool: Spool) -> None:
         while points := spool.unsent_metrics():

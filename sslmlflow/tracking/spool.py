@@ -87,6 +87,11 @@ class Spool:
         rows = self._database.execute("SELECT epoch, model_id FROM milestones WHERE model_id IS NOT NULL")
         return dict(rows.fetchall())
 
+    def sent_folders(self) -> list[Path]:
+        """Folders of the milestones that the server has; a kill may have left them."""
+        rows = self._database.execute("SELECT folder FROM milestones WHERE model_id IS NOT NULL")
+        return [Path(folder) for (folder,) in rows]
+
     def unsent_metrics(self, limit: int = 1000) -> list[Point]:
         """The oldest points that the server does not have."""
         rows = self._database.execute(

@@ -2,32 +2,46 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
+from mlflow.entities import LoggedModel, Metric
 
 from sslmlflow.tracking.milestones import epoch_of
 
 
-def values_of(client: MlflowClient, milestones: Sequence[LoggedModel]) -> dict[str, dict[int, float]]:
-    """The metrics of one training's milestones: values by epoch, by metric name.
+@dataclass
+class Way:
+    """Values by epoch that were measured alike: of one data set (and settings: its digest) by one or several runs."""
 
-    A metric may have been measured in several ways (images, labels, settings: its data set's digest), whose values
-    are not to be compared. The way that covers most milestones is meant, of equals the one measured last.
+    dataset: str | None = None
+    digest: str | None = None
+    values: dict[int, float] = field(default_factory=dict)
+    latest: int = 0  # when the last of these runs started, in milliseconds
+    _moments: dict[int, int] = field(default_factory=dict)
+
+    def add(self, epoch: int, metric: Metric, moment: int) -> None:
+        """Keep a value; of two for one epoch, the later."""
+        if moment >= self._moments.get(epoch, 0):
+            self.values[epoch], self._moments[epoch] = metric.value, moment
+            self.dataset, self.digest, self.latest = metric.dataset_name, metric.dataset_digest, moment
+
+
+def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], dataset: str) -> dict[str, Way]:
+    """How each metric of one training's milestones is to be read: its values by epoch, by metric name.
+
+    A metric may have been measured in several ways, whose values are not to be compared. Meant is one on the training's
+    own data set, then the one that covers most milestones, then the one measured last; two are never mixed.
     """
-    ways: dict[str, dict[str | None, dict[int, tuple[int, float]]]] = defaultdict(lambda: defaultdict(dict))
-    started: dict[str | None, int] = {}
+    ways: dict[str, dict[str | None, Way]] = defaultdict(lambda: defaultdict(Way))
+    started: dict[str, int] = {}
     for model in milestones:
         for metric in model.metrics or []:
-            if metric.run_id not in started:
-                started[metric.run_id] = client.get_run(str(metric.run_id)).info.start_time
-            moment = started[metric.run_id]
-            way = ways[metric.key][metric.dataset_digest]
-            way[epoch_of(model)] = max(way.get(epoch_of(model), (0, 0.0)), (moment, metric.value))
-    return {key: _best_covered(of_key) for key, of_key in ways.items()}
-
-
-def _best_covered(ways: dict[str | None, dict[int, tuple[int, float]]]) -> dict[int, float]:
-    """Prefer coverage, then the latest measurement."""
-    best = max(ways.values(), key=lambda way: (len(way), max(moment for moment, _ in way.values())))
-    return {epoch: best[epoch][1] for epoch in sorted(best)}
+            run_id = str(metric.run_id)
+            if run_id not in started:
+                started[run_id] = client.get_run(run_id).info.start_time
+            ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, started[run_id])
+    return {
+        key: max(of_key.values(), key=lambda way: (way.dataset in (None, dataset), len(way.values), way.latest))
+        for key, of_key in ways.items()
+    }

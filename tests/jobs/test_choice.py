@@ -79,7 +79,24 @@ def test_milestones_that_cannot_be_separated_are_named_and_not_registered(
     assert "cannot be separated from epoch 10, 30" in words
     assert "points" not in words
     assert register(client, course, choice, CRR).startswith("Not registered")
-    assert not client.search_registered_models(f"name = 'sslmlflow-{course.name}'")
+    experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
+    assert not client.search_registered_models(f"name = 'sslmlflow-{experiment.name}'")
+
+
+def test_a_value_within_the_shuffled_spread_is_not_registered(client: MlflowClient, training: Training) -> None:
+    course = training([0.1, 0.5, 0.2])
+    resolution = [Metric(f"{CRR}_resolution", 0.6, 0, 10, model_id=course.models[1].model_id)]
+    client.log_batch(course.run_id, metrics=resolution)
+    course = course_of(client, course.run_id)
+    choice = choose_milestone(course, CRR)
+    assert choice.separated
+    assert "no signal to choose by yet" in verdict(course, CRR, choice)
+    assert register(client, course, choice, CRR).startswith("Not registered")
+
+
+def test_a_single_milestone_has_nothing_to_be_compared_with(training: Training) -> None:
+    course = training([1.0])
+    assert "nothing to compare it with" in verdict(course, CRR, choose_milestone(course, CRR))
 
 
 def test_the_labels_play_no_part_in_the_choice(training: Training) -> None:

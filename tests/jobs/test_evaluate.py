@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from sslmlflow.tracking.milestones import milestones_of_run
-from sslmlflow.tracking.values import values_of
+from sslmlflow.tracking.values import ways_of
 from tests.conftest import Command
 from tests.jobs.small import SMALL, left_in
 
@@ -45,18 +45,20 @@ def test_values_of_different_ways_are_never_mixed(sslmlflow: Command, environmen
     left = left_in(environment["MLFLOW_TRACKING_URI"])
     last = left.milestones[-1].model_id
     assert sslmlflow("evaluate", f"--run={left.run.info.run_id}", "--probe=plain").returncode == 0
-    assert sslmlflow("evaluate", f"--milestones={last}", "--probe=plain", "--max_test_images=30").returncode == 0
+    assert sslmlflow("evaluate", f"--milestones={last}", "--probe=plain", "--max_test_images=37").returncode == 0
 
     client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
     milestones = milestones_of_run(client, left.run.info.run_id)
-    on_all = {m.value for m in milestones[-1].metrics if m.key == "labelled/knn"}
-    assert len({(m.dataset_digest) for m in milestones[-1].metrics if m.key == "labelled/knn"}) == 2
-    values = values_of(client, milestones)
-    assert list(values["labelled/knn"]) == [0, 1, 2]
-    assert values["labelled/knn"][2] in on_all
-    assert values["labelled/knn"][2] * 60 == pytest.approx(round(values["labelled/knn"][2] * 60)), "of 60 images"
+    both = {m.dataset_digest: m.value for m in milestones[-1].metrics if m.key == "labelled/knn"}
+    (on_all,) = {m.dataset_digest for m in milestones[0].metrics if m.key == "labelled/knn"}
+    assert len(both) == 2
+    way = ways_of(client, milestones, "digit-scenes")["labelled/knn"]
+    assert (sorted(way.values), way.digest) == ([0, 1, 2], on_all)
+    assert way.values[2] == both[on_all]
 
     # Where both ways cover as much, the later one is meant.
     assert sslmlflow("evaluate", f"--run={left.run.info.run_id}", "--max_test_images=50").returncode == 0
-    values = values_of(client, milestones_of_run(client, left.run.info.run_id))
-    assert all(value * 50 == pytest.approx(round(value * 50)) for value in values["labelled/knn"].values())
+    milestones = milestones_of_run(client, left.run.info.run_id)
+    later = ways_of(client, milestones, "digit-scenes")["labelled/knn"]
+    assert later.digest not in both
+    assert sorted(later.values) == [0, 1, 2]

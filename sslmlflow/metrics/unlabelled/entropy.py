@@ -38,6 +38,24 @@ def histogram_entropy(Z3: Array, width: float = 0.4, robust: bool = False) -> fl
     return abs(float((shares * np.log(shares)).sum()))
 
 
+def far_from_the_rest(Z3: Array, deviations: float = 10.0) -> NDArray[np.bool_]:
+    """Tell which rows of a map (n, d) lie more than `deviations` robust deviations from the median on some axis.
+
+    The robust deviation is 1.4826 times the median absolute deviation; an axis on which that is 0 tells nothing. Such
+    outliers stretch the bins of `histogram_entropy`: the paper marks the milestones that have them (figures 2 to 4),
+    without a number for how far is far; 10 is ours. Raises ValueError for misshapen or non-finite Z3.
+
+    >>> import numpy as np
+    >>> far_from_the_rest(np.array([[0.0], [1.0], [2.0], [3.0], [90.0]])).tolist()
+    [False, False, False, False, True]
+    """
+    z = to_float64(as_matrix(Z3, "Z3")).numpy(force=True)
+    median = np.median(z, axis=0)
+    mad = np.median(np.abs(z - median), axis=0)
+    far: NDArray[np.bool_] = (np.abs(z - median) > deviations * NORMAL * np.where(mad > 0, mad, np.inf)).any(axis=1)
+    return far
+
+
 def _robust_deviation(z: NDArray[np.float64]) -> NDArray[np.float64]:
     mad = np.median(np.abs(z - np.median(z, axis=0)), axis=0)
     return np.where(mad > 0, NORMAL * mad, z.std(0))
