@@ -17,15 +17,16 @@ def correlation_figure(
     columns: Sequence[str],
     r: NDArray[np.floating[Any]],
     significant: NDArray[np.bool_],
+    title: str,
 ) -> Figure:
     """Correlations (rows, columns) in -1..1, blue to red, written in their cells; NaN is hatched.
 
-    A star and bold type mark the significant ones, a boolean array of the same shape.
+    A star and bold type mark the significant ones, a boolean array of the same shape. `title` says what r is.
     """
     beside, below = (max(len(line) for name in names for line in name.split("\n")) for names in (rows, columns))
     upright = below > 8
     width, height = 0.62 * len(columns) + 0.085 * beside + 0.4, 0.42 * len(rows) + 0.7
-    figure = Figure(figsize=(max(width, 3.5), height + (0.085 * below if upright else 0)), layout="constrained")
+    figure = Figure(figsize=(max(width, 5), height + (0.085 * below if upright else 0)), layout="constrained")
     axis = figure.subplots()
     axis.imshow(np.ma.masked_invalid(r), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(r):
@@ -43,7 +44,7 @@ def correlation_figure(
     axis.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
     axis.grid(which="minor", color="white", linewidth=2)
     axis.tick_params(which="minor", length=0)
-    figure.suptitle("correlation; * significant", fontsize=10, x=0.02, ha="left")
+    figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     return figure
 
 

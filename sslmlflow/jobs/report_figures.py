@@ -76,7 +76,11 @@ def _heatmap(cells: Sequence[Cell]) -> Figure:
         r[place] = cell.correlation.r
         significant[place] = cell.correlation.p < SIGNIFICANT
     return correlation_figure(
-        [NAMES[row] for row in rows], [f"{name},\n{INIT[with_init]}" for name, with_init in columns], r, significant
+        [NAMES[row] for row in rows],
+        [f"{name},\n{INIT[with_init]}" for name, with_init in columns],
+        r,
+        significant,
+        f"Pearson's r with the {NAMES[cells[0].probe]}; * p < {SIGNIFICANT}",
     )
 
 
@@ -88,7 +92,7 @@ def _agreement(course: Course) -> Figure:
         i, j = keys.index(a), keys.index(b)
         r[i, j] = r[j, i] = rho
     names = [NAMES[key] for key in keys]
-    return correlation_figure(names, names, r, np.zeros(r.shape, dtype=bool))
+    return correlation_figure(names, names, r, np.zeros(r.shape, dtype=bool), "Spearman's rho over the milestones")
 
 
 def _spectra(client: MlflowClient, course: Course) -> dict[str, dict[str, NDArray[np.float64]]]:

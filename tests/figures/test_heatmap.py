@@ -7,7 +7,9 @@ SIGNIFICANT = np.array([[True, False, False], [True, False, False]])
 
 
 def figure():
-    return correlation_figure(["CRR", "entropy"], ["run a", "run b", "run a, without initialisation"], R, SIGNIFICANT)
+    return correlation_figure(
+        ["CRR", "entropy"], ["run a", "run b", "run a, without initialisation"], R, SIGNIFICANT, "r"
+    )
 
 
 def test_each_cell_says_its_value_and_whether_it_is_significant():
@@ -30,7 +32,7 @@ def test_rows_and_columns_are_named():
 
 
 def test_colours_span_minus_one_to_one_whatever_the_values():
-    (axis,) = correlation_figure(["a"], ["b"], np.array([[0.1]]), np.array([[False]])).axes
+    (axis,) = correlation_figure(["a"], ["b"], np.array([[0.1]]), np.array([[False]]), "r").axes
     assert axis.images[0].get_clim() == (-1, 1)
 
 
