@@ -1,80 +1,64 @@
 """A training killed again and again is, bit for bit, the training that nobody disturbed."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL, Left, left_in
 
 KILLS = 11
 EPOCHS = 60
 
 
-class ForkServer:
-    """The command line, started by forking."""
-
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self.log = folder / "output.txt"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.jobs.fork_server"],
-            env={**environment, "FORK_SERVER_LOG": str(self.log)},
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, arguments: list[str], kill_after: float | None = None, once_it_trains: bool = False) -> int:
-        """Run to the end, or until killed so many seconds after its start or its first epoch; the wait status."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        told = self.log.stat().st_size if self.log.exists() else 0
-        self._process.stdin.write(json.dumps(arguments) + "\n")
-        self._process.stdin.flush()
-        child = int(self._process.stdout.readline())
-        if kill_after is not None:
-            patience = time.monotonic() + 120
-            while once_it_trains and "\nepoch" not in self.log.read_text()[told:] and time.monotonic() < patience:
-                time.sleep(0.01)
-            time.sleep(kill_after)
-            os.kill(child, signal.SIGKILL)
-        return int(self._process.stdout.readline())
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+def _run(
+    server: ForkServer, request: dict[str, Any], kill_after: float | None = None, once_it_trains: bool = False
+) -> int:
+    """Run to the end, or until killed so many seconds after its start or its first epoch; the wait status."""
+    log = Path(request["stdout"])
+    told = log.stat().st_size if log.exists() else 0
+    child = server.start(**request)
+    if kill_after is not None:
+        patience = time.monotonic() + 120
+        while once_it_trains and "\nepoch" not in log.read_text()[told:] and time.monotonic() < patience:
+            time.sleep(0.01)
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    return server.wait()
 
 
-def _train(environment: dict[str, str], folder: Path, arguments: list[str], kills: int) -> Left:
+def _train(server: ForkServer, environment: dict[str, str], folder: Path, arguments: list[str], kills: int) -> Left:
     folder.mkdir()
     own = {
         **environment,
         "SSLMLFLOW_HOME": str(folder / "home"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
-    server = ForkServer(own, folder)
+    log = folder / "output.txt"
+    request = {
+        "arguments": [*arguments, "--resume=auto"],
+        "environment": own,
+        "folder": str(folder),
+        "stdout": str(log),
+        "stderr": str(log),
+    }
     moments = random.Random(str(arguments))
     killed = 0
     while killed < kills:
         # Most kills hit the training, every third anything from the very start on.
         trains = killed % 3 > 0
         moment = moments.uniform(0.0, 0.6) if trains else moments.uniform(0.2, 3.0)
-        status = server.run([*arguments, "--resume=auto"], moment, once_it_trains=trains)
-        assert os.WIFSIGNALED(status), f"ended by itself after {killed} kills: {server.log.read_text()[-2000:]}"
+        status = _run(server, request, moment, once_it_trains=trains)
+        assert os.WIFSIGNALED(status), f"ended by itself after {killed} kills: {log.read_text()[-2000:]}"
         killed += 1
-    status = server.run([*arguments, "--resume=auto"])
-    server.close()
-    assert status == 0, server.log.read_text()[-4000:]
-    went_on = server.log.read_text().count("going on with run")
+    status = _run(server, request)
+    assert status == 0, log.read_text()[-4000:]
+    went_on = log.read_text().count("going on with run")
     print(f"{killed} kills; went on from a checkpoint {went_on} times")
     assert went_on >= kills // 2, "killed too early to test anything"
     return left_in(own["MLFLOW_TRACKING_URI"])
@@ -86,12 +70,12 @@ def _train(environment: dict[str, str], folder: Path, arguments: list[str], kill
     "method", [["--method=simclr"], ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64"]]
 )
 def test_killed_training_ends_bit_identical(
-    environment: dict[str, str], tmp_path: Path, method: list[str], workers: int
+    fork_server: ForkServer, environment: dict[str, str], tmp_path: Path, method: list[str], workers: int
 ) -> None:
     arguments = ["pretrain", *SMALL, *method, f"--epochs={EPOCHS}", "--milestone_every=7", f"--workers={workers}"]
     arguments += ["--checkpoint_minutes=0.003"]
-    calm = _train(environment, tmp_path / "calm", arguments, kills=0)
-    stormy = _train(environment, tmp_path / "stormy", arguments, kills=KILLS)
+    calm = _train(fork_server, environment, tmp_path / "calm", arguments, kills=0)
+    stormy = _train(fork_server, environment, tmp_path / "stormy", arguments, kills=KILLS)
 
     assert stormy.run.info.status == "FINISHED"
     assert [m.params["epoch"] for m in stormy.milestones] == [m.params["epoch"] for m in calm.milestones]

@@ -151,8 +151,9 @@ def test_evaluate_adds_to_milestones_once(sslmlflow: Command, environment: dict[
     evaluations = [r for r in client.search_runs(["0"]) if r.data.tags.get("sslmlflow.evaluates") == run_id]
     assert len(evaluations) == 3
     assert {r.data.tags["mlflow.parentRunId"] for r in evaluations} == {run_id}
-    unlabelled = sslmlflow("evaluate", "--labels=none")
-    assert "has no labels" in unlabelled.stdout
+    unlabelled = sslmlflow("evaluate", f"--milestones={pretrained.milestones[0].model_id}", "--labels=none")
+    assert "labels are left alone: no linear probe and no 5-NN" in unlabelled.stdout
+    assert "entropy" in unlabelled.stdout
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from scipy import stats
 from tests.conftest import Command
 from tests.jobs.small import SMALL
 
-TRAINING = [*SMALL, "--epochs=4", "--milestone_every=1", "--probe=plain"]
+TRAINING = [*SMALL, "--epochs=4", "--milestone_every=1"]
 
 
 def _rows(client: MlflowClient, run_id: str, name: str, folder: Path) -> list[dict[str, str]]:
@@ -29,20 +29,21 @@ def _of_milestones(client: MlflowClient, run_id: str, key: str) -> list[float]:
 
 @pytest.mark.slow
 def test_report_on_two_trainings(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
-    for seed in (0, 1):
-        done = sslmlflow("main", *TRAINING, f"--seed={seed}")
-        assert done.returncode == 0, done.stderr
+    done = sslmlflow("main", *TRAINING, "--probe=plain")
+    assert done.returncode == 0, done.stderr
+    assert sslmlflow("pretrain", *TRAINING, "--seed=1").returncode == 0
     done = sslmlflow("report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Chosen without labels: epoch") == 2
 
     client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
     reports = client.search_runs(["0"], "tags.`sslmlflow.entry_point` = 'report'")
-    trainings = {run.info.run_id for run in client.search_runs(["0"], "tags.`sslmlflow.entry_point` = 'main'")}
+    (training,) = (run.info.run_id for run in client.search_runs(["0"], "tags.`sslmlflow.entry_point` = 'main'"))
     assert len(reports) == 1
     rows = _rows(client, reports[0].info.run_id, "correlations.csv", tmp_path)
-    assert {row["run_id"] for row in rows} == trainings
-    assert len({row["run"] for row in rows}) == 2, "runs of one name are told apart"
+    assert {row["run_id"] for row in rows} == {training}, "the other has no accuracies"
+    milestones = _rows(client, reports[0].info.run_id, "milestones.csv", tmp_path)
+    assert len({row["run"] for row in milestones}) == 2, "runs of one name are told apart"
     metrics = {row["metric"] for row in rows}
     assert {"label_free/entropy", "label_free/crr_adjusted", "labelled/ami_clusters_truth"} <= metrics
     compared = 0
@@ -59,9 +60,8 @@ def test_report_on_two_trainings(sslmlflow: Command, environment: dict[str, str]
         assert float(row["r"]) == pytest.approx(expected.statistic, abs=1e-9)
         assert float(row["p"]) == pytest.approx(expected.pvalue, abs=1e-9)
         compared += 1
-    assert compared >= 30
+    assert compared >= 20
 
-    training = sorted(trainings)[0]
     best = client.get_run(training).data.metrics
     for key, better in (("label_free/crr_adjusted", max), ("labelled/knn", max), ("label_free/entropy", min)):
         values = _of_milestones(client, training, key)

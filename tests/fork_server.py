@@ -1,0 +1,76 @@
+"""Start the command line many times without importing torch and mlflow, which takes long, each time.
+
+Reads a JSON request from each line of standard input: `arguments`, `environment`, `folder` to work in, files `stdout`
+and `stderr` to append to. Forks a child that serves it, and prints the child's process id, then its wait status.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def serve() -> None:
+    import mlflow  # noqa: F401
+    import torch  # noqa: F401
+    import umap  # noqa: F401
+
+    import sslmlflow.jobs.main  # noqa: F401
+    from sslmlflow.cli import main
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for stream, name in ((1, "stdout"), (2, "stderr")):
+                os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+            os.environ.clear()
+            os.environ.update(request["environment"])
+            os.chdir(request["folder"])
+            status = main(request["arguments"])
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        print(child, flush=True)
+        print(os.waitpid(child, 0)[1], flush=True)
+
+
+class ForkServer:
+    """The other end of `serve`: one command at a time."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fork_server"],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, **request: Any) -> int:
+        """Start a command and give its process id; `wait` is to follow."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def wait(self) -> int:
+        """The wait status of what was started last."""
+        return self._answer()
+
+    def close(self) -> None:
+        """End the server."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def _answer(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+
+if __name__ == "__main__":
+    serve()
