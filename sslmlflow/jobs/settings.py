@@ -27,8 +27,8 @@ PRESETS = {
         batch_size=64,
         milestone_every=2,
         probe="plain",
-        epochs=20,
-        lr={"simclr": 0.3},
+        epochs=16,
+        lr={"simclr": 0.1},
         method_options={"simclr": "temperature=0.2"},
     ),
 }
