@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 import uuid
@@ -96,7 +97,8 @@ def tracked_run(
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
         _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
-        client.update_run(chosen, "RUNNING")
+        drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
+        client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
         run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
         run.log_missing_params(texts_of(config))
         if adopted and adopted != chosen:

@@ -43,6 +43,7 @@ def check_main(left: Left, output: str) -> None:
     """What a user relies on after `mlflow run . -e main`."""
     run = left.run
     assert run.info.status == "FINISHED"
+    assert run.info.run_name == "simclr resnet18 on digit-scenes"
     for name, option in options_of(Main).items():
         if name not in PARAMETERS:
             text = run.data.params[name]
