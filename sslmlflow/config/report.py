@@ -3,22 +3,12 @@
 from dataclasses import dataclass
 
 from sslmlflow.config.options import option
-
-CRITERIA = (
-    "label_free/crr_adjusted",
-    "label_free/crr_pooled",
-    "label_free/crr",
-    "label_free/rankme",
-    "label_free/cluster_agreement",
-    "label_free/silhouette",
-)
+from sslmlflow.measures import CRITERIA, CRR_ADJUSTED
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    criterion: str = option(
-        "label_free/crr_adjusted", "label-free metric whose highest value chooses a milestone", choices=CRITERIA
-    )
+    criterion: str = option(CRR_ADJUSTED, "label-free metric whose highest value chooses a milestone", choices=CRITERIA)
     register: bool = option(
         True, "register the chosen milestone of a run, if its interval separates it from the others"
     )

@@ -4,8 +4,8 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
-from sslmlflow.jobs.course import NAMES, Course
-from sslmlflow.jobs.labelled import STANDARDISED
+from sslmlflow.jobs.course import Course
+from sslmlflow.measures import MEASURES, STANDARDISED
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
 
 ALIAS = "label-free-best"
@@ -22,10 +22,10 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
     rated = len(course.values.get(criterion, {}))
     if choice.chosen is None:
         return (
-            f"No milestone can be chosen without labels: {NAMES[criterion]} has no value. It is undefined (the tags of "
-            "the milestones say why), or not measured yet (`evaluate` does)."
+            f"No milestone can be chosen without labels: {MEASURES[criterion].name} has no value. It is undefined (the "
+            "tags of the milestones say why), or not measured yet (`evaluate` does)."
         )
-    text = f"Chosen without labels: epoch {choice.chosen}, the highest {NAMES[criterion]}"
+    text = f"Chosen without labels: epoch {choice.chosen}, the highest {MEASURES[criterion].name}"
     text += "." if rated == len(course.epochs) else f" of the {rated} of {len(course.epochs)} milestones that have it."
     if rated == 1:
         text += " There is nothing to compare it with."

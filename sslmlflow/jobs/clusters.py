@@ -12,14 +12,13 @@ from torch import Tensor
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import Images
 from sslmlflow.jobs.measured import Measured
+from sslmlflow.measures import AGREEMENT, ENTROPY, ROBUST_ENTROPY, SILHOUETTE
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.collapse import collapsed
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
 
-AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
-ENTROPY, ROBUST = "label_free/entropy", "label_free/entropy_robust"
 OUTLIERS = "label_free/map_outliers"
 SWEPT = (2, 3, 5, 7, 10, 14, 20)  # numbers of clusters, each tried with its double
 
@@ -69,12 +68,12 @@ class HeldOut:
                 raise ValueError(f"collapsed: {reason}")
             z3 = umap_embedding(last, self.options.evaluation_seed)
         except ValueError as error:
-            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE, ENTROPY, ROBUST), str(error)))
+            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY), str(error)))
             return Found(measured)
         measured.time("umap", started)
         width = self.options.entropy_width
         measured.add(ENTROPY, lambda: histogram_entropy(z3, width))
-        measured.add(ROBUST, lambda: histogram_entropy(z3, width, robust=True))
+        measured.add(ROBUST_ENTROPY, lambda: histogram_entropy(z3, width, robust=True))
         measured.values[OUTLIERS] = float(far_from_the_rest(z3).sum())
         try:
             return self._clustered(last, z3, measured)

@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sslmlflow.jobs.course import ACCURACIES, NAMES, Course
+from sslmlflow.jobs.course import Course
+from sslmlflow.measures import MEASURES
 from sslmlflow.metrics.correlation import Correlation, pearson
 
 SIGNIFICANT = 0.05
@@ -31,8 +32,8 @@ def correlations(courses: Sequence[Course], probe: str) -> list[Cell]:
     for course in courses:
         if not course.has(probe):
             continue
-        for key in NAMES:
-            if not course.has(key) or key in ACCURACIES:
+        for key, measure in MEASURES.items():
+            if not course.has(key) or measure.accuracy:
                 continue
             for with_init in INIT:
                 start = 0 if with_init else int(course.epochs[0] == 0)
@@ -63,9 +64,9 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     names = {cell.course.run_id: cell.course.name for cell in cells}
     by_place = {(cell.metric, cell.course.run_id, cell.with_init): cell for cell in cells}
     head = [f"{names[run_id]}, {INIT[with_init]}" for run_id, with_init in columns]
-    lines = [["Pearson's r with the " + NAMES[cells[0].probe], *head], ["---", *["---:"] * len(columns)]]
+    lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head], ["---", *["---:"] * len(columns)]]
     for key in dict.fromkeys(cell.metric for cell in cells):
-        lines.append([NAMES[key], *(_told(by_place.get((key, *column))) for column in columns)])
+        lines.append([MEASURES[key].name, *(_told(by_place.get((key, *column))) for column in columns)])
     ranges = {(cell.course.run_id, cell.with_init): f"{cell.lowest:.1%} to {cell.highest:.1%}" for cell in cells}
     lines.append(["range of the probe", *(ranges[column] for column in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

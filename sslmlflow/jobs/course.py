@@ -7,29 +7,9 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from sslmlflow.errors import UserError
-from sslmlflow.jobs.clusters import AGREEMENT, ENTROPY, ROBUST, SILHOUETTE
-from sslmlflow.jobs.labelled import AMI_TRUTH, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import run_of
 from sslmlflow.tracking.values import Way, ways_of
-
-CRR = "label_free/crr_adjusted"
-NAMES = {
-    AMI_TRUTH: "AMI(C1, classes)",
-    AGREEMENT: "AMI(C1, C2)",
-    SILHOUETTE_TRUTH: "silhouette of classes",
-    SILHOUETTE: "silhouette of C1",
-    ENTROPY: "entropy H(Z3)",
-    ROBUST: "robust entropy",
-    CRR: "adjusted CRR",
-    "label_free/crr_pooled": "pooled CRR",
-    "label_free/crr": "pair CRR",
-    "label_free/rankme": "RankMe",
-    PROBE: "linear probe",
-    STANDARDISED: "standardised probe",
-    KNN: "5-NN",
-}
-ACCURACIES = (PROBE, STANDARDISED, KNN)
 
 
 @dataclass(frozen=True)

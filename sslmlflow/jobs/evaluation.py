@@ -14,9 +14,9 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
-from sslmlflow.jobs.clusters import AGREEMENT, ENTROPY, SILHOUETTE, HeldOut
+from sslmlflow.jobs.clusters import HeldOut
 from sslmlflow.jobs.datasets import open_and_tell
-from sslmlflow.jobs.labelled import AMI_TRUTH, KNN, PROBE, STANDARDISED, open_labelled
+from sslmlflow.jobs.labelled import open_labelled
 from sslmlflow.jobs.measured import Measured
 from sslmlflow.jobs.pictures import pictures, renumbered
 from sslmlflow.jobs.spectra import SPECTRA_FILE, spectra
@@ -25,15 +25,6 @@ from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone
 from sslmlflow.tracking.run import TrackedRun
 
 CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that say in which run it was done
-TOLD = {
-    PROBE: ("linear probe", ".1%"),
-    STANDARDISED: ("standardised", ".1%"),
-    KNN: ("5-NN", ".1%"),
-    AGREEMENT: ("cluster agreement", ".3f"),
-    SILHOUETTE: ("silhouette", ".3f"),
-    ENTROPY: ("entropy", ".2f"),
-    AMI_TRUTH: ("clusters and classes agree", ".3f"),
-}
 
 
 def evaluate(
@@ -99,7 +90,7 @@ class _Evaluation:
             self._log(model, measured, digest)
         self._tracked.client.set_logged_model_tags(model.model_id, dict.fromkeys(left, self._tracked.run_id))
         log_best(self._tracked.client, str(model.source_run_id))
-        told = [measured.told(key, *TOLD[key]) for measured, _ in results for key in TOLD if measured.has(key)]
+        told = [line for measured, _ in results for line in measured.told()]
         print(f"epoch {milestone.epoch:4d}: {', '.join(told)}")
 
     def _check_images(self, model: LoggedModel, milestone: Milestone) -> None:

@@ -19,14 +19,12 @@ from sslmlflow.data.source import DatasetSpec, Images, ImageSets, subset
 from sslmlflow.embedding import embed_images
 from sslmlflow.jobs.datasets import cache_folder
 from sslmlflow.jobs.measured import Measured
+from sslmlflow.measures import AMI_TRUTH, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.tracking.milestones import Milestone
 from sslmlflow.training.batches import step_seed
-
-PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
-AMI_TRUTH, SILHOUETTE_TRUTH = "labelled/ami_clusters_truth", "labelled/silhouette_truth"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sslmlflow.measures import MEASURES
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -25,12 +27,12 @@ class Measured:
         """Note the seconds since `started`, a reading of `time.perf_counter`."""
         self.values[f"time/{name}_s"] = time.perf_counter() - started
 
-    def has(self, name: str) -> bool:
-        """Whether it was tried to measure this metric."""
-        return name in self.values or name in self.undefined
-
-    def told(self, name: str, word: str, form: str) -> str:
-        """A value in words."""
-        if name in self.values:
-            return f"{word} {self.values[name]:{form}}"
-        return f"{word} undefined ({self.undefined[name]})"
+    def told(self) -> list[str]:
+        """Every measure that was tried, in words."""
+        told = []
+        for key, measure in MEASURES.items():
+            if key in self.values:
+                told.append(f"{measure.name} {measure.told(self.values[key])}")
+            elif key in self.undefined:
+                told.append(f"{measure.name} undefined ({self.undefined[key]})")
+        return told

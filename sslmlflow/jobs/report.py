@@ -11,10 +11,10 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
-from sslmlflow.jobs.course import ACCURACIES, NAMES, Course, course_of
-from sslmlflow.jobs.labelled import PROBE, STANDARDISED
+from sslmlflow.jobs.course import Course, course_of
 from sslmlflow.jobs.report_figures import report_figures
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
+from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, connect, current_experiment, tracked_run
 
@@ -58,8 +58,8 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
 
 
 def _progress(course: Course, criterion: str, chosen: int | None) -> Figure:
-    accuracies = {NAMES[key]: course.column(key) for key in ACCURACIES if course.has(key)}
-    return progress_figure(course.epochs, (NAMES[criterion], course.column(criterion)), accuracies, chosen)
+    accuracies = {MEASURES[key].name: course.column(key) for key in ACCURACIES if course.has(key)}
+    return progress_figure(course.epochs, (MEASURES[criterion].name, course.column(criterion)), accuracies, chosen)
 
 
 def _run_ids(client: MlflowClient, config: Report) -> list[str]:

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from sslmlflow.figures.curves import Panel, Series, curves_figure
 from sslmlflow.figures.heatmap import correlation_figure
 from sslmlflow.figures.spectra import spectra_figure
-from sslmlflow.jobs.clusters import ENTROPY, OUTLIERS, ROBUST
+from sslmlflow.jobs.clusters import OUTLIERS
 from sslmlflow.jobs.correlations import INIT, SIGNIFICANT, Cell
-from sslmlflow.jobs.course import ACCURACIES, NAMES, Course
+from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.evaluation import CLUSTERED
-from sslmlflow.jobs.labelled import PROBE, STANDARDISED
 from sslmlflow.jobs.spectra import SPECTRA_FILE
+from sslmlflow.measures import ENTROPY, MEASURES, PROBE, ROBUST_ENTROPY, STANDARDISED
 from sslmlflow.metrics.correlation import rank_agreement
 from sslmlflow.tracking.milestones import epoch_of
 
-LABEL_FREE = [key for key in NAMES if key.startswith("label_free/")]
+LABEL_FREE = [key for key in MEASURES if key.startswith("label_free/")]
 
 
 def report_figures(
@@ -33,11 +33,11 @@ def report_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Figures by name; those that need labels only where there are any."""
     probe = next((key for key in (PROBE, STANDARDISED) if any(course.has(key) for course in courses)), None)
-    overlaid = Panel(NAMES[probe], _series(courses, probe)) if probe else None
-    keys = [key for key in NAMES if key not in ACCURACIES and any(course.has(key) for course in courses)]
+    overlaid = Panel(MEASURES[probe].name, _series(courses, probe)) if probe else None
+    keys = [key for key in MEASURES if not MEASURES[key].accuracy and any(course.has(key) for course in courses)]
     if keys:
         yield "metrics", curves_figure([_panel(courses, key) for key in keys], overlaid)
-    entropies = [key for key in (ENTROPY, ROBUST) if key in keys]
+    entropies = [key for key in (ENTROPY, ROBUST_ENTROPY) if key in keys]
     if entropies:
         yield "entropy", curves_figure([_panel(courses, key, mark=True) for key in entropies], overlaid)
     for key, found in cells.items():
@@ -52,7 +52,7 @@ def report_figures(
 
 
 def _panel(courses: Sequence[Course], key: str, mark: bool = False) -> Panel:
-    return Panel(NAMES[key], _series(courses, key, mark))
+    return Panel(MEASURES[key].name, _series(courses, key, mark))
 
 
 def _series(courses: Sequence[Course], key: str, mark: bool = False) -> list[Series]:
@@ -76,11 +76,11 @@ def _heatmap(cells: Sequence[Cell]) -> Figure:
         r[place] = cell.correlation.r
         significant[place] = cell.correlation.p < SIGNIFICANT
     return correlation_figure(
-        [NAMES[row] for row in rows],
+        [MEASURES[row].name for row in rows],
         [f"{name},\n{INIT[with_init]}" for name, with_init in columns],
         r,
         significant,
-        f"Pearson's r with the {NAMES[cells[0].probe]}; * p < {SIGNIFICANT}",
+        f"Pearson's r with the {MEASURES[cells[0].probe].name}; * p < {SIGNIFICANT}",
     )
 
 
@@ -91,7 +91,7 @@ def _agreement(course: Course) -> Figure:
     for (a, b), rho in rank_agreement({key: course.column(key) for key in keys}).items():
         i, j = keys.index(a), keys.index(b)
         r[i, j] = r[j, i] = rho
-    names = [NAMES[key] for key in keys]
+    names = [MEASURES[key].name for key in keys]
     return correlation_figure(names, names, r, np.zeros(r.shape, dtype=bool), "Spearman's rho over the milestones")
 
 

@@ -4,12 +4,13 @@ import csv
 import io
 from collections.abc import Sequence
 
-from sslmlflow.jobs.course import ACCURACIES, NAMES, Course
+from sslmlflow.jobs.course import Course
+from sslmlflow.measures import MEASURES
 
 
 def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, markdown: bool = False) -> str:
     """One row a milestone, for a terminal or in Markdown; a star marks the one chosen without labels."""
-    rows = [["epoch", *(NAMES[key] for key in keys)]]
+    rows = [["epoch", *(MEASURES[key].name for key in keys)]]
     for epoch in course.epochs:
         star = " *" if epoch == chosen else ""
         rows.append([f"{epoch}{star}", *(_cell(key, course.values[key].get(epoch)) for key in keys)])
@@ -35,6 +36,4 @@ def milestones_csv(courses: Sequence[Course]) -> str:
 
 
 def _cell(key: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f} %" if key in ACCURACIES else f"{value:.3f}"
+    return "–" if value is None else MEASURES[key].told(value)

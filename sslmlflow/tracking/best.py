@@ -5,23 +5,9 @@ import time
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from sslmlflow.measures import MEASURES
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.values import ways_of
-
-HIGHER = (
-    "label_free/crr",
-    "label_free/crr_pooled",
-    "label_free/crr_adjusted",
-    "label_free/rankme",
-    "label_free/cluster_agreement",
-    "label_free/silhouette",
-    "labelled/linear_probe",
-    "labelled/linear_probe_standardised",
-    "labelled/knn",
-    "labelled/ami_clusters_truth",
-    "labelled/silhouette_truth",
-)
-LOWER = ("label_free/entropy", "label_free/entropy_robust")
 
 
 def log_best(client: MlflowClient, run_id: str) -> None:
@@ -36,13 +22,12 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     run = client.get_run(run_id).data
     ways = ways_of(client, milestones, run.params.get("dataset", ""))
     metrics = []
-    for better, keys in ((max, HIGHER), (min, LOWER)):
-        for key in keys:
-            if key in ways:
-                values = ways[key].values
-                best = better(values.values())
-                epoch = min(epoch for epoch, value in values.items() if value == best)
-                metrics += [(f"best/{key}", best), (f"best/{key}_epoch", float(epoch))]
+    for key, measure in MEASURES.items():
+        if key in ways:
+            values = ways[key].values
+            best = min(values.values()) if measure.lower_is_better else max(values.values())
+            epoch = min(epoch for epoch, value in values.items() if value == best)
+            metrics += [(f"best/{key}", best), (f"best/{key}_epoch", float(epoch))]
     now, step = time.time_ns() // 1_000_000, epoch_of(milestones[-1])
     points = [Metric(key, value, now, step) for key, value in metrics if run.metrics.get(key) != value]
     if points:

@@ -48,7 +48,13 @@ class TrackedRun:
         self.client.log_figure(self.run_id, figure, name)
 
     def log_step_figure(self, figure: Figure, name: str, epoch: int) -> None:
-        """Keep a figure as one of a series by epoch, through which the MLflow UI has a slider."""
+        """Keep a figure as one of a series by epoch, through which the MLflow UI has a slider.
+
+        A job that was killed and goes on keeps none twice.
+        """
+        kept = f"images/{name}+step+{epoch}+"
+        if any(file.path.startswith(kept) for file in self.client.list_artifacts(self.run_id, "images")):
+            return
         png = BytesIO()
         figure.savefig(png, format="png")
         self.client.log_image(self.run_id, Image.open(png).convert("RGB"), key=name, step=epoch)

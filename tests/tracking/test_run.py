@@ -12,6 +12,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -65,6 +66,15 @@ def test_it_says_how_it_ended(client: MlflowClient, error: type[BaseException] |
     run = client.get_run(do(error=error))
     assert (run.info.status, run.info.run_name) == (status, "a name")
     assert run.data.params == texts_of(CONFIG)
+
+
+def test_a_figure_of_an_epoch_is_kept_once(client: MlflowClient) -> None:
+    with tracked_run("evaluate", CONFIG, "a name") as run:
+        for name, epoch in (("umap", 2), ("umap", 2), ("umap", 20), ("map", 2)):
+            run.log_step_figure(Figure((1, 1)), name, epoch)
+    pictures = [Path(file.path).name for file in client.list_artifacts(run.run_id, "images")]
+    full = [name.split("+timestamp")[0] for name in pictures if name.endswith(".png")]
+    assert sorted(full) == ["map+step+2", "umap+step+2", "umap+step+20"]
 
 
 def test_under_mlflow_run_it_is_the_run_that_mlflow_made(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,44 @@
+"""What is measured on a milestone and told to people: key in MLflow, name, what is better; each said once."""
+
+from dataclasses import dataclass
+
+AMI_TRUTH, SILHOUETTE_TRUTH = "labelled/ami_clusters_truth", "labelled/silhouette_truth"
+AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
+ENTROPY, ROBUST_ENTROPY = "label_free/entropy", "label_free/entropy_robust"
+CRR_ADJUSTED = "label_free/crr_adjusted"
+PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of a milestone; a criterion is a label-free one by which a milestone can be chosen."""
+
+    key: str
+    name: str
+    criterion: bool = False
+    accuracy: bool = False
+    lower_is_better: bool = False
+
+    def told(self, value: float) -> str:
+        """A value as tables write it."""
+        return f"{100 * value:.1f} %" if self.accuracy else f"{value:.3f}"
+
+
+_IN_ORDER = (  # of Table I of the monitoring paper, then ours
+    Measure(AMI_TRUTH, "AMI(C1, classes)"),
+    Measure(AGREEMENT, "AMI(C1, C2)", criterion=True),
+    Measure(SILHOUETTE_TRUTH, "silhouette of classes"),
+    Measure(SILHOUETTE, "silhouette of C1", criterion=True),
+    Measure(ENTROPY, "entropy H(Z3)", lower_is_better=True),
+    Measure(ROBUST_ENTROPY, "robust entropy", lower_is_better=True),
+    Measure(CRR_ADJUSTED, "adjusted CRR", criterion=True),
+    Measure("label_free/crr_pooled", "pooled CRR", criterion=True),
+    Measure("label_free/crr", "pair CRR", criterion=True),
+    Measure("label_free/rankme", "RankMe", criterion=True),
+    Measure(PROBE, "linear probe", accuracy=True),
+    Measure(STANDARDISED, "standardised probe", accuracy=True),
+    Measure(KNN, "5-NN", accuracy=True),
+)
+MEASURES = {measure.key: measure for measure in _IN_ORDER}
+ACCURACIES = tuple(key for key, measure in MEASURES.items() if measure.accuracy)
+CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion)
