@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
+from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 
 CASES = json.loads((Path(__file__).parents[2] / "vectors" / "entropy_histogram.json").read_text())["cases"]
 
@@ -99,3 +99,24 @@ def test_an_axis_of_mostly_one_value_keeps_its_standard_deviation():
 def test_bad_input_is_refused(Z3, width, message):
     with pytest.raises(ValueError, match=message):
         histogram_entropy(Z3, width)
+
+
+def test_far_rows_are_told_on_whatever_axis_they_lie(normal):
+    far = normal.copy()
+    far[7, 0], far[9, 2] = 60.0, -60.0
+    assert np.flatnonzero(far_from_the_rest(far)).tolist() == [7, 9]
+    assert np.flatnonzero(far_from_the_rest(1e-5 * far - 3)).tolist() == [7, 9]
+    assert not far_from_the_rest(normal).any()
+
+
+def test_far_is_counted_in_robust_deviations():
+    # Median 0 and median absolute deviation 1: a robust deviation is 1.4826.
+    rows = np.array([-1.0, -1.0, 0.0, 1.0, 1.0, 14.8, -14.9])[:, None]
+    assert far_from_the_rest(rows).tolist() == [False] * 6 + [True]
+    assert far_from_the_rest(rows, deviations=5).tolist() == [False] * 5 + [True] * 2
+
+
+def test_an_axis_on_which_most_rows_agree_tells_of_none():
+    rows = np.zeros((9, 2))
+    rows[0, 0] = 1e6
+    assert not far_from_the_rest(rows).any()
