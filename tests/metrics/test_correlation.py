@@ -58,6 +58,10 @@ def test_undefined_has_a_reason(a, b, reason):
     assert reason in result.reason
 
 
+def test_small_changes_are_changes():
+    assert pearson([1, 1 + 1e-9, 1 + 2e-9], [1, 2, 3]).r == pytest.approx(1, abs=1e-6)
+
+
 def test_different_lengths_are_refused():
     with pytest.raises(ValueError, match="2 and 3"):
         pearson([1, 2], [1, 2, 3])

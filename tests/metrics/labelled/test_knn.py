@@ -31,7 +31,13 @@ def test_agrees_with_scikit_learn(k, dtype):
     assert knn_accuracy(*(torch.from_numpy(part) for part in data), k=k) == expected
 
 
-def test_agrees_with_scikit_learn_on_digits_and_takes_five_by_default():
+def test_five_neighbours_are_the_default():
+    Z, y = blobs(0)
+    data = Z[:300], y[:300], Z[300:], y[300:]
+    assert knn_accuracy(*data) == by_scikit_learn(*data, 5) != by_scikit_learn(*data, 1)
+
+
+def test_agrees_with_scikit_learn_on_digits():
     X, y = load_digits(return_X_y=True)
     data = X[:1200], y[:1200], X[1200:], y[1200:]
     assert knn_accuracy(*data) == pytest.approx(by_scikit_learn(*data, 5), abs=0.002)  # equal distances occur

@@ -81,6 +81,13 @@ def test_paper_probe_learns_digits_and_draws_every_epoch_afresh():
     assert drawn == list(range(20))
 
 
+def test_paper_probe_learns_from_images_stored_class_by_class():
+    train_Z, train_y, test_Z, test_y = DIGITS
+    order = np.argsort(train_y)
+    by_class = torch.from_numpy(train_Z[order])
+    assert paper_probe(lambda _: by_class, train_y[order], test_Z, test_y, epochs=3, batch_size=30) > 0.85
+
+
 def test_paper_probe_sees_the_scale_of_features_and_the_standardised_one_does_not():
     train_Z, train_y, test_Z, test_y = DIGITS
     tiny, tiny_test = 1e-3 * train_Z, 1e-3 * test_Z

@@ -90,6 +90,15 @@ def test_value_follows_the_equation():
     assert adjusted_interval(views, eps=0.3, resamples=2).value == pytest.approx(reduction(views, 0.3), rel=1e-9)
 
 
+def test_interval_by_its_definition():
+    """The middle 95 % of the values of a hundred random halves, in their own order, moved to the value."""
+    views = mixed(np.random.default_rng(0), 60, 8)
+    random = np.random.default_rng(0)
+    halves = [reduction(views[:, sorted(random.permutation(60)[:30])]) for _ in range(100)]
+    low, high = np.quantile(halves, [0.025, 0.975]) - np.mean(halves) + reduction(views)
+    assert adjusted_interval(views) == pytest.approx((reduction(views), low, high), rel=1e-9)
+
+
 def test_repeated_images_do_not_lower_the_interval():
     """With n near d, n images drawn with replacement have less rank; the interval stays where the value is."""
     views = noisy(np.random.default_rng(0), 60, 48)

@@ -37,14 +37,14 @@ def test_three_directions_are_found_at_any_length(make, dtype):
     assert found.assignment.dtype == np.int64
 
 
-@pytest.mark.parametrize(("n", "d", "k"), [(600, 3, 20), (200, 30, 6), (50, 2, 1)])
+@pytest.mark.parametrize(("n", "d", "k"), [(600, 3, 20), (200, 30, 6), (50, 2, 1), (20_000, 3, 20)])
 def test_the_result_is_a_fixed_point(n, d, k):
+    """With many rows the centres creep: who stops early, or after few iterations, is not there yet."""
     x = directions(n, d)
     found = spherical_kmeans(5 * x, k, seed=0, n_init=3)
     assert sorted(set(found.assignment.tolist())) == list(range(k))
-    for row, cluster in zip(x, found.assignment, strict=True):
-        cosines = [float(row @ centre) for centre in found.centres]
-        assert cosines[cluster] >= max(cosines) - 1e-9
+    cosines = np.einsum("nd,kd->nk", x, found.centres)
+    assert (cosines[np.arange(n), found.assignment] >= cosines.max(1) - 1e-6).all()
     for cluster, centre in enumerate(found.centres):
         mean = x[found.assignment == cluster].mean(0)
         np.testing.assert_allclose(centre, mean / np.linalg.norm(mean), atol=1e-6)

@@ -43,6 +43,10 @@ def test_robust_deviation_is_that_of_the_median(normal, width):
     assert histogram_entropy(normal[:200], width, robust=True) == pytest.approx(expected)
 
 
+def test_the_papers_width_is_the_default(normal):
+    assert histogram_entropy(normal) == histogram_entropy(normal, width=0.4) != histogram_entropy(normal, width=0.8)
+
+
 @pytest.mark.parametrize("robust", [False, True])
 def test_between_zero_and_the_logarithm_of_the_rows(normal, robust):
     assert 0 < histogram_entropy(normal, robust=robust) < math.log(500)

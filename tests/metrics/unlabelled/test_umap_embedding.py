@@ -29,6 +29,23 @@ def test_groups_stay_apart(noise):
 
 
 @pytest.mark.slow
+def test_the_papers_settings_are_the_default(noise, monkeypatch):
+    import umap
+
+    seen = {}
+
+    class Spy(umap.UMAP):
+        def fit_transform(self, *given):
+            seen.update(self.get_params())
+            return super().fit_transform(*given)
+
+    monkeypatch.setattr(umap, "UMAP", Spy)
+    umap_embedding(noise, seed=5)
+    expected = {"n_components": 3, "n_neighbors": 50, "min_dist": 0.1, "metric": "euclidean", "random_state": 5}
+    assert {name: seen[name] for name in expected} == expected
+
+
+@pytest.mark.slow
 def test_equal_seeds_give_equal_maps(noise):
     first = umap_embedding(noise, seed=3)
     np.testing.assert_array_equal(umap_embedding(noise, seed=3), first)
