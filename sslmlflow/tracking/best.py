@@ -6,15 +6,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sslmlflow.measures import MEASURES
-from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.values import ways_of
 
 
 def log_best(client: MlflowClient, run_id: str) -> None:
     """Log `best/<metric>` and `best/<metric>_epoch` for what was measured on the milestones of a run so far.
 
-    Best is the highest value, of entropies the lowest; of equal ones the earliest. The step is the last milestone's.
-    Only what changed is logged, under the time of the change: at one step MLflow shows what it was told last.
+    Best is the highest value, of entropies the lowest; of equal ones the earliest. The step is always 0, so that the UI
+    draws one bar a run. Only what changed is logged: at one step MLflow shows what it was told last.
     """
     milestones = milestones_of_run(client, run_id)
     if not milestones:
@@ -28,7 +28,7 @@ def log_best(client: MlflowClient, run_id: str) -> None:
             best = min(values.values()) if measure.lower_is_better else max(values.values())
             epoch = min(epoch for epoch, value in values.items() if value == best)
             metrics += [(f"best/{key}", best), (f"best/{key}_epoch", float(epoch))]
-    now, step = time.time_ns() // 1_000_000, epoch_of(milestones[-1])
-    points = [Metric(key, value, now, step) for key, value in metrics if run.metrics.get(key) != value]
+    now = time.time_ns() // 1_000_000
+    points = [Metric(key, value, now, 0) for key, value in metrics if run.metrics.get(key) != value]
     if points:
         client.log_batch(run_id, metrics=points)
