@@ -39,7 +39,8 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
         text += " It is within the spread of the shuffled baseline: there is no signal to choose by yet."
     if (lost := points_lost(course, choice)) is not None:
         best = max(course.values[STANDARDISED].items(), key=lambda item: (item[1], -item[0]))[0]
-        text += f" By the standardised probe the best is epoch {best}: the choice lost {lost:.1f} points."
+        where = "" if course.dataset_of(STANDARDISED) == course.dataset else f" on {course.dataset_of(STANDARDISED)}"
+        text += f" By the standardised probe{where} the best is epoch {best}: the choice lost {lost:.1f} points."
     return text
 
 
@@ -62,8 +63,10 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
 
     What was done, in words. A milestone that is registered already is not registered again.
     """
-    if not choice.separated or not _has_signal(course, criterion, choice):
+    if not choice.separated:
         return "Not registered: no interval separates it from the other milestones."
+    if not _has_signal(course, criterion, choice):
+        return "Not registered: there is no signal to choose by."
     model = next(model for model, epoch in zip(course.models, course.epochs, strict=True) if epoch == choice.chosen)
     tags = {"criterion": criterion, "epoch": str(choice.chosen), "run_id": course.run_id}
     if (lost := points_lost(course, choice)) is not None:

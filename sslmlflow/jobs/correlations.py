@@ -27,13 +27,13 @@ class Cell:
 
 
 def correlations(courses: Sequence[Course], probe: str) -> list[Cell]:
-    """Every metric with `probe` in every training that has it, with and without the initialisation."""
+    """Every metric with `probe` in every training that has both on one data set, with and without initialisation."""
     cells = []
     for course in courses:
         if not course.has(probe):
             continue
         for key, measure in MEASURES.items():
-            if not course.has(key) or measure.accuracy:
+            if not course.has(key) or measure.accuracy or course.dataset_of(key) != course.dataset_of(probe):
                 continue
             for with_init in INIT:
                 start = 0 if with_init else int(course.epochs[0] == 0)
@@ -63,7 +63,7 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     columns = list(dict.fromkeys((cell.course.run_id, cell.with_init) for cell in cells))
     names = {cell.course.run_id: cell.course.name for cell in cells}
     by_place = {(cell.metric, cell.course.run_id, cell.with_init): cell for cell in cells}
-    head = [f"{names[run_id]}, {INIT[with_init]}" for run_id, with_init in columns]
+    head = [f"{names[run_id].replace('|', chr(92) + '|')}, {INIT[with_init]}" for run_id, with_init in columns]
     lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head], ["---", *["---:"] * len(columns)]]
     for key in dict.fromkeys(cell.metric for cell in cells):
         lines.append([MEASURES[key].name, *(_told(by_place.get((key, *column))) for column in columns)])

@@ -18,6 +18,7 @@ class Course:
 
     run_id: str
     name: str
+    dataset: str
     models: Sequence[LoggedModel]
     ways: dict[str, Way]
 
@@ -36,6 +37,10 @@ class Course:
         values = self.ways[key].values if key in self.ways else {}
         return [values.get(epoch) for epoch in self.epochs]
 
+    def dataset_of(self, key: str) -> str:
+        """The data set that a metric was measured on; what is measured while training is on the training's own."""
+        return self.ways[key].dataset or self.dataset
+
     def has(self, key: str) -> bool:
         """Whether a metric has a value for any milestone."""
         return key in self.ways
@@ -48,4 +53,4 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     dataset = run.data.params.get("dataset", "")
-    return Course(run_id, run.info.run_name, models, ways_of(client, models, dataset))
+    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset))

@@ -17,7 +17,7 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.tracking.milestones import KIND, milestones_of_run, model_of
-from sslmlflow.tracking.run import connect, current_experiment, run_of, tracked_run
+from sslmlflow.tracking.run import connect, current_experiment, is_there, run_of, tracked_run
 from sslmlflow.training.device import choose_machine
 
 POLL_SECONDS = 5.0
@@ -48,13 +48,15 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
         return str(model_of(client, _model_ids(config)[0]).source_run_id)
     found = client.search_logged_models(
         [current_experiment(client)],
-        f"tags.kind = '{KIND}'",
-        max_results=1,
+        f"tags.kind = '{KIND}' AND status = 'READY'",
+        max_results=50,
         order_by=[{"field_name": "creation_time", "ascending": False}],
     )
-    if not found:
+    runs = (str(model.source_run_id) for model in found)
+    source = next((run_id for run_id in runs if is_there(client, run_id)), None)
+    if source is None:
         raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --run=RUN_ID.")
-    return str(found[0].source_run_id)
+    return source
 
 
 def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[LoggedModel]:

@@ -22,7 +22,7 @@ from sslmlflow.jobs.pictures import pictures, renumbered
 from sslmlflow.jobs.spectra import SPECTRA_FILE, spectra
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone
-from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.run import TrackedRun, is_there
 
 CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that say in which run it was done
 
@@ -69,7 +69,7 @@ class _Evaluation:
         truth = self._labelled.truth_digest if self._labelled else "unlabelled"
         clustered = f"{CLUSTERED}.{self._held_out.digest}.{truth}"
         probed = f"{PROBED}.{self._labelled.digest}" if self._labelled else clustered
-        left = {tag for tag in (clustered, probed) if tag not in model.tags}
+        left = {tag for tag in (clustered, probed) if not is_there(self._tracked.client, model.tags.get(tag))}
         if not left:
             print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[probed]}")
             return
@@ -97,7 +97,8 @@ class _Evaluation:
         if self._trained_on and milestone.about["dataset"]["train_fingerprint"] != self._trained_on:
             raise UserError(
                 f"the training images are not those that milestone {model.model_id} was trained on: images that it has "
-                "seen may be held out now. Put the folder back as it was, and leave data_seed as it was."
+                "seen may be held out now. Put the folder back as it was, and leave data_seed as it was; no other "
+                "folder than the one trained on can be evaluated on."
             )
 
     def _clustered(self, milestone: Milestone, last: Tensor) -> list[tuple[Measured, str]]:

@@ -13,11 +13,9 @@ from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
+from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
-from sslmlflow.metrics.unlabelled.coding_rate import unit_rows
-from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics
-
-ADJUSTED = "label_free/crr_adjusted"
+from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics, unit_views
 
 
 class Monitor:
@@ -55,16 +53,16 @@ class Monitor:
         early, last = embed_views(encoder, self._images, self._preprocessing, self._augmentation, self._seed)
         embedded = time.perf_counter()
         scores = milestone_metrics(early, last, self._eps)
-        if ADJUSTED in scores.values:
+        if CRR_ADJUSTED in scores.values:
             self._add_interval(scores, last)
         seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
         return scores, seconds
 
     def _add_interval(self, scores: Scores, last: Tensor) -> None:
         """How far the adjusted coding rate reduction would move with other held-out images."""
-        bounds = f"{ADJUSTED}_low", f"{ADJUSTED}_high"
+        bounds = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
         try:
-            _, low, high = adjusted_interval(unit_rows(last), self._eps)
+            _, low, high = adjusted_interval(unit_views(last), self._eps)
             scores.values.update(zip(bounds, (low, high), strict=True))
         except ValueError as error:
             scores.undefined.update(dict.fromkeys(bounds, str(error)))

@@ -18,6 +18,8 @@ from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, connect, current_experiment, tracked_run
 
+NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
+
 
 def run(config: Report) -> None:
     """Report from the command line or `mlflow run`."""
@@ -38,8 +40,9 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
         choice = choose_milestone(course, options.criterion)
         words = verdict(course, options.criterion, choice)
         # Trainings are not ranked against each other: the criterion compares milestones of one.
-        if options.register and choice.chosen is not None and len(courses) == 1:
-            words += " " + register(client, course, choice, options.criterion)
+        if options.register and choice.chosen is not None:
+            alone = len(courses) == 1
+            words += " " + (register(client, course, choice, options.criterion) if alone else NOT_ALONE)
         keys = [key for key in (options.criterion, *ACCURACIES) if course.has(key)]
         print(f"\n{course.name} ({course.run_id})\n{milestones_table(course, keys, choice.chosen)}\n\n{words}")
         table = milestones_table(course, keys, choice.chosen, markdown=True)
@@ -47,7 +50,9 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
         suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
         tracked.log_figure(_progress(course, options.criterion, choice.chosen), f"figures/progress{suffix}.png")
     cells = {probe: correlations(courses, probe) for probe in (PROBE, STANDARDISED)}
-    told += [as_markdown(found) for found in cells.values() if found]
+    tables = [as_markdown(found) for found in cells.values() if found]
+    # MLflow shows 8,000 characters: with several trainings, what compares them comes first.
+    told = [*told, *tables] if len(courses) == 1 else [*tables, *told]
     tracked.describe("\n\n".join(told))
     client.log_text(run_id, "\n\n".join(told) + "\n", "report.md")
     client.log_text(run_id, milestones_csv(courses), "milestones.csv")

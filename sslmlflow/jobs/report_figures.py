@@ -107,13 +107,15 @@ def _spectra(client: MlflowClient, course: Course) -> dict[str, dict[str, NDArra
 def _kept_spectra(client: MlflowClient, course: Course, model: LoggedModel) -> dict[str, list[float]]:
     """The spectra of the evaluation that the entropies are of; none where its run is gone."""
     digest = course.ways[ENTROPY].digest if course.has(ENTROPY) else None
-    runs = [run_id for tag, run_id in model.tags.items() if tag.startswith(f"{CLUSTERED}.{digest}.")]
-    if not runs:
+    kept_in = {tag.removeprefix(CLUSTERED).split(".")[1]: run for tag, run in model.tags.items() if CLUSTERED in tag}
+    if digest is None and kept_in:  # of a collapsed training, no entropy was ever measured
+        digest = next(iter(kept_in))
+    if digest not in kept_in:
         return {}
     file = SPECTRA_FILE.format(digest=digest, epoch=epoch_of(model))
     try:
         with TemporaryDirectory() as folder:
-            path = download_artifacts(f"{client.get_run(runs[0]).info.artifact_uri}/{file}", dst_path=folder)
+            path = download_artifacts(f"{client.get_run(kept_in[digest]).info.artifact_uri}/{file}", dst_path=folder)
             kept: dict[str, list[float]] = json.loads(Path(path).read_text())
             return kept
     except (MlflowException, OSError) as error:

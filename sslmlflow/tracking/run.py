@@ -159,6 +159,14 @@ def run_of(client: MlflowClient, run_id: str) -> Run:
         ) from error
 
 
+def is_there(client: MlflowClient, run_id: str | None) -> bool:
+    """Whether the tracking server has this run, not deleted."""
+    try:
+        return run_id is not None and client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False
+
+
 def _deciding(config: Any) -> dict[str, str]:
     options = options_of(type(config))
     return {name: text for name, text in texts_of(config).items() if options[name].changes_result}

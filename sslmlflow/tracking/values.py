@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric
+from mlflow.entities import LoggedModel, Metric, RunInfo
 
 from sslmlflow.tracking.milestones import epoch_of
 
@@ -24,23 +24,27 @@ class Way:
         """Keep a value; of two for one epoch, the later."""
         if moment >= self._moments.get(epoch, 0):
             self.values[epoch], self._moments[epoch] = metric.value, moment
-            self.dataset, self.digest, self.latest = metric.dataset_name, metric.dataset_digest, moment
+            self.dataset, self.digest = metric.dataset_name, metric.dataset_digest
+        self.latest = max(self.latest, moment)
 
 
 def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], dataset: str) -> dict[str, Way]:
     """How each metric of one training's milestones is to be read: its values by epoch, by metric name.
 
     A metric may have been measured in several ways, whose values are not to be compared. Meant is one on the training's
-    own data set, then the one that covers most milestones, then the one measured last; two are never mixed.
+    own data set, then the one that covers most milestones, then the one measured last; two are never mixed. What runs
+    measured that were deleted since does not count.
     """
     ways: dict[str, dict[str | None, Way]] = defaultdict(lambda: defaultdict(Way))
-    started: dict[str, int] = {}
+    runs: dict[str, RunInfo] = {}
     for model in milestones:
         for metric in model.metrics or []:
             run_id = str(metric.run_id)
-            if run_id not in started:
-                started[run_id] = client.get_run(run_id).info.start_time
-            ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, started[run_id])
+            if run_id not in runs:
+                runs[run_id] = client.get_run(run_id).info
+            if runs[run_id].lifecycle_stage == "deleted":
+                continue
+            ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, runs[run_id].start_time)
     return {
         key: max(of_key.values(), key=lambda way: (way.dataset in (None, dataset), len(way.values), way.latest))
         for key, of_key in ways.items()

@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 
 from sslmlflow.figures.curves import Panel, Series, curves_figure
@@ -60,3 +62,9 @@ def test_bands_and_outlying_points_lie_where_they_are_said_to():
     corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
     assert {(0, 0), (0, 2), (60, 3), (60, 9)} <= corners
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "interval", "outlying"]
+
+
+def test_a_dollar_in_the_name_of_a_run_is_a_dollar():
+    figure = curves_figure([Panel("m", [Series(r"tau $\tau_$ try", EPOCHS, [1, 2, 3, 4])])])
+    figure.savefig(BytesIO())
+    assert figure.legends[0].get_texts()[0].get_text() == r"tau $\tau_$ try"

@@ -91,7 +91,7 @@ def test_a_value_within_the_shuffled_spread_is_not_registered(client: MlflowClie
     choice = choose_milestone(course, CRR)
     assert choice.separated
     assert "no signal to choose by yet" in verdict(course, CRR, choice)
-    assert register(client, course, choice, CRR).startswith("Not registered")
+    assert register(client, course, choice, CRR) == "Not registered: there is no signal to choose by."
 
 
 def test_a_single_milestone_has_nothing_to_be_compared_with(training: Training) -> None:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import ArrayImages
-from sslmlflow.jobs.clusters import Found, HeldOut
+from sslmlflow.jobs.clusters import OUTLIERS, Found, HeldOut
 from sslmlflow.measures import AGREEMENT, ENTROPY, ROBUST_ENTROPY, SILHOUETTE
+from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
+from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 
 ALL = {AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY}
 
@@ -82,3 +84,25 @@ def test_what_is_collapsed_or_not_finite_scores_nothing(broken: Tensor, reason: 
     assert measured.undefined.keys() == ALL
     assert all(reason in why for why in measured.undefined.values())
     assert not measured.values.keys() & ALL
+
+
+def test_every_setting_that_changes_a_value_changes_the_digest() -> None:
+    images, others = (ArrayImages(np.full((9, 1, 2, 2), level, dtype=np.uint8)) for level in (0, 1))
+    changed = [{}, {"clusters": 5}, {"entropy_width": 0.8}, {"evaluation_seed": 1}]
+    digests = {HeldOut(images, EvaluationOptions(**options)).digest for options in changed}
+    digests |= {HeldOut(others, EvaluationOptions()).digest}
+    assert len(digests) == 5
+    assert HeldOut(images, EvaluationOptions(labels="none")).digest == HeldOut(images, EvaluationOptions()).digest
+
+
+def test_values_are_those_of_the_map_and_the_clusters_that_are_told(three_heaps: Tensor) -> None:
+    found = measure(three_heaps)
+    assert found.map is not None
+    assert found.sweep is not None
+    values = found.measured.values
+    assert values[ENTROPY] == histogram_entropy(found.map, 0.4)
+    assert values[ROBUST_ENTROPY] == histogram_entropy(found.map, 0.4, robust=True) != values[ENTROPY]
+    assert values[OUTLIERS] == far_from_the_rest(found.map).sum() < 90
+    halves = [spherical_kmeans(found.map, k, seed=k).assignment for k in (3, 6)]
+    assert values[AGREEMENT] == pytest.approx(adjusted_mutual_info_score(*halves))
+    assert (values[AGREEMENT], values[SILHOUETTE]) == (found.sweep.agreement[3], found.sweep.silhouette[3])

@@ -23,7 +23,7 @@ def course() -> Course:
         CRR_ADJUSTED: Way(values={10: 2.71828}),
         STANDARDISED: Way("cifar10", "abc", {0: 0.1 + 0.2, 10: 0.5}),
     }
-    return Course("run1", "simclr, first", models, ways)
+    return Course("run1", "simclr, first", "cifar10", models, ways)
 
 
 def test_the_table_marks_the_chosen_one_and_leaves_gaps(course: Course) -> None:

@@ -63,6 +63,12 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     return Scores(values, undefined)
 
 
+def unit_views(views: Tensor) -> Tensor:
+    """Views (v, n, d) with unit rows, of whatever scale."""
+    # Embeddings of an untrained EfficientNet are about 1e-14: without rescaling they are zeros to unit_rows.
+    return unit_rows(views / views.abs().max())
+
+
 def _layer_scores(layer: Array, eps: float) -> Scores:
     views = as_tensor(layer)
     v, n, _ = views.shape
@@ -78,8 +84,7 @@ def _layer_scores(layer: Array, eps: float) -> Scores:
 
 
 def _measured(views: Tensor, eps: float) -> Scores:
-    # Embeddings of an untrained EfficientNet are about 1e-14: without rescaling they are zeros to unit_rows.
-    unit = unit_rows(views / views.abs().max())
+    unit = unit_views(views)
     metrics: list[tuple[Sequence[str], Callable[[], Sequence[Tensor | float]]]] = [
         (PAIRS, lambda: _pairs(unit, eps)),
         (POOLED, lambda: (coding_rate_reduction_pooled(unit, eps).dR,)),

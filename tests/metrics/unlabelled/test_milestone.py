@@ -10,7 +10,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
     coding_rate_reduction_pooled,
     unit_rows,
 )
-from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
+from sslmlflow.metrics.unlabelled.milestone import milestone_metrics, unit_views
 from sslmlflow.metrics.unlabelled.spectrum import rankme
 
 METRICS = ["crr", "crr_R", "crr_U", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution", "rankme"]
@@ -128,3 +128,8 @@ def test_embeddings_that_need_gradients_are_left_alone():
 def test_wrong_arguments_are_refused(early, last, eps):
     with pytest.raises(ValueError, match=r"must"):
         milestone_metrics(early, last, eps)
+
+
+def test_unit_views_do_not_depend_on_the_scale():
+    views = torch.randn(2, 12, 5, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(unit_views(1e-14 * views), unit_views(views), rtol=1e-5)
