@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
+from mlflow.entities import LoggedModel, LoggedModelStatus
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate
@@ -48,11 +48,11 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
         return str(model_of(client, _model_ids(config)[0]).source_run_id)
     found = client.search_logged_models(
         [current_experiment(client)],
-        f"tags.kind = '{KIND}' AND status = 'READY'",
+        f"tags.kind = '{KIND}'",
         max_results=50,
         order_by=[{"field_name": "creation_time", "ascending": False}],
     )
-    runs = (str(model.source_run_id) for model in found)
+    runs = (str(model.source_run_id) for model in found if model.status == LoggedModelStatus.READY)
     source = next((run_id for run_id in runs if is_there(client, run_id)), None)
     if source is None:
         raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --run=RUN_ID.")

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 
 from tests.conftest import Command
+from tests.jobs.small import SMALL
 
 
 def _draw_images(folder: Path, count: int, seed: int) -> None:
@@ -33,3 +35,22 @@ def test_a_folder_that_grew_is_refused(sslmlflow: Command, tmp_path: Path) -> No
     assert refused.returncode == 1
     assert "the training images are not those that milestone" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_without_a_run_the_latest_training_that_was_not_deleted_is_meant(
+    sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    small = [*SMALL, "--epochs=1"]
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    assert sslmlflow("pretrain", *small).returncode == 0
+    (kept,) = client.search_runs(["0"])
+    assert sslmlflow("pretrain", *small, "--seed=1").returncode == 0
+    client.delete_run(client.search_runs(["0"], order_by=["start_time DESC"])[0].info.run_id)
+    done = sslmlflow("evaluate", "--probe=plain")
+    assert done.returncode == 0, done.stderr
+    evaluation = client.search_runs(["0"], f"tags.`sslmlflow.evaluates` = '{kept.info.run_id}'")
+    assert len(evaluation) == 1
+    client.delete_run(evaluation[0].info.run_id)
+    again = sslmlflow("evaluate", "--probe=plain")
+    assert "was evaluated" not in again.stdout, "what a deleted run measured is measured again"
