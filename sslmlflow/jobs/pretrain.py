@@ -42,7 +42,7 @@ def run(config: Pretrain) -> None:
     training = prepare(config)
     with tracked_run("pretrain", config, training.name, config.resume, training.data) as tracked:
         pretrain(tracked, training)
-    print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones with labels")
+    print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")
 
 
 @dataclass(frozen=True)
