@@ -93,6 +93,11 @@ def prepare(config: Pretrain) -> Training:
         raise ConfigError(
             f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."
         )
+    if config.dataset == "digit-scenes" and config.data_dir:
+        raise ConfigError(
+            f"data_dir={config.data_dir} is not possible with dataset=digit-scenes, which is made here. "
+            "Did you mean dataset=folder?"
+        )
     sets = open_and_tell(dataset_spec(config, config.image_size))
     per_epoch = steps_per_epoch(len(sets.train), settings.batch_size)
     if per_epoch == 0:
@@ -131,6 +136,7 @@ def pretrain(tracked: TrackedRun, training: Training) -> None:
         print(f"run {tracked.run_id} is already trained to its end")
         return
     state = _start_or_resume(tracked, training)
+    print(f"{training.settings.epochs:,} epochs on {training.machine.device.type}, in {training.machine.precision}")
     if state.step == 0:
         tracked.log_missing_params(training.resolved())
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
