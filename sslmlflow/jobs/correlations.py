@@ -61,9 +61,9 @@ def as_csv(cells: Sequence[Cell]) -> str:
 def as_markdown(cells: Sequence[Cell]) -> str:
     """Metrics in rows, trainings in columns; a star marks p < 0.05. The last row is the range of the probe."""
     columns = list(dict.fromkeys((cell.course.run_id, cell.with_init) for cell in cells))
-    names = {cell.course.run_id: cell.course.name for cell in cells}
+    names = {cell.course.run_id: cell.course.name.replace("|", r"\|") for cell in cells}
     by_place = {(cell.metric, cell.course.run_id, cell.with_init): cell for cell in cells}
-    head = [f"{names[run_id].replace('|', chr(92) + '|')}, {INIT[with_init]}" for run_id, with_init in columns]
+    head = [f"{names[run_id]}, {INIT[with_init]}" for run_id, with_init in columns]
     lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head], ["---", *["---:"] * len(columns)]]
     for key in dict.fromkeys(cell.metric for cell in cells):
         lines.append([MEASURES[key].name, *(_told(by_place.get((key, *column))) for column in columns)])
