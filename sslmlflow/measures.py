@@ -5,8 +5,9 @@ from dataclasses import dataclass
 AMI_TRUTH, SILHOUETTE_TRUTH = "labelled/ami_clusters_truth", "labelled/silhouette_truth"
 AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
 ENTROPY, ROBUST_ENTROPY = "label_free/entropy", "label_free/entropy_robust"
-CRR_ADJUSTED = "label_free/crr_adjusted"
+CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
+EARLY_STANDARDISED = "early/linear_probe_standardised"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure(ROBUST_ENTROPY, "robust entropy", lower_is_better=True),
     Measure(CRR_ADJUSTED, "adjusted CRR", criterion=True),
     Measure("label_free/crr_pooled", "pooled CRR", criterion=True),
-    Measure("label_free/crr", "pair CRR", criterion=True),
+    Measure(CRR, "pair CRR", criterion=True),
     Measure("label_free/rankme", "RankMe", criterion=True),
     Measure(PROBE, "linear probe", accuracy=True),
     Measure(STANDARDISED, "standardised probe", accuracy=True),

@@ -19,7 +19,7 @@ from sslmlflow.data.source import DatasetSpec, Images, ImageSets, subset
 from sslmlflow.embedding import embed_images
 from sslmlflow.jobs.datasets import cache_folder
 from sslmlflow.jobs.measured import Measured
-from sslmlflow.measures import AMI_TRUTH, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
+from sslmlflow.measures import AMI_TRUTH, EARLY_STANDARDISED, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
@@ -63,7 +63,7 @@ class LabelledImages:
             PROBE: lambda: paper_probe(draw, y, last_test, y_test, seed=self.options.evaluation_seed),
             STANDARDISED: lambda: standardised_probe(last, y, last_test, y_test),
             KNN: lambda: knn_accuracy(last, y, last_test, y_test, neighbours),
-            "early/linear_probe_standardised": lambda: standardised_probe(early, y, early_test, y_test),
+            EARLY_STANDARDISED: lambda: standardised_probe(early, y, early_test, y_test),
             "early/knn": lambda: knn_accuracy(early, y, early_test, y_test, neighbours),
         }
         for name, metric in metrics.items():

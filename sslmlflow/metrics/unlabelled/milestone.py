@@ -1,7 +1,8 @@
 """The label-free metrics that every milestone gets at once."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
@@ -31,10 +32,11 @@ NOT_FINITE = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Finite metric values by name, and for every metric that has no value the reason why."""
+    """Finite metric values by name, for every metric that has no value the reason why, and the seconds of `crr`."""
 
     values: dict[str, float]
     undefined: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -48,6 +50,7 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
 
     Every name is in exactly one of the two dicts. Non-finite embeddings and fewer than 4 images leave all metrics of
     a layer undefined, collapse leaves all but `collapsed`: a collapsed layer has no score that could look good.
+    `seconds` holds what the `crr` of each layer took that has one, unit rows included.
     Raises ValueError for eps <= 0 and arrays that are not floats of the shapes above.
     """
     check_eps(eps)
@@ -56,11 +59,13 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
         raise ValueError(f"early and last must be (views, images, features) of the same images, got {shapes}")
     values: dict[str, float] = {}
     undefined: dict[str, str] = {}
+    seconds: dict[str, float] = {}
     for prefix, layer in (("early/", early), ("label_free/", last)):
         scores = _layer_scores(layer, eps)
         values |= {prefix + name: value for name, value in scores.values.items()}
         undefined |= {prefix + name: reason for name, reason in scores.undefined.items()}
-    return Scores(values, undefined)
+        seconds |= {prefix + name: taken for name, taken in scores.seconds.items()}
+    return Scores(values, undefined, seconds)
 
 
 def unit_views(views: Tensor) -> Tensor:
@@ -84,6 +89,7 @@ def _layer_scores(layer: Array, eps: float) -> Scores:
 
 
 def _measured(views: Tensor, eps: float) -> Scores:
+    started = time.perf_counter()
     unit = unit_views(views)
     metrics: list[tuple[Sequence[str], Callable[[], Sequence[Tensor | float]]]] = [
         (PAIRS, lambda: _pairs(unit, eps)),
@@ -91,19 +97,21 @@ def _measured(views: Tensor, eps: float) -> Scores:
         (ADJUSTED, lambda: adjusted_mean_and_resolution(unit, eps)),
         (RANKME, lambda: (rankme(views[0]),)),
     ]
-    values, undefined = {"collapsed": 0.0}, dict[str, str]()
+    values, undefined, seconds = {"collapsed": 0.0}, dict[str, str](), dict[str, float]()
     for names, compute in metrics:
         try:
             results = [float(result) for result in compute()]
         except ValueError as error:
             undefined |= dict.fromkeys(names, str(error))
             continue
+        if names is PAIRS:  # the first: nothing else but the unit rows was made until here
+            seconds["crr"] = time.perf_counter() - started
         for name, value in zip(names, results, strict=True):
             if isfinite(value):
                 values[name] = value
             else:
                 undefined[name] = NOT_FINITE.get(name, f"the value is {value}, not a finite number")
-    return Scores(values, undefined)
+    return Scores(values, undefined, seconds)
 
 
 def _pairs(unit: Tensor, eps: float) -> tuple[Tensor, ...]:

@@ -1,4 +1,5 @@
 import math
+import time
 import warnings
 
 import numpy as np
@@ -79,6 +80,15 @@ def test_values_are_those_of_the_metrics_by_name():
         assert values[prefix + "crr_adjusted"] > values[prefix + "crr_adjusted_resolution"] > 0
         assert values[prefix + "rankme"] == pytest.approx(rankme(views[0]))
         assert values[prefix + "collapsed"] == 0.0
+
+
+def test_the_seconds_of_each_layers_reduction_are_told_and_only_these():
+    started = time.perf_counter()
+    seconds = milestone_metrics(normal(200, d=64), normal(200, d=4)).seconds
+    assert set(seconds) == {"early/crr", "label_free/crr"}
+    assert min(seconds.values()) > 0
+    assert sum(seconds.values()) < time.perf_counter() - started
+    assert set(milestone_metrics(normal(30), np.ones((2, 30, 6))).seconds) == {"early/crr"}, "collapsed: none"
 
 
 def test_scale_of_the_embeddings_does_not_matter():
