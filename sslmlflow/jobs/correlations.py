@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sslmlflow.jobs.course import Course
+from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import MEASURES
 from sslmlflow.metrics.correlation import Correlation, pearson
 
@@ -25,24 +26,34 @@ class Cell:
     lowest: float  # the range of the probe: where it hardly moves, r says nothing
     highest: float
 
+    @property
+    def range(self) -> str:
+        """From the lowest accuracy to the highest."""
+        return f"{self.lowest:.1%} to {self.highest:.1%}"
+
 
 def correlations(courses: Sequence[Course], probe: str) -> list[Cell]:
     """Every metric with `probe` in every training that has both on one data set, with and without initialisation."""
     cells = []
     for course in courses:
-        if not course.has(probe):
-            continue
         for key, measure in MEASURES.items():
-            if not course.has(key) or measure.accuracy or course.dataset_of(key) != course.dataset_of(probe):
-                continue
-            for with_init in INIT:
-                start = 0 if with_init else int(course.epochs[0] == 0)
-                accuracies = course.column(probe)[start:]
-                known = [value for value in accuracies if value is not None]
-                if known:
-                    r = pearson(course.column(key)[start:], accuracies)
-                    cells.append(Cell(key, probe, course, with_init, r, min(known), max(known)))
+            if not measure.accuracy:
+                found = (correlation(course, key, probe, with_init) for with_init in INIT)
+                cells += [cell for cell in found if cell]
     return cells
+
+
+def correlation(course: Course, metric: str, probe: str, with_init: bool = True) -> Cell | None:
+    """One metric with one probe; None where a training does not have both on one data set."""
+    if not (course.has(metric) and course.has(probe) and course.dataset_of(metric) == course.dataset_of(probe)):
+        return None
+    start = 0 if with_init else int(course.epochs[0] == 0)
+    accuracies = course.column(probe)[start:]
+    known = [value for value in accuracies if value is not None]
+    if not known:
+        return None
+    r = pearson(course.column(metric)[start:], accuracies)
+    return Cell(metric, probe, course, with_init, r, min(known), max(known))
 
 
 def as_csv(cells: Sequence[Cell]) -> str:
@@ -61,18 +72,19 @@ def as_csv(cells: Sequence[Cell]) -> str:
 def as_markdown(cells: Sequence[Cell]) -> str:
     """Metrics in rows, trainings in columns; a star marks p < 0.05. The last row is the range of the probe."""
     columns = list(dict.fromkeys((cell.course.run_id, cell.with_init) for cell in cells))
-    names = {cell.course.run_id: cell.course.name.replace("|", r"\|") for cell in cells}
+    names = {cell.course.run_id: cell.course.name for cell in cells}
     by_place = {(cell.metric, cell.course.run_id, cell.with_init): cell for cell in cells}
     head = [f"{names[run_id]}, {INIT[with_init]}" for run_id, with_init in columns]
-    lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head], ["---", *["---:"] * len(columns)]]
+    lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head]]
     for key in dict.fromkeys(cell.metric for cell in cells):
-        lines.append([MEASURES[key].name, *(_told(by_place.get((key, *column))) for column in columns)])
-    ranges = {(cell.course.run_id, cell.with_init): f"{cell.lowest:.1%} to {cell.highest:.1%}" for cell in cells}
+        lines.append([MEASURES[key].name, *(told(by_place.get((key, *column))) for column in columns)])
+    ranges = {(cell.course.run_id, cell.with_init): cell.range for cell in cells}
     lines.append(["range of the probe", *(ranges[column] for column in columns)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines, words=1)
 
 
-def _told(cell: Cell | None) -> str:
+def told(cell: Cell | None) -> str:
+    """Pearson's r as tables write it: a star marks p < 0.05, a dash what is undefined."""
     if cell is None or cell.correlation.reason:
         return "–"
     return f"{cell.correlation.r:.2f}{'*' if cell.correlation.p < SIGNIFICANT else ''}"

@@ -15,10 +15,16 @@ def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, ma
         star = " *" if epoch == chosen else ""
         rows.append([f"{epoch}{star}", *(_cell(key, course.values[key].get(epoch)) for key in keys)])
     if markdown:
-        rows.insert(1, ["---:"] * len(rows[0]))
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return markdown_table(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def markdown_table(rows: Sequence[Sequence[str]], words: int = 0) -> str:
+    """A table whose first row is its head; the first columns, of words, stand to the left, numbers to the right."""
+    ruler = ["---" if place < words else "---:" for place in range(len(rows[0]))]
+    bars_kept = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [bars_kept[0], ruler, *bars_kept[1:]])
 
 
 def milestones_csv(courses: Sequence[Course]) -> str:
