@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from sslmlflow.figures.curves import Panel, Series, curves_figure
 from sslmlflow.figures.heatmap import correlation_figure
+from sslmlflow.figures.overfitting import overfitting_figure
 from sslmlflow.figures.spectra import spectra_figure
 from sslmlflow.jobs.clusters import OUTLIERS
 from sslmlflow.jobs.correlations import INIT, SIGNIFICANT, Cell
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.evaluation import CLUSTERED
+from sslmlflow.jobs.overfitting import overfitting_panels
 from sslmlflow.jobs.spectra import SPECTRA_FILE
 from sslmlflow.measures import ENTROPY, MEASURES, PROBE, ROBUST_ENTROPY, STANDARDISED
 from sslmlflow.metrics.correlation import rank_agreement
@@ -47,6 +49,8 @@ def report_figures(
         suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
         if any(course.has(key) for key in LABEL_FREE):
             yield f"agreement{suffix}", _agreement(course)
+        if panels := overfitting_panels(course):
+            yield f"overfitting{suffix}", overfitting_figure(panels)
         if spectra := _spectra(client, course):
             yield f"spectra{suffix}", spectra_figure(spectra)
 
