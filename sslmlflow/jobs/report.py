@@ -12,7 +12,9 @@ from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
 from sslmlflow.jobs.course import Course, course_of
+from sslmlflow.jobs.overfitting import overfitting_table
 from sslmlflow.jobs.report_figures import report_figures
+from sslmlflow.jobs.seconds import augmenting_probes, seconds_table
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
 from sslmlflow.tracking.milestones import milestones_of_run
@@ -51,6 +53,8 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
         tracked.log_figure(_progress(course, options.criterion, choice.chosen), f"figures/progress{suffix}.png")
     cells = {probe: correlations(courses, probe) for probe in (PROBE, STANDARDISED)}
     tables = [as_markdown(found) for found in cells.values() if found]
+    watched = overfitting_table(courses), seconds_table(courses, augmenting_probes(client, courses))
+    tables += [table for table in watched if table]
     # MLflow shows 8,000 characters: with several trainings, what compares them comes first.
     told = [*told, *tables] if len(courses) == 1 else [*tables, *told]
     tracked.describe("\n\n".join(told))

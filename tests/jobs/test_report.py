@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from statistics import median
 
 import pytest
 from mlflow import MlflowClient
@@ -18,6 +19,12 @@ def _rows(client: MlflowClient, run_id: str, name: str, folder: Path) -> list[di
     artifact = download_artifacts(f"{client.get_run(run_id).info.artifact_uri}/{name}", dst_path=str(folder))
     with open(artifact, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _lines(client: MlflowClient, run_id: str, folder: Path, *holding: str) -> list[str]:
+    """The lines of report.md that hold any of these."""
+    report = download_artifacts(f"{client.get_run(run_id).info.artifact_uri}/report.md", dst_path=str(folder))
+    return [line for line in Path(report).read_text().splitlines() if any(text in line for text in holding)]
 
 
 def _of_milestones(client: MlflowClient, run_id: str, key: str) -> list[float]:
@@ -61,6 +68,20 @@ def test_report_on_two_trainings(sslmlflow: Command, environment: dict[str, str]
         assert float(row["p"]) == pytest.approx(expected.pvalue, abs=1e-9)
         compared += 1
     assert compared >= 20
+
+    overfitting = _lines(client, reports[0].info.run_id, tmp_path, "| early |", "| last |")
+    for line, prefix, metric in zip(overfitting, ("early", "labelled"), ("early/crr", "label_free/crr"), strict=True):
+        probe = _of_milestones(client, training, f"{prefix}/linear_probe_standardised")
+        r = stats.pearsonr(_of_milestones(client, training, metric), probe).statistic
+        assert f"| {r:.2f}" in line
+        assert f"| 5 | {min(probe):.1%} to {max(probe):.1%} |" in line
+    for epoch, taken in enumerate(_of_milestones(client, training, "time/crr_s")):
+        assert 0 < taken < _of_milestones(client, training, "time/label_free_s")[epoch]
+    (seconds,) = _lines(client, reports[0].info.run_id, tmp_path, " | pair CRR | ")
+    needed = [_of_milestones(client, training, f"time/{what}_s") for what in ("crr", "embed_views")]
+    assert f"| {median(needed[0]):.3g} | {median(map(sum, zip(*needed, strict=True))):.3g} |" in seconds
+    figures = {file.path for file in client.list_artifacts(reports[0].info.run_id, "figures")}
+    assert {f"figures/overfitting_{row['run_id'][:8]}.png" for row in milestones} <= figures, "also without labels"
 
     best = client.get_run(training).data.metrics
     for key, better in (("label_free/crr_adjusted", max), ("labelled/knn", max), ("label_free/entropy", min)):
