@@ -19,7 +19,8 @@ from sslmlflow.encoders import build_encoder
 from sslmlflow.jobs.pretrain import Training, prepare
 from sslmlflow.methods import build_method
 from sslmlflow.training.device import memory_format
-from sslmlflow.training.loop import State, Step, ssl_step, start_state, train
+from sslmlflow.training.loop import Step, train
+from sslmlflow.training.step import State, ssl_step, start_state
 
 
 def main() -> None:

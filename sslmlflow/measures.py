@@ -12,11 +12,15 @@ EARLY_STANDARDISED = "early/linear_probe_standardised"
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of a milestone; a criterion is a label-free one by which a milestone can be chosen."""
+    """A metric of a milestone; a criterion is a label-free one by which a milestone can be chosen.
+
+    `live` ones are measured at once, while the encoder trains; the others by `evaluate`.
+    """
 
     key: str
     name: str
     criterion: bool = False
+    live: bool = False
     accuracy: bool = False
     lower_is_better: bool = False
 
@@ -32,10 +36,10 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure(SILHOUETTE, "silhouette of C1", criterion=True),
     Measure(ENTROPY, "entropy H(Z3)", lower_is_better=True),
     Measure(ROBUST_ENTROPY, "robust entropy", lower_is_better=True),
-    Measure(CRR_ADJUSTED, "adjusted CRR", criterion=True),
-    Measure("label_free/crr_pooled", "pooled CRR", criterion=True),
-    Measure(CRR, "pair CRR", criterion=True),
-    Measure("label_free/rankme", "RankMe", criterion=True),
+    Measure(CRR_ADJUSTED, "adjusted CRR", criterion=True, live=True),
+    Measure("label_free/crr_pooled", "pooled CRR", criterion=True, live=True),
+    Measure(CRR, "pair CRR", criterion=True, live=True),
+    Measure("label_free/rankme", "RankMe", criterion=True, live=True),
     Measure(PROBE, "linear probe", accuracy=True),
     Measure(STANDARDISED, "standardised probe", accuracy=True),
     Measure(KNN, "5-NN", accuracy=True),
@@ -43,3 +47,4 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
 MEASURES = {measure.key: measure for measure in _IN_ORDER}
 ACCURACIES = tuple(key for key, measure in MEASURES.items() if measure.accuracy)
 CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion)
+LIVE_CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion and measure.live)

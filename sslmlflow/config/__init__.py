@@ -4,5 +4,12 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.main import Main
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.report import Report
+from sslmlflow.config.umm import Umm
 
-ENTRY_POINTS: dict[str, type] = {"main": Main, "pretrain": Pretrain, "evaluate": Evaluate, "report": Report}
+ENTRY_POINTS: dict[str, type] = {
+    "main": Main,
+    "pretrain": Pretrain,
+    "evaluate": Evaluate,
+    "report": Report,
+    "umm": Umm,
+}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sslmlflow.config.data import DATASET_NAMES, DataOptions
 from sslmlflow.config.options import option
-from sslmlflow.config.pretrain import MachineOptions
+from sslmlflow.config.training import MachineOptions
 
 PROBE_NAMES = ("autoaugment", "plain")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import option
+from sslmlflow.config.training import TrainingOptions
 
 METHOD_NAMES = ("simclr", "simsiam", "moco-v2")
 PRESET_NAMES = ("monitoring-paper", "small")
@@ -11,21 +12,9 @@ SCHEDULE_NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponenti
 
 
 @dataclass(frozen=True)
-class MachineOptions:
-    device: str = option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
-
-
-@dataclass(frozen=True)
-class Pretrain(MachineOptions, DataOptions):
-    """Train an encoder without labels, with milestones."""
-
+class PretrainOptions(DataOptions):
     image_size: int | None = option(
         None, "side of the square images in pixels; auto: the data set's own, 32 for a folder", minimum=8
-    )
-    precision: str = option(
-        "auto",
-        "auto: bf16 where the device has it in hardware, else float32",
-        choices=("auto", "float32", "bf16"),
     )
     preset: str = option(
         "monitoring-paper",
@@ -56,9 +45,8 @@ class Pretrain(MachineOptions, DataOptions):
     )
     monitor_images: int = option(2000, "held-out images on which every milestone is measured at once", minimum=4)
     eps: float = option(0.5, "distortion of the coding rate (not squared)", above=0)
-    seed: int = option(0, "seed of initialisation, order and views", minimum=0)
-    workers: int = option(0, "processes that read images ahead", minimum=0, changes_result=False)
-    checkpoint_minutes: float = option(
-        10.0, "save a resume checkpoint this often, and after every epoch", above=0, changes_result=False
-    )
-    resume: str = option("no", "no, auto (this training's last unfinished run), or a run id", changes_result=False)
+
+
+@dataclass(frozen=True)
+class Pretrain(TrainingOptions, PretrainOptions):
+    """Train an encoder without labels, with milestones."""

@@ -1,5 +1,6 @@
 """Encoders by name."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.splitting import split
 from sslmlflow.errors import ConfigError
 
-__all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_encoder", "pool"]
+__all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_encoder", "pool", "with_early"]
 
 
 def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
@@ -25,7 +26,8 @@ def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
         torch.manual_seed(seed)
         if spec.name in RESNETS:
             layers = resnet(spec.name, spec.width, spec.stem)
-            return Encoder(layers[:EARLY_LAYERS], layers[EARLY_LAYERS:], spec.image_size)
+            cut = [name for name, _ in layers.named_children()].index(spec.early) + 1
+            return Encoder(layers[:cut], layers[cut:], spec.image_size)
         return _torchvision_encoder(spec)
 
 
@@ -39,6 +41,16 @@ def check_encoder(name: str) -> None:
             + (f" Did you mean {suggestion}?" if suggestion else "")
             + " Allowed: resnet18, resnet50, or the name of a classification model in torchvision.models."
         )
+
+
+def with_early(spec: EncoderSpec, early: str) -> EncoderSpec:
+    """The same encoder, its early part ending with the layer `early`; ConfigError if it has no such layer."""
+    if spec.name not in RESNETS or early not in EARLY_LAYERS:
+        raise ConfigError(
+            f"early_layer={early} is not possible for encoder {spec.name}. "
+            f"Allowed: auto, for {' and '.join(RESNETS)} also {' and '.join(EARLY_LAYERS)}."
+        )
+    return replace(spec, early=early)
 
 
 def _torchvision_encoder(spec: EncoderSpec) -> Encoder:

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """All that is needed to build an encoder again, besides its weights."""
+    """All that is needed to build an encoder again, besides its weights; a ResNet's early part ends with `early`."""
 
     name: str = "resnet18"
     stem: str = "cifar"
     width: int = 64
     image_size: int = 32
+    early: str = "layer3"
 
 
 class Encoder(nn.Module):

@@ -10,7 +10,7 @@ RESNETS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
-EARLY_LAYERS = 7  # conv1, bn1, relu, maxpool, layer1, layer2, layer3
+EARLY_LAYERS = ("layer2", "layer3")  # where a ResNet can be split
 
 
 def resnet(name: str, width: int, stem: str) -> nn.Sequential:

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from sslmlflow.config.data import DataOptions
+from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec, ImageSets
+from sslmlflow.errors import UserError
 from sslmlflow.home import home
+from sslmlflow.tracking.run import run_of
 
 
 def dataset_spec(config: DataOptions, image_size: int | None = None, labels: str = "auto") -> DatasetSpec:
@@ -35,6 +40,17 @@ def open_and_tell(spec: DatasetSpec) -> ImageSets:
         f"{height} x {width}, {'gray' if channels == 1 else 'colour'}"
     )
     return sets
+
+
+def images_of_run(client: MlflowClient, run_id: str) -> tuple[int, DataOptions]:
+    """Size and choice of the images that a run was trained on; UserError if it is not a training."""
+    params = run_of(client, run_id).data.params
+    if "resolved/image_size" not in params:
+        raise UserError(f"run {run_id} is not a training of sslmlflow, or has not started yet.")
+    given = {name: params[name] for name in options_of(DataOptions)}
+    # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
+    options = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
+    return int(params["resolved/image_size"]), options
 
 
 def cache_folder() -> Path:

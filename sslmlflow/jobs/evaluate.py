@@ -11,10 +11,9 @@ from mlflow.entities import LoggedModel, LoggedModelStatus
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate
-from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data import open_images
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import cache_folder, dataset_spec
+from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.tracking.milestones import KIND, milestones_of_run, model_of
 from sslmlflow.tracking.run import connect, current_experiment, is_there, run_of, tracked_run
@@ -95,19 +94,14 @@ def _model_ids(config: Evaluate) -> list[str]:
 
 def _training_images(client: MlflowClient, config: Evaluate, source: str) -> tuple[int, DataOptions]:
     """Size and choice of the images that a run was trained on, wherever they lie now."""
-    params = run_of(client, source).data.params
-    if "resolved/image_size" not in params:
-        raise UserError(f"run {source} is not a training of sslmlflow, or has not started yet.")
-    given = {name: params[name] for name in options_of(DataOptions)}
-    # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
-    options = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
+    image_size, options = images_of_run(client, source)
     own = dataclasses.replace(
         options,
         data_dir=config.data_dir or options.data_dir,
         data_seed=options.data_seed if config.data_seed is None else config.data_seed,
         download=config.download,
     )
-    return int(params["resolved/image_size"]), own
+    return image_size, own
 
 
 def _data_options(config: Evaluate, own: DataOptions) -> DataOptions:

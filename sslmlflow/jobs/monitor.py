@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation
@@ -26,14 +25,20 @@ class Monitor:
     """
 
     def __init__(
-        self, held_out: Images, preprocessing: Preprocessing, augmentation: Augmentation, config: Pretrain
+        self,
+        held_out: Images,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        images: int,
+        eps: float,
+        seed: int,
     ) -> None:
-        chosen = draw(len(held_out), config.monitor_images, config.data_seed, "test")
+        chosen = draw(len(held_out), images, seed, "test")
         self._images = subset(held_out, chosen)
         self._preprocessing = preprocessing
         self._augmentation = augmentation
-        self._eps = config.eps
-        self._seed = config.data_seed
+        self._eps = eps
+        self._seed = seed
         self.settings: dict[str, Any] = {
             "images": len(self._images),
             "images_fingerprint": self._images.fingerprint,

@@ -16,7 +16,8 @@ def spectra(milestone: Milestone, last: Tensor) -> dict[str, list[float]]:
 
     Dimensional collapse (arXiv 2110.09348) shows as a fall to nothing within the spectrum.
     """
-    heads = dict(load_method(milestone).eval().named_children())
+    method, _ = load_method(milestone)
+    heads = dict(method.eval().named_children())
     outputs, parts = last, {"encoder": last}
     for name in HEADS:
         if name in heads:

@@ -43,5 +43,9 @@ class Method(nn.Module, ABC):
     def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scalars by name, with the one to minimise under `loss`."""
 
+    def forward(self, views: Tensor) -> dict[str, Tensor]:
+        """`project` by the name that `torch.func.functional_call` calls."""
+        return self.project(views)
+
     def after_step(self, projections: dict[str, Tensor], progress: float) -> None:
         """Update what the gradient does not; `progress` runs from 0 to 1 over the training."""

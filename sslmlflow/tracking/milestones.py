@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from torch import Tensor
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
-from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder
+from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError
 from sslmlflow.files import sync_folder
 from sslmlflow.methods import Method, build_method
@@ -165,19 +166,37 @@ def load_milestone(model_id: str) -> Milestone:
             )
         encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
         encoder.load_state_dict(load_file(folder / ENCODER_FILE))
-        heads = load_file(folder / METHOD_FILE)
+        heads = load_file(folder / METHOD_FILE) if (folder / METHOD_FILE).exists() else {}
     preprocessing = Preprocessing.from_json(about["preprocessing"])
     return Milestone(encoder.eval(), preprocessing, about["epoch"], about, heads)
 
 
-def load_method(milestone: Milestone) -> Method:
-    """The whole method as it was at the milestone, heads and queues included, on the CPU."""
+def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method, EncoderSpec]:
+    """The whole method as it was at the milestone, heads and queues included, on the CPU; and how its encoder is built.
+
+    `early` ends the encoder's early part elsewhere. UserError if the milestone lacks any of the method's state.
+    """
     about = milestone.about
-    encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
-    method = build_method(about["method"], about["method_options"], encoder, seed=0)
-    weights = {f"encoder.{name}": tensor for name, tensor in milestone.encoder.state_dict().items()}
-    method.load_state_dict(weights | milestone.heads)
-    return method
+    spec = EncoderSpec(**about["encoder"])
+    spec = with_early(spec, early) if early else spec
+    method = build_method(about["method"], about["method_options"], build_encoder(spec, seed=0), seed=0)
+    kept = {f"encoder.{name}": tensor for name, tensor in milestone.encoder.state_dict().items()} | milestone.heads
+    if early:
+        by_layer = {_without_part(name): tensor for name, tensor in kept.items()}
+        kept = {name: by_layer[_without_part(name)] for name in method.state_dict() if _without_part(name) in by_layer}
+    missing = [name for name in method.state_dict() if name not in kept]
+    if missing:
+        raise UserError(
+            f"the milestone of epoch {milestone.epoch} does not hold the state of its method, {about['method']} "
+            f"({len(missing)} tensors are missing, {missing[0]} for one): it can embed images, but not be trained on."
+        )
+    method.load_state_dict(kept)
+    return method, spec
+
+
+def _without_part(name: str) -> str:
+    """The name of a tensor wherever a ResNet is split; its layers have names of their own."""
+    return re.sub(r"(?<=encoder\.)(early|late)\.", "", name)
 
 
 def model_of(client: MlflowClient, model_id: str) -> LoggedModel:

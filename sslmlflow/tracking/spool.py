@@ -73,6 +73,15 @@ class Spool:
         found = self._database.execute("SELECT 1 FROM milestones WHERE epoch = ?", (epoch,)).fetchone()
         return found is not None
 
+    def milestone_epochs(self) -> list[int]:
+        """The epochs of all milestones that were added, ascending."""
+        return [epoch for (epoch,) in self._database.execute("SELECT epoch FROM milestones ORDER BY epoch")]
+
+    def milestone_values(self, key: str) -> dict[int, float]:
+        """One metric of the milestones, by epoch; without those for which it is undefined."""
+        query = "SELECT milestone, value FROM metrics WHERE key = ? AND milestone IS NOT NULL"
+        return dict(self._database.execute(query, (key,)).fetchall())
+
     def unsent_milestones(self) -> list[tuple[int, Path]]:
         """Epoch and folder of the milestones that the server does not have, oldest first."""
         rows = self._database.execute("SELECT epoch, folder FROM milestones WHERE model_id IS NULL ORDER BY epoch")

@@ -10,8 +10,8 @@ from torch import Tensor
 from sslmlflow.methods import build_method
 from sslmlflow.methods.moco import MoCo
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import ssl_step, start_state
 from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.step import ssl_step, start_state
 from tests.encoders.tiny import tiny_encoder
 
 
@@ -121,7 +121,7 @@ def train(method: MoCo, steps: int, first: int = 0) -> list[float]:
     for number in range(first, first + steps):
         views = numbers(2, 4, 3, 8, 8, seed=number).float()
         schedule = Schedule("constant", 0.1, total_steps=10)
-        losses.append(ssl_step(state, views, schedule, Machine(torch.device("cpu"), "float32"))[1]["loss"])
+        losses.append(ssl_step(state, views, schedule, Machine(torch.device("cpu"), "float32")).losses["loss"])
     return losses
 
 
@@ -162,7 +162,7 @@ def test_no_gradient_reaches_the_key_encoder_or_the_optimiser_of_it() -> None:
     method.loss(projections)["loss"].backward()
     followers = [*method.key_encoder.parameters(), *method.key_projector.parameters()]
     assert all(p.grad is None and not p.requires_grad for p in followers)
-    trained = {id(p) for p in start_state(method, 0.0).optimiser.param_groups[0]["params"]}
+    trained = {id(p) for p in start_state(method, 0.0).optimisers["sgd"].param_groups[0]["params"]}
     assert trained == {id(p) for p in [*method.encoder.parameters(), *method.projector.parameters()]}
 
 

@@ -15,8 +15,9 @@ from sslmlflow.errors import UserError
 from sslmlflow.methods import build_method
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, Event, Milestone, Plan, State, Step, start_state, train
+from sslmlflow.training.loop import Epoch, Event, Milestone, Plan, Step, train
 from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.step import State, start_state
 from tests.encoders.tiny import tiny_encoder
 
 CPU = Machine(torch.device("cpu"), "float32")
@@ -177,8 +178,8 @@ def test_the_restored_momentum_lies_in_memory_as_its_parameter_does() -> None:
     tensors = follow(state).states[-1]
     other = fresh()
     other.restore(STEPS, {name: tensor.contiguous() for name, tensor in tensors.items()})
-    for parameter in other.optimiser.param_groups[0]["params"]:
-        assert other.optimiser.state[parameter]["momentum_buffer"].stride() == parameter.stride()
+    for parameter in other.optimisers["sgd"].param_groups[0]["params"]:
+        assert other.optimisers["sgd"].state[parameter]["momentum_buffer"].stride() == parameter.stride()
 
 
 def parameters(state: State) -> list[torch.Tensor]:

@@ -1,0 +1,229 @@
+"""A training from its first step to its end: checkpoints, milestones measured at once, everything in one MLflow run."""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sslmlflow.config.options import as_text
+from sslmlflow.config.training import TrainingOptions
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import ImageSets
+from sslmlflow.data.views import make_views
+from sslmlflow.encoders import EncoderSpec
+from sslmlflow.errors import UserError
+from sslmlflow.figures.views import views_figure
+from sslmlflow.jobs.monitor import Monitor
+from sslmlflow.jobs.stopping import passed_peak
+from sslmlflow.measures import MEASURES
+from sslmlflow.methods import Method
+from sslmlflow.tracking.milestones import write_milestone
+from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.sender import Sender
+from sslmlflow.tracking.spool import Spool
+from sslmlflow.training.batches import steps_per_epoch
+from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
+from sslmlflow.training.device import Machine
+from sslmlflow.training.loop import Epoch, Milestone, Plan, Step, train
+from sslmlflow.training.step import State, TakeStep
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training whose every `auto` is settled and whose images are open."""
+
+    name: str  # of the run in the MLflow UI
+    options: TrainingOptions
+    machine: Machine
+    sets: ImageSets
+    encoder: EncoderSpec
+    preprocessing: Preprocessing
+    plan: Plan
+    monitor: Monitor
+    about: dict[str, Any]  # what every milestone says of itself: method, its options, data set
+    settled: dict[str, str]  # parameters that were not given, and what every `auto` became
+    start: Callable[[], State]  # the state before the first step
+    take_step: TakeStep
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The images, of which the result is a function beside the parameters."""
+        return {"training images": self.sets.train.fingerprint[:16], "held-out images": self.sets.test.fingerprint[:16]}
+
+
+def resolved(values: Mapping[str, object]) -> dict[str, str]:
+    """What every `auto` became, as MLflow's table of parameters names it."""
+    return {f"resolved/{name}": as_text(value) for name, value in values.items()}
+
+
+def full_batches(images: int, batch_size: int) -> int:
+    """How many batches make up an epoch; UserError where there is not one."""
+    count = steps_per_epoch(images, batch_size)
+    if count == 0:
+        raise UserError(
+            f"{images} training images do not fill one batch of {batch_size}. "
+            f"Give --batch_size of at most {images}, or more images."
+        )
+    return count
+
+
+def train_to_end(tracked: TrackedRun, training: Training) -> None:
+    """Train to the end of the plan, or to where it stops, from the run's last checkpoint if it has one."""
+    done = tracked.folder / "trained"
+    if done.exists():
+        print(f"run {tracked.run_id} is already trained to its end")
+        return
+    state = _start_or_resume(tracked, training)
+    print(f"{training.plan.epochs:,} epochs on {training.machine.device.type}, in {training.machine.precision}")
+    if state.step == 0:
+        tracked.log_missing_params(training.settled)
+        tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
+        tracked.log_figure(_views_figure(training), "figures/views.png")
+    spool = Spool(tracked.folder / "spool.db")
+    sender = Sender(spool, tracked.client, tracked.run_id)
+    try:
+        _train_and_keep(tracked, training, state, spool)
+    finally:
+        sent = sender.close()
+        spool.close()
+    if not sent:
+        raise UserError(
+            f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest."
+        )
+    done.touch()
+    shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
+
+
+def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> None:
+    plan, options = training.plan, training.options
+    saved = time.monotonic()
+    losses: list[float] = []
+    notes: set[str] = set()
+    progress = tqdm(total=plan.schedule.total_steps, initial=state.step, unit="step", disable=None, smoothing=0.1)
+    for event in train(state, training.sets.train, plan, training.machine, training.take_step):
+        match event:
+            case Step():
+                _keep_step(spool, event)
+                losses.append(event.losses["loss"])
+                progress.set_postfix_str(
+                    f"loss {losses[-1]:.3f}, {event.images_per_second:,.0f} images/s", refresh=False
+                )
+                progress.update()
+                if event.note and event.note not in notes:
+                    notes.add(event.note)
+                    tqdm.write(f"step {event.step}: {event.note} (said once)")
+                if time.monotonic() - saved > 60 * options.checkpoint_minutes:
+                    saved = _save(tracked, training, state, spool)
+            case Epoch():
+                saved = _save(tracked, training, state, spool)
+                tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}")
+                losses.clear()
+            case Milestone():
+                if not spool.has_milestone(event.epoch):
+                    _keep_milestone(tracked, training, state.method, spool, event.epoch)
+                if options.stop_on != "no" and _stops(tracked, options, spool, event.epoch):
+                    break
+    progress.close()
+
+
+def _keep_step(spool: Spool, step: Step) -> None:
+    values = {f"train/{name}": value for name, value in step.losses.items()}
+    spool.add_metrics({**values, "train/lr": step.lr, "train/images_per_s": step.images_per_second}, step.step)
+
+
+def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spool: Spool, epoch: int) -> None:
+    monitor = training.monitor
+    scores, seconds = monitor.measure(method.encoder)
+    about: dict[str, Any] = {
+        "epoch": epoch,
+        **training.about,
+        "preprocessing": training.preprocessing.as_json(),
+        "monitor": monitor.settings,
+        "tags": {
+            "sslmlflow.monitor": monitor.digest,
+            **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
+        },
+    }
+    folder = tracked.folder / "milestones" / f"epoch-{epoch:06d}"
+    write_milestone(folder, method, training.encoder, about)
+    spool.add_milestone(epoch, folder, {"epoch": float(epoch), **scores.values, **seconds})
+    spool.sync()
+    adjusted = scores.values.get("label_free/crr_adjusted")
+    told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
+    tqdm.write(f"milestone at epoch {epoch}: {told}")
+
+
+def _stops(tracked: TrackedRun, options: TrainingOptions, spool: Spool, epoch: int) -> bool:
+    """Whether the criterion is past its peak; said in the run, too."""
+    peak = passed_peak(spool.milestone_epochs(), spool.milestone_values(options.stop_on), options.patience)
+    if peak is None:
+        return False
+    name = MEASURES[options.stop_on].name
+    tqdm.write(
+        f"stopped after epoch {epoch}: {name} was highest at epoch {peak}, whose milestone is kept like all others, "
+        f"and {options.patience} milestones have not passed it"
+    )
+    tracked.set_tags({"sslmlflow.stopped_epoch": str(epoch), "sslmlflow.peak_epoch": str(peak)})
+    return True
+
+
+def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
+    state = training.start()
+    checkpoint = load_checkpoint(tracked.folder / "checkpoints")
+    if checkpoint:
+        state.restore(checkpoint.step, checkpoint.tensors)
+        print(f"going on with run {tracked.run_id} after step {state.step:,} of {training.plan.schedule.total_steps:,}")
+        now = _environment(training.machine)
+        changed = [
+            f"{name} {before} -> {now[name]}"
+            for name, before in checkpoint.info["environment"].items()
+            if now[name] != before
+        ]
+        if changed:
+            print(f"note: {', '.join(changed)}; the result may differ in the last bits from an uninterrupted run")
+    elif "train/loss" in tracked.client.get_run(tracked.run_id).data.metrics and not _spooled(tracked):
+        raise UserError(
+            f"run {tracked.run_id} was trained before, but its checkpoints are not in {tracked.folder}. "
+            "Set SSLMLFLOW_HOME to the folder that was used then, or start a new run."
+        )
+    return state
+
+
+def _spooled(tracked: TrackedRun) -> bool:
+    return (tracked.folder / "spool.db").exists()
+
+
+def _save(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> float:
+    spool.sync()
+    about = {"environment": _environment(training.machine)}
+    save_checkpoint(tracked.folder / "checkpoints", state.step, state.tensors(), about)
+    return time.monotonic()
+
+
+def _environment(machine: Machine) -> dict[str, Any]:
+    """What the last bits of a result depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "device": machine.device.type,
+        "precision": machine.precision,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _views_figure(training: Training) -> Any:
+    plan = training.plan
+    shown = training.sets.train.read(np.arange(min(8, len(training.sets.train))))
+    generator = torch.Generator().manual_seed(plan.seed)
+    mean, std = plan.mean.cpu(), plan.std.cpu()
+    views: Tensor = make_views(torch.from_numpy(shown), plan.augmentation, mean, std, generator)
+    pixels = views * std[:, None, None] + mean[:, None, None]
+    return views_figure(shown, list(pixels.numpy()))

@@ -1,0 +1,164 @@
+"""Entry point `umm`: tune the late part of a milestone without labels, and keep milestones of that."""
+
+import dataclasses
+
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelInput
+
+from sslmlflow.config.options import texts_of
+from sslmlflow.config.umm import Umm
+from sslmlflow.data.source import ImageSets
+from sslmlflow.data.views import Augmentation
+from sslmlflow.encoders import EncoderSpec
+from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.jobs.datasets import dataset_spec, images_of_run, open_and_tell
+from sslmlflow.jobs.monitor import Monitor
+from sslmlflow.jobs.starting import starting_milestone
+from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
+from sslmlflow.methods import Method
+from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
+from sslmlflow.tracking.run import connect, tracked_run
+from sslmlflow.training.device import Machine, choose_machine, memory_format
+from sslmlflow.training.loop import Plan
+from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.step import State
+from sslmlflow.umm.early import tuned_parameters
+from sslmlflow.umm.objective import Weights
+from sslmlflow.umm.step import Umm as UmmStep
+
+
+def run(config: Umm) -> None:
+    """Tune from the command line or `mlflow run`."""
+    client = connect()
+    model = starting_milestone(client, config.run, config.milestone)
+    training = prepare(client, config, model)
+    data = {**training.data, "milestone": model.model_id}
+    with tracked_run("umm", config, training.name, config.resume, data) as tracked:
+        tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id), "sslmlflow.milestone": model.model_id})
+        client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
+        train_to_end(tracked, training)
+    print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")
+
+
+def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
+    """Check what is asked for against the milestone, open its images and settle every `auto`."""
+    machine = choose_machine(config.device, config.precision)
+    milestone = load_milestone(model.model_id)
+    _, spec = _method(config, milestone)
+    source = str(model.source_run_id)
+    image_size, options = images_of_run(client, source)
+    options = dataclasses.replace(options, data_dir=config.data_dir or options.data_dir, download=config.download)
+    sets = open_and_tell(dataset_spec(options, image_size))
+    _check_images(sets, milestone)
+    params = client.get_run(source).data.params
+    plan = _plan(config, params, len(sets.train), milestone, machine)
+    step = _step(config)
+    watched = milestone.about["monitor"]
+    data = {name: text for name, text in texts_of(options).items() if name not in texts_of(config)}
+    settled = {
+        "method": milestone.about["method"],
+        "milestone": model.model_id,
+        "batch_size": plan.batch_size,
+        "milestone_every": plan.milestone_every,
+        "early_layer": spec.early,
+        "image_size": image_size,
+        "data_dir": options.data_dir,
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": torch.get_num_threads(),
+        **{name: params[f"resolved/{name}"] for name in ("lr", "weight_decay", "schedule")},
+    }
+
+    def start() -> State:
+        method, _ = _method(config, milestone)
+        layout = memory_format(method.encoder, machine.device)
+        method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
+        return step.start(method, float(params["resolved/weight_decay"]))
+
+    return Training(
+        name=f"{config.variant} on {client.get_run(source).info.run_name}, epoch {milestone.epoch}",
+        options=config,
+        machine=machine,
+        sets=sets,
+        encoder=spec,
+        preprocessing=milestone.preprocessing,
+        plan=plan,
+        monitor=Monitor(
+            sets.test,
+            milestone.preprocessing,
+            plan.augmentation,
+            images=watched["images"],
+            eps=watched["eps"],
+            seed=watched["seed"],
+        ),
+        about={name: milestone.about[name] for name in ("method", "method_options", "dataset")},
+        settled={**data, **resolved(settled)},
+        start=start,
+        take_step=step.step,
+    )
+
+
+def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
+    method, spec = load_method(milestone, None if config.early_layer == "auto" else config.early_layer)
+    if not any(name.startswith("encoder.late.") for name in tuned_parameters(method)):
+        raise UserError(
+            f"encoder {spec.name} is too shallow to split: nothing in its late part can be tuned, all its parameters "
+            "lie in the early one."
+        )
+    width = method.encoder.embedding_width
+    if config.density == "sketch_in" and config.directions < width:
+        raise ConfigError(
+            f"directions={config.directions} is not possible with density=sketch_in. Allowed: at least the width of "
+            f"the embeddings, {width}."
+        )
+    return method, spec
+
+
+def _check_images(sets: ImageSets, milestone: Milestone) -> None:
+    if sets.train.fingerprint != milestone.about["dataset"]["train_fingerprint"]:
+        raise UserError(
+            "the training images are not those that the milestone was trained on: images that it has not seen may be "
+            "trained on now, or held-out ones. Put the folder back as it was, or name it with --data_dir."
+        )
+
+
+def _plan(config: Umm, params: dict[str, str], images: int, milestone: Milestone, machine: Machine) -> Plan:
+    batch_size = config.batch_size or int(params["resolved/batch_size"])
+    steps = config.epochs * full_batches(images, batch_size)
+    mean, std = milestone.preprocessing.tensors(machine.device)
+    alternating = config.variant == "alternating"
+    return Plan(
+        epochs=config.epochs,
+        batch_size=batch_size,
+        milestone_every=config.milestone_every or int(params["resolved/milestone_every"]),
+        seed=config.seed,
+        # Of SGD, which only the method's own step of `alternating` uses; Adam keeps to config.lr.
+        schedule=Schedule(params["resolved/schedule"], float(params["resolved/lr"]), steps)
+        if alternating
+        else Schedule("constant", config.lr, steps),
+        augmentation=Augmentation(milestone.preprocessing.image_size),
+        mean=mean,
+        std=std,
+        workers=config.workers,
+    )
+
+
+def _step(config: Umm) -> UmmStep:
+    return UmmStep(
+        weights=Weights(
+            alpha=config.alpha,
+            beta=config.beta,
+            eps=config.eps,
+            density=config.density,
+            directions=config.directions,
+            js_images=config.js_images,
+            kappa=config.kappa,
+        ),
+        variant=config.variant,
+        inner_lr=config.inner_lr,
+        lr=config.lr,
+        hypergradient=config.hypergradient,
+        terms=config.terms,
+        loss_curvature=config.loss_curvature,
+    )

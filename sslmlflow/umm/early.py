@@ -1,0 +1,52 @@
+"""The early part of an encoder held fixed while the late part is tuned."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sslmlflow.encoders import Encoder
+from sslmlflow.methods import Method
+
+
+@contextmanager
+def fixed_early(method: Method, views: Tensor) -> Iterator[Tensor]:
+    """Hold every early part in `method` in eval mode; give the early feature maps (v n, c, h, w) of views (v, n, ...).
+
+    What the encoder's early part makes of these views is computed once: whatever is asked of it within, of the views
+    or a run of them, is looked up. Copies of the encoder (MoCo's) have early parts of their own, fixed too.
+    """
+    early = method.encoder.early
+    parts = [module.early for module in method.modules() if isinstance(module, Encoder)]
+    training = [[module for module in part.modules() if module.training] for part in parts]
+    for part in parts:
+        part.eval()
+    with torch.no_grad():
+        maps: Tensor = early(views.flatten(0, 1))
+    compute = early.forward
+
+    def look_up(images: Tensor) -> Tensor:
+        if images.untyped_storage().data_ptr() != views.untyped_storage().data_ptr():
+            computed: Tensor = compute(images)
+            return computed
+        first = (images.storage_offset() - views.storage_offset()) // views[0, 0].numel()
+        return maps[first : first + len(images)]
+
+    early.forward = look_up
+    try:
+        yield maps
+    finally:
+        early.forward = compute
+        for modules in training:
+            for module in modules:
+                module.training = True
+
+
+def tuned_parameters(method: Method) -> dict[str, nn.Parameter]:
+    """The parameters that are tuned, by name: of the late part and the heads."""
+    return {
+        name: parameter
+        for name, parameter in method.named_parameters()
+        if parameter.requires_grad and not name.startswith("encoder.early.")
+    }

@@ -1,0 +1,144 @@
+"""The gradient of an outer objective through the inner step that it is judged after.
+
+`inner` is G and `outer` is F, functions of the parameters; lam is the inner step. One-step forms judge F at
+`theta = phi - lam grad G(phi)`. Implicit forms judge it at the solution of the proximal problem
+`argmin G(theta) + |theta - phi|^2 / (2 lam)`, which is approached by repeating `theta <- phi - lam grad G(theta)`:
+that converges where lam times the largest curvature of G is below 1. Sources: Qiang et al., "On the Generalization
+and Causal Explanation in Self-Supervised Learning", section 5.2 (approximate implicit differentiation); Liu et al.
+2019, arXiv 1806.09055, section 2.3 (finite differences); Rajeswaran et al. 2019, arXiv 1909.04630, section 3
+(proximal problem, conjugate gradients).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sslmlflow.config.umm import HYPERGRADIENTS
+
+Parameters = tuple[Tensor, ...]
+Objective = Callable[[Parameters], Tensor]
+Product = Callable[[Parameters], Parameters]
+
+
+class Hypergradient(NamedTuple):
+    """The gradient in phi, where F was judged and what it was there, and what there is to say of the computation."""
+
+    gradient: Parameters
+    theta: Parameters
+    outer: Tensor
+    note: str | None = None
+
+
+def hypergradient(
+    name: str,
+    inner: Objective,
+    outer: Objective,
+    phi: Sequence[Tensor],
+    lam: float,
+    curvature: Objective | None = None,
+    terms: int = 5,
+) -> Hypergradient:
+    """Gradient in phi of `outer` after the inner step from phi, by the way called `name`.
+
+    `first_order` leaves out how the inner step depends on phi; `unroll` differentiates through it; `finite_diff`
+    does so with two more gradients in place of a second derivative; `aid_neumann` and `aid_cg` solve
+    `(I + lam H) x = grad F` at the solution of the proximal problem, by `terms` terms of the Neumann series or steps of
+    conjugate gradients, after as many steps towards that solution. `curvature` is the objective whose second
+    derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
+    """
+    if name not in HYPERGRADIENTS:
+        raise ValueError(f"hypergradient={name} is not one of {', '.join(HYPERGRADIENTS)}")
+    start = tuple(p.detach() for p in phi)
+    if name == "unroll" and curvature is None:
+        return _unrolled(inner, outer, start, lam)
+    implicit = name.startswith("aid_")
+    theta = start
+    for _ in range(terms if implicit else 1):
+        theta = _moved(start, -lam, gradient(inner, theta)[1])
+    value, g = gradient(outer, theta)
+    curved = curvature or inner
+
+    def times_h(v: Parameters) -> Parameters:
+        return _hessian_product(curved, theta if implicit else start, v)
+
+    note = None
+    if name == "unroll":
+        g = _moved(g, -lam, times_h(g))
+    elif name == "finite_diff":
+        g = _moved(g, -lam, _difference(curved, start, g))
+    elif name == "aid_neumann":
+        g = _neumann(g, lam, times_h, terms)
+    elif name == "aid_cg":
+        g, note = _conjugate_gradients(g, lam, times_h, terms)
+    return Hypergradient(g, theta, value, note)
+
+
+def gradient(objective: Objective, at: Sequence[Tensor]) -> tuple[Tensor, Parameters]:
+    """Value and gradient of an objective at detached copies of `at`."""
+    leaves = tuple(p.detach().requires_grad_() for p in at)
+    value = objective(leaves)
+    return value.detach(), tuple(torch.autograd.grad(value, leaves, materialize_grads=True))
+
+
+def _unrolled(inner: Objective, outer: Objective, start: Parameters, lam: float) -> Hypergradient:
+    """`unroll` with the graph of the inner step kept for its second derivatives, which spares computing it again."""
+    leaves = tuple(p.detach().requires_grad_() for p in start)
+    slopes = torch.autograd.grad(inner(leaves), leaves, create_graph=True, materialize_grads=True)
+    theta = _moved(start, -lam, tuple(slope.detach() for slope in slopes))
+    value, g = gradient(outer, theta)
+    bent = torch.autograd.grad(_dot(slopes, g), leaves, materialize_grads=True)
+    return Hypergradient(_moved(g, -lam, tuple(bent)), theta, value)
+
+
+def _hessian_product(objective: Objective, at: Parameters, v: Parameters) -> Parameters:
+    leaves = tuple(p.detach().requires_grad_() for p in at)
+    slopes = torch.autograd.grad(objective(leaves), leaves, create_graph=True, materialize_grads=True)
+    return tuple(torch.autograd.grad(_dot(slopes, v), leaves, materialize_grads=True))
+
+
+def _difference(objective: Objective, at: Parameters, v: Parameters) -> Parameters:
+    """The Hessian times v from gradients on both sides, the step as long as in the source."""
+    length = float(_dot(v, v).sqrt())
+    if length == 0:
+        return v
+    h = 0.01 / length
+    ahead, behind = (gradient(objective, _moved(at, side * h, v))[1] for side in (1, -1))
+    return tuple((a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True))
+
+
+def _neumann(g: Parameters, lam: float, times_h: Product, terms: int) -> Parameters:
+    total = term = g
+    for _ in range(terms):
+        term = tuple(-lam * part for part in times_h(term))
+        total = _moved(total, 1, term)
+    return total
+
+
+def _conjugate_gradients(g: Parameters, lam: float, times_h: Product, steps: int) -> tuple[Parameters, str | None]:
+    x = tuple(torch.zeros_like(part) for part in g)
+    residual = direction = g
+    size = _dot(g, g)
+    for step in range(steps):
+        if size == 0:
+            break
+        along = _moved(direction, lam, times_h(direction))
+        bend = _dot(direction, along)
+        if bend <= 0:
+            # The system is not positive definite here: what was found before this direction is kept.
+            return (x if step else g), f"negative curvature at step {step + 1} of conjugate gradients: stopped there"
+        x = _moved(x, size / bend, direction)
+        residual = _moved(residual, -size / bend, along)
+        size, before = _dot(residual, residual), size
+        direction = _moved(residual, size / before, direction)
+    return x, None
+
+
+def _moved(a: Parameters, share: float | Tensor, b: Parameters) -> Parameters:
+    """a + share b."""
+    return tuple(x + share * y for x, y in zip(a, b, strict=True))
+
+
+def _dot(a: Parameters, b: Parameters) -> Tensor:
+    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()

@@ -1,0 +1,131 @@
+"""The inner and the outer objective of UMM on one batch, as functions of the parameters that are tuned."""
+
+from dataclasses import dataclass, field
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sslmlflow.methods import Method
+from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
+from sslmlflow.training.device import Machine
+from sslmlflow.umm.density import divergence_from_even, log_volumes
+from sslmlflow.umm.hypergradient import Parameters
+
+LATE = "encoder.late."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the objectives are made of: `loss + beta JS` inside, `loss - alpha dR` outside.
+
+    JS is estimated on `js_images` early embeddings in `directions` directions (see `log_volumes`); `kappa` None stands
+    for `1/sqrt(d)`, under which a few samples do not take all density. `eps` is the distortion of the coding rate.
+    """
+
+    alpha: float
+    beta: float
+    eps: float = 0.5
+    density: str = "proj_out"
+    directions: int = 8
+    js_images: int = 64
+    kappa: float | None = None
+
+
+@dataclass
+class Objectives:
+    """The objectives on one batch of views (2, n, ...) with early feature maps `maps` (2n, ...).
+
+    BatchNorm and queues work on copies of the buffers as they are now; those of the first evaluation of the loss are
+    kept, with its projections, for the state after the step. Dropout draws alike in every evaluation.
+    """
+
+    method: Method
+    views: Tensor
+    maps: Tensor
+    names: list[str]
+    weights: Weights
+    machine: Machine
+    seed: int
+    said: dict[str, float] = field(default_factory=dict)
+    projections: dict[str, Tensor] | None = None
+    buffers_after: dict[str, Tensor] = field(default_factory=dict)
+
+    def loss(self, theta: Parameters) -> Tensor:
+        """The method's own loss."""
+        buffers = self._buffers()
+        torch.manual_seed(self.seed)
+        with self.machine.autocast():
+            projections = functional_call(self.method, {**self._named(theta), **buffers}, (self.views,))
+        losses = self.method.loss(projections)
+        if self.projections is None:
+            self.projections = {name: tensor.detach() for name, tensor in projections.items()}
+            self.buffers_after = buffers
+            self.said |= {name: loss.item() for name, loss in losses.items()}
+        return losses["loss"]
+
+    def inner(self, theta: Parameters) -> Tensor:
+        """The loss plus beta times the divergence of the late densities from the early ones (Eq. 8, constraint)."""
+        if not self.weights.beta:
+            return self.loss(theta)
+        return self.loss(theta) + self.weights.beta * self.divergence(theta)
+
+    def outer(self, theta: Parameters) -> Tensor:
+        """The loss less alpha times the coding rate reduction of the late embeddings (Eq. 8, objective)."""
+        loss = self.loss(theta)
+        self.said["loss_after"] = loss.item()
+        if not self.weights.alpha:
+            return loss
+        return loss - self.weights.alpha * self.reduction(theta)
+
+    def both(self, theta: Parameters) -> Tensor:
+        """All three terms on one level."""
+        return self.outer(theta) + (self.weights.beta * self.divergence(theta) if self.weights.beta else 0)
+
+    def divergence(self, theta: Parameters) -> Tensor:
+        """JS of the densities at the early embeddings of both views of the first images, in float32 or better."""
+        late = self.method.encoder.late
+        views = len(self.views)
+        some = self._by_view(self.maps)[:, : max(self.weights.js_images // views, 1)].flatten(0, 1).float()
+        named = self._late({**self._named(theta), **self._buffers()})
+        training = [module for module in late.modules() if module.training]
+        late.eval()  # in train mode the samples of a batch depend on each other: there is no Jacobian of one
+        volumes = log_volumes(
+            lambda z: functional_call(late, named, (z,)), some, self.weights.density, self.weights.directions, self.seed
+        )
+        for module in training:
+            module.training = True
+        width = self.method.encoder.embedding_width
+        divergence = divergence_from_even(volumes, self.weights.kappa or 1 / sqrt(width))
+        self.said.setdefault("js", divergence.item())
+        return divergence
+
+    def reduction(self, theta: Parameters) -> Tensor:
+        """Coding rate reduction of the late embeddings, one class per image, BatchNorm in train mode."""
+        named = self._late({**self._named(theta), **self._buffers()})
+        torch.manual_seed(self.seed)
+        with self.machine.autocast():
+            late: Tensor = functional_call(self.method.encoder.late, named, (self.maps,))
+        reduction: Tensor = coding_rate_reduction_pairs(unit_rows(self._by_view(late.float())), self.weights.eps).dR
+        self.said.setdefault("crr", reduction.item())
+        return reduction
+
+    def _by_view(self, rows: Tensor) -> Tensor:
+        return rows.reshape(len(self.views), -1, *rows.shape[1:])
+
+    def _named(self, theta: Parameters) -> dict[str, Tensor]:
+        return dict(zip(self.names, theta, strict=True))
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self.method.named_buffers()}
+
+    def _late(self, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name.removeprefix(LATE): tensor for name, tensor in named.items() if name.startswith(LATE)}
+
+
+def keep_buffers(method: nn.Module, buffers: dict[str, Tensor]) -> None:
+    """Put what a functional evaluation did to copies of the buffers into the buffers themselves."""
+    for name, buffer in method.named_buffers():
+        if name in buffers:
+            buffer.copy_(buffers[name])
