@@ -8,8 +8,6 @@ tables are made from the JSON.
 import argparse
 import json
 import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,11 @@ import mlflow
 import torch
 from mlflow.entities import Run
 
+from benchmarks.runs import finished, sslmlflow
 from sslmlflow.jobs.course import course_of
 from sslmlflow.measures import CRITERIA, MEASURES, PROBE, STANDARDISED
 from sslmlflow.metrics.correlation import Correlation, pearson
-from sslmlflow.tracking.run import connect, current_experiment
+from sslmlflow.tracking.run import connect
 
 METHODS = ("simclr", "simsiam", "moco-v2")
 TRAINING = ("--preset=monitoring-paper", "--max_train_images=10000", "--max_test_images=2000", "--width=16")
@@ -40,15 +39,16 @@ def main() -> None:
     runs = []
     for method in arguments.methods:
         training = (f"--method={method}", "--dataset=folder", f"--data_dir={arguments.data_dir}", *TRAINING)
-        run = _finished(method)
+        given = (f"--method={method}", "--seed=0", *TRAINING)
+        run = finished("pretrain", given)
         if run is None:
-            _sslmlflow("pretrain", *training, "--resume=auto")
-            run = _finished(method)
+            sslmlflow("pretrain", *training, "--resume=auto")
+            run = finished("pretrain", given)
             assert run is not None
-        _sslmlflow("evaluate", f"--run={run.info.run_id}", *EVALUATION)
+        sslmlflow("evaluate", f"--run={run.info.run_id}", *EVALUATION)
         runs.append(run.info.run_id)
         (arguments.results / f"{method}.json").write_text(json.dumps(_cell(method, run), indent=1) + "\n")
-    _sslmlflow("report", f"--runs={','.join(runs)}", "--register=false")
+    sslmlflow("report", f"--runs={','.join(runs)}", "--register=false")
     cells = {method: json.loads((arguments.results / f"{method}.json").read_text()) for method in arguments.methods}
     paper = json.loads((arguments.results / "paper_table_1.json").read_text())["r"]
     tables = [*correlation_tables(cells, paper), *choice_table(cells)]
@@ -111,20 +111,6 @@ def _cell(method: str, run: Run) -> Cell:
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "mlflow": mlflow.__version__},
         "values": {key: course.column(key) for key in sorted(course.values)},
     }
-
-
-def _finished(method: str) -> Run | None:
-    client = connect()
-    given = dict(argument.removeprefix("--").split("=") for argument in (f"--method={method}", "--seed=0", *TRAINING))
-    found = client.search_runs(
-        [current_experiment(client)],
-        " AND ".join(["status = 'FINISHED'", *(f"params.{name} = '{value}'" for name, value in given.items())]),
-    )
-    return found[0] if found else None
-
-
-def _sslmlflow(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "sslmlflow", *arguments], check=True)
 
 
 if __name__ == "__main__":

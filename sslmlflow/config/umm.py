@@ -30,8 +30,8 @@ class UmmOptions:
     alpha: float = option(0.1, "weight of the coding rate reduction, which the outer step raises", minimum=0)
     beta: float = option(1.0, "weight of the divergence of the densities, which the inner step lowers", minimum=0)
     eps: float = option(0.5, "distortion of the coding rate (not squared) in the objective", above=0)
-    inner_lr: float = option(0.01, "length of the inner gradient step", above=0)
-    lr: float = option(1e-4, "learning rate of the outer step, by Adam", above=0)
+    inner_lr: float = option(0.1, "length of the inner gradient step", above=0)
+    lr: float = option(1e-3, "learning rate of the outer step, by Adam", above=0)
     hypergradient: str = option(
         "unroll", "how the outer gradient goes through the inner step (docs/umm.md)", choices=HYPERGRADIENTS
     )

@@ -19,28 +19,35 @@ def fixed_early(method: Method, views: Tensor) -> Iterator[Tensor]:
     """
     early = method.encoder.early
     parts = [module.early for module in method.modules() if isinstance(module, Encoder)]
-    training = [[module for module in part.modules() if module.training] for part in parts]
-    for part in parts:
-        part.eval()
-    with torch.no_grad():
-        maps: Tensor = early(views.flatten(0, 1))
-    compute = early.forward
+    with eval_mode(*parts):
+        with torch.no_grad():
+            maps: Tensor = early(views.flatten(0, 1))
 
-    def look_up(images: Tensor) -> Tensor:
-        if images.untyped_storage().data_ptr() != views.untyped_storage().data_ptr():
-            computed: Tensor = compute(images)
-            return computed
-        first = (images.storage_offset() - views.storage_offset()) // views[0, 0].numel()
-        return maps[first : first + len(images)]
+        def look_up(images: Tensor) -> Tensor:
+            if images.untyped_storage().data_ptr() != views.untyped_storage().data_ptr():
+                computed: Tensor = type(early).forward(early, images)
+                return computed
+            first = (images.storage_offset() - views.storage_offset()) // views[0, 0].numel()
+            return maps[first : first + len(images)]
 
-    early.forward = look_up
+        early.forward = look_up
+        try:
+            yield maps
+        finally:
+            del early.forward
+
+
+@contextmanager
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Put modules into eval mode for a while."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    for module in modules:
+        module.eval()
     try:
-        yield maps
+        yield
     finally:
-        early.forward = compute
-        for modules in training:
-            for module in modules:
-                module.training = True
+        for part in training:
+            part.training = True
 
 
 def tuned_parameters(method: Method) -> dict[str, nn.Parameter]:

@@ -11,6 +11,7 @@ from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.training.device import Machine
 from sslmlflow.umm.density import divergence_from_even, log_volumes
+from sslmlflow.umm.early import eval_mode
 from sslmlflow.umm.hypergradient import Parameters
 
 LATE = "encoder.late."
@@ -87,15 +88,17 @@ class Objectives:
         """JS of the densities at the early embeddings of both views of the first images, in float32 or better."""
         late = self.method.encoder.late
         views = len(self.views)
-        some = self._by_view(self.maps)[:, : max(self.weights.js_images // views, 1)].flatten(0, 1).float()
+        some = self._by_view(self.maps)[:, : max(self.weights.js_images // views, 1)].flatten(0, 1)
         named = self._late({**self._named(theta), **self._buffers()})
-        training = [module for module in late.modules() if module.training]
-        late.eval()  # in train mode the samples of a batch depend on each other: there is no Jacobian of one
-        volumes = log_volumes(
-            lambda z: functional_call(late, named, (z,)), some, self.weights.density, self.weights.directions, self.seed
-        )
-        for module in training:
-            module.training = True
+        # In train mode the samples of a batch depend on each other: there is no Jacobian of one.
+        with eval_mode(late):
+            volumes = log_volumes(
+                lambda z: functional_call(late, named, (z,)),
+                _at_least_single(some),
+                self.weights.density,
+                self.weights.directions,
+                self.seed,
+            )
         width = self.method.encoder.embedding_width
         divergence = divergence_from_even(volumes, self.weights.kappa or 1 / sqrt(width))
         self.said.setdefault("js", divergence.item())
@@ -107,7 +110,8 @@ class Objectives:
         torch.manual_seed(self.seed)
         with self.machine.autocast():
             late: Tensor = functional_call(self.method.encoder.late, named, (self.maps,))
-        reduction: Tensor = coding_rate_reduction_pairs(unit_rows(self._by_view(late.float())), self.weights.eps).dR
+        rows = unit_rows(self._by_view(_at_least_single(late)))
+        reduction: Tensor = coding_rate_reduction_pairs(rows, self.weights.eps).dR
         self.said.setdefault("crr", reduction.item())
         return reduction
 
@@ -129,3 +133,7 @@ def keep_buffers(method: nn.Module, buffers: dict[str, Tensor]) -> None:
     for name, buffer in method.named_buffers():
         if name in buffers:
             buffer.copy_(buffers[name])
+
+
+def _at_least_single(rows: Tensor) -> Tensor:
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))

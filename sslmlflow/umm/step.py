@@ -27,8 +27,8 @@ class Umm:
 
     weights: Weights
     variant: str = "umm"
-    inner_lr: float = 0.01
-    lr: float = 1e-4
+    inner_lr: float = 0.1
+    lr: float = 1e-3
     hypergradient: str = "unroll"
     terms: int = 5
     loss_curvature: bool = False
