@@ -4,7 +4,7 @@ For each method and seed, a ResNet-18 of width 16 is trained without labels on 5
 CIFAR-10 as JPEG: `train/` and `test/` with a folder a class, of which the training sees nothing), then tuned for 5
 epochs in each way, and the standardised linear probe and 5-NN of the last milestones are compared. Run `python -m
 benchmarks.umm --data_dir=FOLDER`; started again, it goes on where it was. What is done is kept in MLflow (set
-MLFLOW_TRACKING_URI and SSLMLFLOW_HOME to keep it apart from other work), and as JSON; the tables are made from the JSON.
+MLFLOW_TRACKING_URI and SSLMLFLOW_HOME to keep it apart from other work), and as JSON, of which the tables are made.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What each entry point takes, said once: MLproject and the command line are made from here."""
 
 from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.config.grid import Grid
 from sslmlflow.config.main import Main
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.report import Report
@@ -12,4 +13,5 @@ ENTRY_POINTS: dict[str, type] = {
     "evaluate": Evaluate,
     "report": Report,
     "umm": Umm,
+    "grid": Grid,
 }

@@ -1,11 +1,14 @@
 """Entry point `umm`: tune the late part of a milestone without labels, and keep milestones of that."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelInput
 
+from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import texts_of
 from sslmlflow.config.umm import Umm
 from sslmlflow.data.source import ImageSets
@@ -18,7 +21,7 @@ from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
 from sslmlflow.methods import Method
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
-from sslmlflow.tracking.run import connect, tracked_run
+from sslmlflow.tracking.run import TrackedRun, connect, tracked_run
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule
@@ -33,12 +36,28 @@ def run(config: Umm) -> None:
     client = connect()
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, config, model)
-    data = {**training.data, "milestone": model.model_id}
-    with tracked_run("umm", config, training.name, config.resume, data) as tracked:
-        tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id), "sslmlflow.milestone": model.model_id})
-        client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
+    with umm_run(config, training, model) as tracked:
         train_to_end(tracked, training)
     print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")
+
+
+@contextmanager
+def umm_run(
+    config: Umm, training: Training, model: LoggedModel, below: TrackedRun | None = None
+) -> Iterator[TrackedRun]:
+    """The run of a tuning, linked to the milestone it starts from, and shown below its training or another run."""
+    data = {**training.data, "milestone": model.model_id}
+    with tracked_run("umm", config, training.name, config.resume, data, below) as tracked:
+        parent = below.run_id if below else str(model.source_run_id)
+        tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": model.model_id})
+        tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
+        yield tracked
+
+
+def training_images(client: MlflowClient, config: Umm, source: str) -> tuple[int, DataOptions]:
+    """Size and choice of the images that the training `source` had, wherever they lie now."""
+    size, options = images_of_run(client, source)
+    return size, dataclasses.replace(options, data_dir=config.data_dir or options.data_dir, download=config.download)
 
 
 def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
@@ -47,8 +66,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     milestone = load_milestone(model.model_id)
     _, spec = _method(config, milestone)
     source = str(model.source_run_id)
-    image_size, options = images_of_run(client, source)
-    options = dataclasses.replace(options, data_dir=config.data_dir or options.data_dir, download=config.download)
+    image_size, options = training_images(client, config, source)
     sets = open_and_tell(dataset_spec(options, image_size))
     _check_images(sets, milestone)
     params = client.get_run(source).data.params

@@ -82,19 +82,26 @@ class TrackedRun:
 
 @contextmanager
 def tracked_run(
-    entry_point: str, config: Any, name: str, resume: str = "no", data: Mapping[str, str] | None = None
+    entry_point: str,
+    config: Any,
+    name: str,
+    resume: str = "no",
+    data: Mapping[str, str] | None = None,
+    below: TrackedRun | None = None,
 ) -> Iterator[TrackedRun]:
     """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C.
 
     `data` says, beside the parameters, what the result depends on: a run goes on only with the same.
     Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
-    this entry point with the same parameters and data, if there is one) or a run id.
+    this entry point with the same parameters and data, if there is one) or a run id. `below` is the run of the job
+    that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken.
     """
     client = connect()
     deciding = {**_deciding(config), **(data or {})}
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
-    adopted = os.environ.get("MLFLOW_RUN_ID")
-    experiment_id = run_of(client, adopted).info.experiment_id if adopted else current_experiment(client)
+    adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
+    started = below.run_id if below else adopted
+    experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
         tags = resolve_tags({ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)})

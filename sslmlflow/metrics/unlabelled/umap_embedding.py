@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix
@@ -47,8 +48,11 @@ def umap_embedding(Z: Array, seed: int, neighbours: int = 50, components: int = 
         n_jobs=1,
         precomputed_knn=(indices, distances),
     )
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         # It says that without a search index new rows cannot be added to the map; none are.
         warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")
         embedding: NDArray[np.float32] = model.fit_transform(z.detach().float().numpy(force=True))
+    # numba sets the threads of OpenMP, which torch uses, too: one too many on busy cores, and other last bits.
+    torch.set_num_threads(threads)
     return embedding

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from sslmlflow.metrics.unlabelled import umap_embedding as module
 from sslmlflow.metrics.unlabelled.neighbours import Neighbours
@@ -88,3 +89,15 @@ def test_few_rows_and_duplicates_are_drawn_without_warning(n):
 def test_bad_input_is_refused(Z, neighbours, message):
     with pytest.raises(ValueError, match=message):
         umap_embedding(Z, seed=0, neighbours=neighbours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_keeps_its_threads(noise, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        umap_embedding(noise, seed=0, neighbours=20)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

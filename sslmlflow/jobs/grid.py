@@ -1,0 +1,107 @@
+"""Entry point `grid`: what a weight of UMM's objective, or the distortion of its coding rate, makes of a milestone."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+
+from sslmlflow.config.grid import Grid
+from sslmlflow.config.options import AUTO, options_of
+from sslmlflow.config.umm import Umm
+from sslmlflow.errors import ConfigError
+from sslmlflow.jobs.course import Course, course_of
+from sslmlflow.jobs.datasets import dataset_spec
+from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.jobs.starting import starting_milestone
+from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.jobs.training import train_to_end
+from sslmlflow.jobs.umm import prepare, training_images, umm_run
+from sslmlflow.measures import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
+from sslmlflow.tracking.run import TrackedRun, connect, tracked_run
+
+DEFAULTS = {"alpha": "0,0.01,0.03,0.1,0.3,1,3", "eps": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"}
+DEFAULTS["beta"] = DEFAULTS["alpha"]
+START = "before"
+Results = dict[str, dict[str, float | None]]  # values of the metrics, by the value of the parameter
+
+
+def run(config: Grid) -> None:
+    """Try every value from the command line or `mlflow run`."""
+    values = _values(config)
+    client = connect()
+    model = starting_milestone(client, config.run, config.milestone)
+    name = f"grid over {config.over}"
+    with tracked_run("grid", config, name, config.resume, {"milestone": model.model_id}) as tracked:
+        tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
+        results: Results = {}
+        for value in values:
+            course = course_of(client, _tuned(tracked, client, config, value, model))
+            results.setdefault(START, _measured(course, 0))
+            results[f"{value:g}"] = _measured(course, -1)
+        report = _report(config.over, results)
+        print(f"\n{report}")
+        tracked.describe(report)
+        client.log_text(tracked.run_id, report + "\n", "grid.md")
+        client.log_text(tracked.run_id, _as_csv(config.over, results), "grid.csv")
+
+
+def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float, model: LoggedModel) -> str:
+    """Tune with one value in a run below the grid's, evaluate the start and the end; the run's id.
+
+    What was begun is gone on with, and what was done is not done again.
+    """
+    tag = f"sslmlflow.grid.{value:g}"
+    done = client.get_run(tracked.run_id).data.tags.get(tag)
+    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(Umm)}
+    one = Umm(**{**given, config.over: value, "resume": done or "auto"})
+    training = prepare(client, one, model)
+    with umm_run(one, training, model, below=tracked) as child:
+        train_to_end(child, training)
+        tracked.set_tags({tag: child.run_id})
+        milestones = course_of(client, child.run_id).models
+        size, images = training_images(client, one, str(model.source_run_id))
+        spec = dataset_spec(images, size, config.labels)
+        evaluate(child, spec, config, [milestones[0], milestones[-1]], training.machine.device)
+        return child.run_id
+
+
+def _values(config: Grid) -> list[float]:
+    option = options_of(Umm)[config.over]
+    texts = [text.strip() for text in (config.values or DEFAULTS[config.over]).split(",") if text.strip()]
+    try:
+        values = [float(option.read(text)) for text in texts]
+    except ConfigError as error:
+        raise ConfigError(f"values={config.values} is not possible: {error}") from None
+    if not values:
+        raise ConfigError(f"values={config.values} is not possible. Allowed: {AUTO}, or numbers separated by commas.")
+    return list(dict.fromkeys(values))
+
+
+def _measured(course: Course, place: int) -> dict[str, float | None]:
+    keys = [key for key in (CRR_ADJUSTED, CRR, *ACCURACIES) if course.has(key)]
+    return {key: course.column(key)[place] for key in keys}
+
+
+def _report(over: str, results: Results) -> str:
+    keys = list(dict.fromkeys(key for measured in results.values() for key in measured))
+    rows = [[over, *(MEASURES[key].name for key in keys)]]
+    for value, measured in results.items():
+        rows.append([value, *(_told(measured, key) for key in keys)])
+    return markdown_table(rows)
+
+
+def _told(measured: Mapping[str, float | None], key: str) -> str:
+    value = measured.get(key)
+    return "–" if value is None else MEASURES[key].told(value)
+
+
+def _as_csv(over: str, results: Results) -> str:
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow([over, "metric", "value"])
+    for value, measured in results.items():
+        out.writerows([value, key, repr(number)] for key, number in measured.items() if number is not None)
+    return text.getvalue()
