@@ -28,6 +28,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.umm_step
 
 MLproject: sslmlflow/config/*.py $(INSTALLED)
 	$(BIN)/python -m sslmlflow.config.mlproject > $@

@@ -1,0 +1,257 @@
+"""UMM as its user runs it: from a milestone to a run of its own, and every mistake in words."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sslmlflow import data
+from sslmlflow.cli import main
+from tests.conftest import Command
+from tests.fork_server import ForkServer
+from tests.jobs.small import SMALL
+
+pytestmark = pytest.mark.slow
+TRAINING = [*SMALL, "--epochs=3", "--milestone_every=1"]
+MOCO = ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=32"]
+TUNING = ["--epochs=2", "--js_images=16", "--directions=4"]
+
+
+def runs(environment: dict[str, str], entry_point: str) -> tuple[MlflowClient, list[Run]]:
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    found = client.search_runs(["0"], f"tags.`sslmlflow.entry_point` = '{entry_point}'", order_by=["start_time ASC"])
+    return client, list(found)
+
+
+def weights(client: MlflowClient, run_id: str, epoch: int) -> dict[str, Tensor]:
+    """All tensors of a milestone, and where they lie."""
+    models = client.search_logged_models(["0"], f"source_run_id = '{run_id}'")
+    (model,) = (model for model in models if model.params["epoch"] == str(epoch))
+    folder = Path(download_artifacts(model.artifact_location))
+    encoder = {f"encoder.{name}": tensor for name, tensor in load_file(folder / "encoder.safetensors").items()}
+    return encoder | load_file(folder / "method.safetensors")
+
+
+def test_a_milestone_is_tuned_in_a_run_of_its_own(sslmlflow: Command, environment: dict[str, str]) -> None:
+    assert sslmlflow("pretrain", *TRAINING, *MOCO).returncode == 0
+    done = sslmlflow("umm", *TUNING, "--lr=0.01")
+    assert done.returncode == 0, done.stderr
+    client, (training,) = runs(environment, "pretrain")
+    _, (tuning,) = runs(environment, "umm")
+    source, tuned = training.info.run_id, tuning.info.run_id
+    assert tuning.data.tags["mlflow.parentRunId"] == source
+    assert tuning.info.run_name == "umm on moco-v2 resnet18 on digit-scenes, epoch 3"
+    assert tuning.info.status == "FINISHED"
+    assert [given.model_id for given in client.get_run(tuned).inputs.model_inputs] == [
+        tuning.data.tags["sslmlflow.milestone"]
+    ]
+    steps = [m.step for m in client.get_metric_history(tuned, "train/js")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    before, start, end = weights(client, source, 3), weights(client, tuned, 0), weights(client, tuned, 2)
+    assert before.keys() == start.keys() == end.keys()
+    assert [name for name in before if not before[name].equal(start[name])] == [], "the whole method came back"
+    moved = {name for name in before if not before[name].equal(end[name])}
+    assert not {name for name in moved if name.startswith("encoder.early.")}
+    assert {"encoder.late.layer4.0.conv1.weight", "queue", "queue_position", "key_projector.layers.0.weight"} <= moved
+    live = {metric.key for metric in client.search_logged_models(["0"], f"source_run_id = '{tuned}'")[0].metrics}
+    assert {"label_free/crr_adjusted", "early/crr"} <= live
+
+    evaluated = sslmlflow("evaluate", f"--run={tuned}", "--probe=plain")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "linear probe" in evaluated.stdout
+    reported = sslmlflow("report", f"--runs={tuned}")
+    assert "Chosen without labels: epoch" in reported.stdout, reported.stderr
+
+
+def test_every_way_of_starting(sslmlflow: Command, environment: dict[str, str]) -> None:
+    assert sslmlflow("pretrain", *TRAINING, *MOCO).returncode == 0
+    client, (training,) = runs(environment, "pretrain")
+    models = client.search_logged_models(["0"], f"source_run_id = '{training.info.run_id}'")
+    crr = {
+        int(model.params["epoch"]): next(m.value for m in model.metrics if m.key == "label_free/crr_adjusted")
+        for model in models
+    }
+    best = max(crr, key=lambda epoch: crr[epoch])
+    second = next(model for model in models if model.params["epoch"] == "2")
+    quick = ["--epochs=1", "--js_images=4", "--directions=2"]
+    for which, epoch in [("best", best), ("init", 0), ("1", 1), (second.model_id, 2)]:
+        done = sslmlflow("umm", *quick, f"--milestone={which}")
+        assert done.returncode == 0, done.stderr
+        _, tunings = runs(environment, "umm")
+        assert tunings[-1].info.run_name.endswith(f", epoch {epoch}")
+    variants = [["--variant=alternating", "--milestone=init"], ["--variant=continuation"], ["--early_layer=layer2"]]
+    for arguments in [*variants, ["--variant=simultaneous"], [f"--run={tunings[-1].info.run_id}"]]:
+        done = sslmlflow("umm", *quick, *arguments)
+        assert done.returncode == 0, done.stderr
+    _, tunings = runs(environment, "umm")
+    earlier = next(run for run in tunings if run.data.params["early_layer"] == "layer2")
+    start, end = (weights(client, earlier.info.run_id, epoch) for epoch in (0, 1))
+    moved = {name for name in start if not start[name].equal(end[name])}
+    assert "encoder.late.layer3.0.conv1.weight" in moved
+    assert not {name for name in moved if name.startswith("encoder.early.")}
+
+
+def test_a_killed_tuning_goes_on_to_the_same_bits(
+    fork_server: ForkServer, sslmlflow: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert sslmlflow("pretrain", *TRAINING, *MOCO).returncode == 0
+    tuning = ["umm", "--epochs=6", "--milestone_every=2", "--js_images=8", "--directions=2"]
+    calm = sslmlflow(*tuning)
+    assert calm.returncode == 0, calm.stderr
+    log = tmp_path / "stormy.txt"
+    request = {
+        "arguments": [*tuning, "--resume=auto"],
+        "environment": environment,
+        "folder": str(tmp_path),
+        "stdout": str(log),
+        "stderr": str(log),
+    }
+    child = fork_server.start(**request)
+    patience = time.monotonic() + 120
+    while (not log.exists() or "\nepoch 3/6" not in log.read_text()) and time.monotonic() < patience:
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    fork_server.wait()
+    fork_server.start(**request)
+    assert fork_server.wait() == 0, log.read_text()
+    assert "going on with run" in log.read_text()
+    client, (first, second) = runs(environment, "umm")
+    for epoch in (0, 2, 4, 6):
+        ours, theirs = (weights(client, run.info.run_id, epoch) for run in (first, second))
+        assert [name for name in ours if not ours[name].equal(theirs[name])] == []
+    for key in ("train/loss", "train/objective"):
+        ours, theirs = (
+            sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, key))
+            for run in (first, second)
+        )
+        assert ours == theirs
+        assert len(ours) == 18
+
+
+def test_mistakes_are_told_in_words(sslmlflow: Command, environment: dict[str, str]) -> None:
+    nothing = sslmlflow("umm")
+    assert nothing.returncode == 1
+    assert "there are no milestones in this experiment yet. Run pretrain first" in nothing.stderr
+    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
+    _, (training,) = runs(environment, "pretrain")
+    run_id = training.info.run_id
+    for arguments, status, said in [
+        (["--alpha=-1"], 2, "alpha=-1 is not possible. Allowed: a number of at least 0."),
+        (["--beta=-0.5", "--inner_lr=0"], 2, "inner_lr=0 is not possible. Allowed: a number above 0."),
+        (["--variant=ummm"], 2, "variant=ummm is not possible. Did you mean umm?"),
+        (["--milestone=latest"], 2, "milestone=latest is not possible. Allowed: last, best, init, an epoch"),
+        (["--milestone=7"], 1, f"run {run_id} has no milestone of epoch 7. It has: 0, 1."),
+        (["--milestone=m-0"], 1, "m-0 is not a model on this tracking server"),
+        (["--run=0"], 1, "run 0 is not on the tracking server"),
+        (["--density=sketch_in"], 2, "directions=8 is not possible with density=sketch_in. Allowed: at least"),
+        (["--batch_size=97"], 1, "96 training images do not fill one batch of 97."),
+    ]:
+        refused = sslmlflow("umm", *arguments)
+        assert refused.returncode == status, refused.stderr
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert runs(environment, "umm")[1] == [], "a mistake leaves no run"
+
+
+def test_a_milestone_without_its_methods_state_is_told(sslmlflow: Command, environment: dict[str, str]) -> None:
+    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
+    client, (training,) = runs(environment, "pretrain")
+    models = client.search_logged_models(["0"], f"source_run_id = '{training.info.run_id}'")
+    (last,) = (model for model in models if model.params["epoch"] == "1")
+    (Path(download_artifacts(last.artifact_location)) / "method.safetensors").unlink()
+    refused = sslmlflow("umm", *TUNING)
+    assert refused.returncode == 1
+    assert "the milestone of epoch 1 does not hold the state of its method, simclr" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_encoder_whose_parameters_all_lie_early_is_told(sslmlflow: Command) -> None:
+    shallow = ["--encoder=squeezenet1_1", "--image_size=64", "--batch_size=8", "--monitor_images=8"]
+    small = ["--max_train_images=16", "--max_test_images=10", "--epochs=1"]
+    assert sslmlflow("pretrain", *shallow, *small).returncode == 0
+    refused = sslmlflow("umm", "--early_layer=layer2")
+    assert refused.returncode == 2
+    assert "early_layer=layer2 is not possible for encoder squeezenet1_1. Allowed: auto, for resnet18" in refused.stderr
+
+
+def test_other_images_are_refused(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
+    from tests.jobs.test_evaluate import _draw_images
+
+    _draw_images(tmp_path / "images", 40, seed=0)
+    small = ["--width=4", "--batch_size=16", "--epochs=1", "--monitor_images=8"]
+    assert sslmlflow("pretrain", "--dataset=folder", f"--data_dir={tmp_path}/images", *small).returncode == 0
+    _draw_images(tmp_path / "images", 5, seed=1)
+    refused = sslmlflow("umm", *TUNING)
+    assert refused.returncode == 1
+    assert "the training images are not those that the milestone was trained on" in refused.stderr
+
+
+def test_no_label_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from sslmlflow.data import digit_scenes
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a label was asked for")
+
+    monkeypatch.setattr(data, "open_labels", refuse)
+    monkeypatch.setattr(digit_scenes, "open_labels", refuse)
+    monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, refuse))
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    assert main(["pretrain", *SMALL, "--epochs=1"]) == 0
+    assert main(["umm", *TUNING, "--epochs=1", "--milestone=best"]) == 0
+
+
+def test_a_grid_tries_every_value_and_goes_on_where_it_was(sslmlflow: Command, environment: dict[str, str]) -> None:
+    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
+    grid = ["grid", "--over=beta", "--values=0,2", "--epochs=1", "--js_images=8", "--directions=2", "--probe=plain"]
+    done = sslmlflow(*grid)
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert table[0].startswith("| beta | adjusted CRR | pair CRR | linear probe")
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["before", "0", "2"]
+    client, (parent,) = runs(environment, "grid")
+    _, children = runs(environment, "umm")
+    assert [run.data.params["beta"] for run in children] == ["0.0", "2.0"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    measured = {
+        run.data.params["beta"]: [m.value for m in client.get_metric_history(run.info.run_id, "labelled/knn")][-1]
+        for run in children
+    }
+    assert f"{100 * measured['2.0']:.1f} %" in table[-1]
+    again = sslmlflow(*grid, f"--resume={parent.info.run_id}")
+    assert again.returncode == 0, again.stderr
+    assert [line for line in again.stdout.splitlines() if line.startswith("|")] == table
+    assert len(runs(environment, "umm")[1]) == 2
+    refused = sslmlflow("grid", "--over=eps", "--values=0.1,0")
+    assert refused.returncode == 2
+    assert "values=0.1,0 is not possible: eps=0 is not possible. Allowed: a number above 0." in refused.stderr
+
+
+def test_pretraining_stops_past_the_peak_and_keeps_it(sslmlflow: Command, environment: dict[str, str]) -> None:
+    # At this learning rate the spread of so few images' embeddings is highest within the first epochs.
+    training = ["pretrain", *SMALL, "--lr=3", "--epochs=40", "--milestone_every=1", "--schedule=constant"]
+    done = sslmlflow(*training, "--stop_on=label_free/rankme", "--patience=2")
+    assert done.returncode == 0, done.stderr
+    client, (run,) = runs(environment, "pretrain")
+    values = {
+        m.step: m.value for m in client.get_metric_history(run.info.run_id, "label_free/rankme") if m.step is not None
+    }
+    epochs = [m.step for m in client.get_metric_history(run.info.run_id, "epoch")]
+    peak = max(values, key=lambda epoch: (values[epoch], -epoch))
+    assert max(epochs) == peak + 2 < 40
+    assert run.data.tags["sslmlflow.peak_epoch"] == str(peak)
+    assert run.data.tags["sslmlflow.stopped_epoch"] == str(peak + 2)
+    assert f"stopped after epoch {peak + 2}: RankMe was highest at epoch {peak}" in done.stdout
+    models = client.search_logged_models(["0"], f"source_run_id = '{run.info.run_id}'")
+    assert str(peak) in {model.params["epoch"] for model in models}
+    again = sslmlflow(*training, "--stop_on=label_free/rankme", "--patience=2", f"--resume={run.info.run_id}")
+    assert "already trained to its end" in again.stdout
