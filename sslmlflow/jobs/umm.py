@@ -119,11 +119,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
 
 def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
     method, spec = load_method(milestone, None if config.early_layer == "auto" else config.early_layer)
-    if not any(name.startswith("encoder.late.") for name in tuned_parameters(method)):
-        raise UserError(
-            f"encoder {spec.name} is too shallow to split: nothing in its late part can be tuned, all its parameters "
-            "lie in the early one."
-        )
+    tuned_parameters(method)  # refuses an encoder whose late part has none
     width = method.encoder.embedding_width
     if config.density == "sketch_in" and config.directions < width:
         raise ConfigError(

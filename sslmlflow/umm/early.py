@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from sslmlflow.encoders import Encoder
+from sslmlflow.errors import UserError
 from sslmlflow.methods import Method
+from sslmlflow.training.device import Machine
 
 
 @contextmanager
-def fixed_early(method: Method, views: Tensor) -> Iterator[Tensor]:
+def fixed_early(method: Method, views: Tensor, machine: Machine) -> Iterator[Tensor]:
     """Hold every early part in `method` in eval mode; give the early feature maps (v n, c, h, w) of views (v, n, ...).
 
     What the encoder's early part makes of these views is computed once: whatever is asked of it within, of the views
@@ -20,7 +22,7 @@ def fixed_early(method: Method, views: Tensor) -> Iterator[Tensor]:
     early = method.encoder.early
     parts = [module.early for module in method.modules() if isinstance(module, Encoder)]
     with eval_mode(*parts):
-        with torch.no_grad():
+        with torch.no_grad(), machine.autocast():
             maps: Tensor = early(views.flatten(0, 1))
 
         def look_up(images: Tensor) -> Tensor:
@@ -51,9 +53,15 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
 
 
 def tuned_parameters(method: Method) -> dict[str, nn.Parameter]:
-    """The parameters that are tuned, by name: of the late part and the heads."""
-    return {
+    """The parameters that are tuned, by name: of the late part and the heads; UserError if the late part has none."""
+    tuned = {
         name: parameter
         for name, parameter in method.named_parameters()
         if parameter.requires_grad and not name.startswith("encoder.early.")
     }
+    if not any(name.startswith("encoder.late.") for name in tuned):
+        raise UserError(
+            "the encoder is too shallow to split: all its parameters lie in the early part, and the late one, which "
+            "is to be tuned, has none."
+        )
+    return tuned

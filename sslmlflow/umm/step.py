@@ -67,7 +67,7 @@ class Umm:
     ) -> tuple[dict[str, float], dict[str, Tensor], str | None]:
         """Move the late part and the heads; the losses, the projections before, and what there is to say."""
         tuned = tuned_parameters(state.method)
-        with fixed_early(state.method, views) as maps:
+        with fixed_early(state.method, views, machine) as maps:
             seed = torch.initial_seed()  # the loop's, of this step
             objectives = Objectives(state.method, views, maps, list(tuned), self.weights, machine, seed)
             try:

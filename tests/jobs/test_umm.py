@@ -1,6 +1,7 @@
 """UMM as its user runs it: from a milestone to a run of its own, and every mistake in words."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -24,6 +25,32 @@ MOCO = ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=32"]
 TUNING = ["--epochs=2", "--js_images=16", "--directions=4"]
 
 
+@pytest.fixture(scope="module")
+def trained(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which MoCo was trained, with the database and the home of it."""
+    folder = tmp_path_factory.mktemp("trained")
+    own = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SSLMLFLOW_"))},
+        "SSLMLFLOW_HOME": str(folder / "home"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "OMP_NUM_THREADS": "1",
+    }
+    log = folder / "output.txt"
+    files = {"folder": str(folder), "stdout": str(log), "stderr": str(log)}
+    fork_server.start(arguments=["pretrain", *TRAINING, *MOCO], environment=own, **files)
+    assert fork_server.wait() == 0, log.read_text()
+    return folder
+
+
+@pytest.fixture
+def training(trained: Path, environment: dict[str, str], tmp_path: Path) -> str:
+    """Its run, in a database of the test's own."""
+    shutil.copy(trained / "mlflow.db", tmp_path / "mlflow.db")
+    environment["SSLMLFLOW_HOME"] = str(trained / "home")
+    _, (run,) = runs(environment, "pretrain")
+    return str(run.info.run_id)
+
+
 def runs(environment: dict[str, str], entry_point: str) -> tuple[MlflowClient, list[Run]]:
     client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
     found = client.search_runs(["0"], f"tags.`sslmlflow.entry_point` = '{entry_point}'", order_by=["start_time ASC"])
@@ -39,13 +66,13 @@ def weights(client: MlflowClient, run_id: str, epoch: int) -> dict[str, Tensor]:
     return encoder | load_file(folder / "method.safetensors")
 
 
-def test_a_milestone_is_tuned_in_a_run_of_its_own(sslmlflow: Command, environment: dict[str, str]) -> None:
-    assert sslmlflow("pretrain", *TRAINING, *MOCO).returncode == 0
+def test_a_milestone_is_tuned_in_a_run_of_its_own(
+    training: str, sslmlflow: Command, environment: dict[str, str]
+) -> None:
     done = sslmlflow("umm", *TUNING, "--lr=0.01")
     assert done.returncode == 0, done.stderr
-    client, (training,) = runs(environment, "pretrain")
-    _, (tuning,) = runs(environment, "umm")
-    source, tuned = training.info.run_id, tuning.info.run_id
+    client, (tuning,) = runs(environment, "umm")
+    source, tuned = training, tuning.info.run_id
     assert tuning.data.tags["mlflow.parentRunId"] == source
     assert tuning.info.run_name == "umm on moco-v2 resnet18 on digit-scenes, epoch 3"
     assert tuning.info.status == "FINISHED"
@@ -70,10 +97,9 @@ def test_a_milestone_is_tuned_in_a_run_of_its_own(sslmlflow: Command, environmen
     assert "Chosen without labels: epoch" in reported.stdout, reported.stderr
 
 
-def test_every_way_of_starting(sslmlflow: Command, environment: dict[str, str]) -> None:
-    assert sslmlflow("pretrain", *TRAINING, *MOCO).returncode == 0
-    client, (training,) = runs(environment, "pretrain")
-    models = client.search_logged_models(["0"], f"source_run_id = '{training.info.run_id}'")
+def test_every_way_of_starting(training: str, sslmlflow: Command, environment: dict[str, str]) -> None:
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    models = client.search_logged_models(["0"], f"source_run_id = '{training}'")
     crr = {
         int(model.params["epoch"]): next(m.value for m in model.metrics if m.key == "label_free/crr_adjusted")
         for model in models
@@ -81,13 +107,14 @@ def test_every_way_of_starting(sslmlflow: Command, environment: dict[str, str]) 
     best = max(crr, key=lambda epoch: crr[epoch])
     second = next(model for model in models if model.params["epoch"] == "2")
     quick = ["--epochs=1", "--js_images=4", "--directions=2"]
-    for which, epoch in [("best", best), ("init", 0), ("1", 1), (second.model_id, 2)]:
-        done = sslmlflow("umm", *quick, f"--milestone={which}")
+    variants = ["simultaneous", "alternating", "continuation", "umm"]
+    starts = [("best", best), ("init", 0), ("1", 1), (second.model_id, 2)]
+    for (which, epoch), variant in zip(starts, variants, strict=True):
+        done = sslmlflow("umm", *quick, f"--milestone={which}", f"--variant={variant}")
         assert done.returncode == 0, done.stderr
         _, tunings = runs(environment, "umm")
         assert tunings[-1].info.run_name.endswith(f", epoch {epoch}")
-    variants = [["--variant=alternating", "--milestone=init"], ["--variant=continuation"], ["--early_layer=layer2"]]
-    for arguments in [*variants, ["--variant=simultaneous"], [f"--run={tunings[-1].info.run_id}"]]:
+    for arguments in [["--early_layer=layer2"], [f"--run={tunings[-1].info.run_id}"]]:
         done = sslmlflow("umm", *quick, *arguments)
         assert done.returncode == 0, done.stderr
     _, tunings = runs(environment, "umm")
@@ -99,9 +126,8 @@ def test_every_way_of_starting(sslmlflow: Command, environment: dict[str, str]) 
 
 
 def test_a_killed_tuning_goes_on_to_the_same_bits(
-    fork_server: ForkServer, sslmlflow: Command, environment: dict[str, str], tmp_path: Path
+    training: str, fork_server: ForkServer, sslmlflow: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    assert sslmlflow("pretrain", *TRAINING, *MOCO).returncode == 0
     tuning = ["umm", "--epochs=6", "--milestone_every=2", "--js_images=8", "--directions=2"]
     calm = sslmlflow(*tuning)
     assert calm.returncode == 0, calm.stderr
@@ -135,19 +161,19 @@ def test_a_killed_tuning_goes_on_to_the_same_bits(
         assert len(ours) == 18
 
 
-def test_mistakes_are_told_in_words(sslmlflow: Command, environment: dict[str, str]) -> None:
+def test_without_a_training_there_is_nothing_to_tune(sslmlflow: Command) -> None:
     nothing = sslmlflow("umm")
     assert nothing.returncode == 1
     assert "there are no milestones in this experiment yet. Run pretrain first" in nothing.stderr
-    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
-    _, (training,) = runs(environment, "pretrain")
-    run_id = training.info.run_id
+
+
+def test_mistakes_are_told_in_words(training: str, sslmlflow: Command, environment: dict[str, str]) -> None:
     for arguments, status, said in [
         (["--alpha=-1"], 2, "alpha=-1 is not possible. Allowed: a number of at least 0."),
         (["--beta=-0.5", "--inner_lr=0"], 2, "inner_lr=0 is not possible. Allowed: a number above 0."),
         (["--variant=ummm"], 2, "variant=ummm is not possible. Did you mean umm?"),
         (["--milestone=latest"], 2, "milestone=latest is not possible. Allowed: last, best, init, an epoch"),
-        (["--milestone=7"], 1, f"run {run_id} has no milestone of epoch 7. It has: 0, 1."),
+        (["--milestone=7"], 1, f"run {training} has no milestone of epoch 7. It has: 0, 1, 2, 3."),
         (["--milestone=m-0"], 1, "m-0 is not a model on this tracking server"),
         (["--run=0"], 1, "run 0 is not on the tracking server"),
         (["--density=sketch_in"], 2, "directions=8 is not possible with density=sketch_in. Allowed: at least"),
@@ -160,25 +186,22 @@ def test_mistakes_are_told_in_words(sslmlflow: Command, environment: dict[str, s
     assert runs(environment, "umm")[1] == [], "a mistake leaves no run"
 
 
-def test_a_milestone_without_its_methods_state_is_told(sslmlflow: Command, environment: dict[str, str]) -> None:
-    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
-    client, (training,) = runs(environment, "pretrain")
-    models = client.search_logged_models(["0"], f"source_run_id = '{training.info.run_id}'")
-    (last,) = (model for model in models if model.params["epoch"] == "1")
-    (Path(download_artifacts(last.artifact_location)) / "method.safetensors").unlink()
-    refused = sslmlflow("umm", *TUNING)
+def test_a_milestone_without_its_methods_state_is_told(
+    training: str, sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    models = MlflowClient(environment["MLFLOW_TRACKING_URI"]).search_logged_models(
+        ["0"], f"source_run_id = '{training}'"
+    )
+    (last,) = (model for model in models if model.params["epoch"] == "3")
+    state = Path(download_artifacts(last.artifact_location)) / "method.safetensors"
+    state.rename(state.with_suffix(".away"))
+    try:
+        refused = sslmlflow("umm", *TUNING)
+    finally:
+        state.with_suffix(".away").rename(state)
     assert refused.returncode == 1
-    assert "the milestone of epoch 1 does not hold the state of its method, simclr" in refused.stderr
+    assert "the milestone of epoch 3 does not hold the state of its method, moco-v2" in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-def test_an_encoder_whose_parameters_all_lie_early_is_told(sslmlflow: Command) -> None:
-    shallow = ["--encoder=squeezenet1_1", "--image_size=64", "--batch_size=8", "--monitor_images=8"]
-    small = ["--max_train_images=16", "--max_test_images=10", "--epochs=1"]
-    assert sslmlflow("pretrain", *shallow, *small).returncode == 0
-    refused = sslmlflow("umm", "--early_layer=layer2")
-    assert refused.returncode == 2
-    assert "early_layer=layer2 is not possible for encoder squeezenet1_1. Allowed: auto, for resnet18" in refused.stderr
 
 
 def test_other_images_are_refused(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
@@ -210,8 +233,9 @@ def test_no_label_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert main(["umm", *TUNING, "--epochs=1", "--milestone=best"]) == 0
 
 
-def test_a_grid_tries_every_value_and_goes_on_where_it_was(sslmlflow: Command, environment: dict[str, str]) -> None:
-    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
+def test_a_grid_tries_every_value_and_goes_on_where_it_was(
+    training: str, sslmlflow: Command, environment: dict[str, str]
+) -> None:
     grid = ["grid", "--over=beta", "--values=0,2", "--epochs=1", "--js_images=8", "--directions=2", "--probe=plain"]
     done = sslmlflow(*grid)
     assert done.returncode == 0, done.stderr

@@ -92,7 +92,7 @@ def test_what_is_looked_up_of_the_early_part_is_what_it_computes(name: str) -> N
         if isinstance(module, Encoder):
             module.early.eval()
     expected = other.project(VIEWS)
-    with fixed_early(method, VIEWS) as maps:
+    with fixed_early(method, VIEWS, CPU) as maps:
         found = method.project(VIEWS)
         assert torch.equal(method.encoder.early(VIEWS[1, 3:5]), maps[15:17])
         torch.testing.assert_close(method.encoder.early(VIEWS[1, 3:5] + 0), maps[15:17])  # other memory: computed
@@ -127,7 +127,7 @@ def test_beta_and_alpha_change_the_step(hypergradient: str) -> None:
 
 def reduction(method: Method) -> float:
     """Of the late embeddings of the batch, as the step sees them: the early part in eval mode, the late one not."""
-    with fixed_early(method, VIEWS) as maps, torch.no_grad():
+    with fixed_early(method, VIEWS, CPU) as maps, torch.no_grad():
         late = method.encoder.late(maps)
     return float(coding_rate_reduction_pairs(unit_rows(late.unflatten(0, (2, 12)))).dR)
 
@@ -181,7 +181,7 @@ def in_double(weights: Weights) -> tuple[Objectives, tuple[Tensor, ...], Method]
     views = VIEWS.double()
     method.project(views)
     tuned = tuned_parameters(method)
-    with fixed_early(method, views) as maps:
+    with fixed_early(method, views, CPU) as maps:
         pass
     method.encoder.early.forward = lambda images: maps  # type: ignore[method-assign]
     on_batch = Objectives(method, views, maps, list(tuned), weights, CPU, seed=1)
@@ -304,6 +304,15 @@ def test_a_tuning_resumed_after_any_step_ends_as_one_that_was_not_interrupted(va
         for ours, theirs in zip(follow(state), whole[step:], strict=True):
             assert ours.keys() == theirs.keys()
             assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_an_encoder_without_a_late_part_to_tune_is_told() -> None:
+    method = trained()
+    method.encoder = Encoder(method.encoder.early, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8)
+    with pytest.raises(
+        UserError, match="the encoder is too shallow to split: all its parameters lie in the early part"
+    ):
+        stepped(method, umm())
 
 
 def spoil_weights(method: Method) -> None:
