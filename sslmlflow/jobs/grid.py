@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
+from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.grid import Grid
-from sslmlflow.config.options import AUTO, options_of
+from sslmlflow.config.options import AUTO, as_text, options_of
 from sslmlflow.config.umm import Umm
 from sslmlflow.errors import ConfigError
 from sslmlflow.jobs.course import Course, course_of
@@ -64,6 +65,7 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
         milestones = course_of(client, child.run_id).models
         size, images = training_images(client, one, str(model.source_run_id))
         spec = dataset_spec(images, size, config.labels)
+        child.log_missing_params({name: as_text(getattr(config, name)) for name in options_of(EvaluationOptions)})
         evaluate(child, spec, config, [milestones[0], milestones[-1]], training.machine.device)
         return child.run_id
 

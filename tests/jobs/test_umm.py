@@ -251,6 +251,8 @@ def test_a_grid_tries_every_value_and_goes_on_where_it_was(
         for run in children
     }
     assert f"{100 * measured['2.0']:.1f} %" in table[-1]
+    reported = sslmlflow("report", f"--runs={children[1].info.run_id}")
+    assert reported.returncode == 0, reported.stderr
     again = sslmlflow(*grid, f"--resume={parent.info.run_id}")
     assert again.returncode == 0, again.stderr
     assert [line for line in again.stdout.splitlines() if line.startswith("|")] == table
