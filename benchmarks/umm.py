@@ -31,10 +31,10 @@ TRAINING = ("--preset=monitoring-paper", "--max_train_images=5000", "--max_test_
 TRAINING += ("--epochs=30", "--milestone_every=5")
 TUNING = ("--milestone=last", "--epochs=5", "--js_images=32")
 WAYS: dict[str, Sequence[str]] = {
-    "UMM": ("--variant=umm", "--alpha=0.1", "--beta=1.0"),
+    "UMM": ("--variant=umm", "--alpha=0.01", "--beta=1.0"),
     "alpha = 0": ("--variant=umm", "--alpha=0.0", "--beta=1.0"),
-    "beta = 0": ("--variant=umm", "--alpha=0.1", "--beta=0.0"),
-    "continuation": ("--variant=continuation", "--alpha=0.1", "--beta=1.0"),
+    "beta = 0": ("--variant=umm", "--alpha=0.01", "--beta=0.0"),
+    "continuation": ("--variant=continuation", "--alpha=0.01", "--beta=1.0"),
 }
 START = "start"
 SHOWN = (STANDARDISED, PROBE, KNN, CRR, CRR_ADJUSTED)

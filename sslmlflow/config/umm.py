@@ -27,7 +27,7 @@ class UmmOptions:
         "alone on everything, to compare with",
         choices=VARIANTS,
     )
-    alpha: float = option(0.1, "weight of the coding rate reduction, which the outer step raises", minimum=0)
+    alpha: float = option(0.01, "weight of the coding rate reduction, which the outer step raises", minimum=0)
     beta: float = option(1.0, "weight of the divergence of the densities, which the inner step lowers", minimum=0)
     eps: float = option(0.5, "distortion of the coding rate (not squared) in the objective", above=0)
     inner_lr: float = option(0.1, "length of the inner gradient step", above=0)
