@@ -12,7 +12,7 @@ from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.splitting import split
 from sslmlflow.errors import ConfigError
 
-__all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_encoder", "pool", "with_early"]
+__all__ = ["RESNETS", "Encoder", "EncoderSpec", "build_encoder", "check_encoder", "pool", "with_early"]
 
 
 def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:

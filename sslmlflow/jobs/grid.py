@@ -34,14 +34,15 @@ def run(config: Grid) -> None:
     values = _values(config)
     client = connect()
     model = starting_milestone(client, config.run, config.milestone)
-    name = f"grid over {config.over}"
+    training = prepare(client, _with(config, values[0]), model)  # a mistake in what is asked for makes no run
+    name = f"grid over {config.over}: {training.name}"
     with tracked_run("grid", config, name, config.resume, {"milestone": model.model_id}) as tracked:
         tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
         results: Results = {}
         for value in values:
             course = course_of(client, _tuned(tracked, client, config, value, model))
             results.setdefault(START, _measured(course, 0))
-            results[f"{value:g}"] = _measured(course, -1)
+            results[str(value)] = _measured(course, -1)
         report = _report(config.over, results)
         print(f"\n{report}")
         tracked.describe(report)
@@ -54,11 +55,11 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
 
     What was begun is gone on with, and what was done is not done again.
     """
-    tag = f"sslmlflow.grid.{value:g}"
+    tag = f"sslmlflow.grid.{value}"
     done = client.get_run(tracked.run_id).data.tags.get(tag)
-    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(Umm)}
-    one = Umm(**{**given, config.over: value, "resume": done or "auto"})
+    one = dataclasses.replace(_with(config, value), resume=done or "auto")
     training = prepare(client, one, model)
+    training = dataclasses.replace(training, name=f"{config.over} = {value}: {training.name}")
     with umm_run(one, training, model, below=tracked) as child:
         train_to_end(child, training)
         tracked.set_tags({tag: child.run_id})
@@ -70,7 +71,17 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
         return child.run_id
 
 
+def _with(config: Grid, value: float) -> Umm:
+    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(Umm)}
+    return Umm(**{**given, config.over: value})
+
+
 def _values(config: Grid) -> list[float]:
+    if config.variant == "continuation" or (config.over == "eps" and config.alpha == 0):
+        raise ConfigError(
+            f"over={config.over} is not possible with variant={config.variant} and alpha={config.alpha}: it has no "
+            "part in what is tuned, and every value would give the same."
+        )
     option = options_of(Umm)[config.over]
     texts = [text.strip() for text in (config.values or DEFAULTS[config.over]).split(",") if text.strip()]
     try:

@@ -29,6 +29,7 @@ class Monitor:
         held_out: Images,
         preprocessing: Preprocessing,
         augmentation: Augmentation,
+        early_layer: str,
         images: int,
         eps: float,
         seed: int,
@@ -42,6 +43,7 @@ class Monitor:
         self.settings: dict[str, Any] = {
             "images": len(self._images),
             "images_fingerprint": self._images.fingerprint,
+            "early_layer": early_layer,
             "views": 2,
             "augmentation": repr(augmentation),
             "preprocessing": preprocessing.as_json(),

@@ -81,7 +81,13 @@ def prepare(config: Pretrain) -> Training:
         preprocessing=preprocessing,
         plan=plan,
         monitor=Monitor(
-            sets.test, preprocessing, plan.augmentation, config.monitor_images, config.eps, config.data_seed
+            sets.test,
+            preprocessing,
+            plan.augmentation,
+            early_layer=encoder.early,
+            images=config.monitor_images,
+            eps=config.eps,
+            seed=config.data_seed,
         ),
         about={
             "method": config.method,

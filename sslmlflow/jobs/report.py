@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from sslmlflow.config.report import Report, ReportOptions
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.errors import ConfigError
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
@@ -15,10 +15,10 @@ from sslmlflow.jobs.course import Course, course_of
 from sslmlflow.jobs.overfitting import overfitting_table
 from sslmlflow.jobs.report_figures import report_figures
 from sslmlflow.jobs.seconds import augmenting_probes, seconds_table
+from sslmlflow.jobs.starting import trainings
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.milestones import milestones_of_run
-from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, connect, current_experiment, tracked_run
+from sslmlflow.tracking.run import TrackedRun, connect, tracked_run
 
 NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
 
@@ -78,16 +78,7 @@ def _run_ids(client: MlflowClient, config: Report) -> list[str]:
         if not given:
             raise ConfigError(f"runs={config.runs} is not possible. Allowed: auto, or run ids separated by commas.")
         return list(dict.fromkeys(given))
-    experiment = current_experiment(client)
-    trainings = [
-        run.info.run_id
-        for entry_point in ("pretrain", "main")
-        for run in client.search_runs([experiment], f"tags.`{ENTRY_POINT}` = '{entry_point}'")
-        if milestones_of_run(client, run.info.run_id)
-    ]
-    if not trainings:
-        raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --runs=RUN_ID.")
-    return sorted(trainings, key=lambda run_id: int(client.get_run(run_id).info.start_time))
+    return trainings(client)
 
 
 def _told_apart(courses: Sequence[Course]) -> list[Course]:

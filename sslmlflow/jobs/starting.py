@@ -1,7 +1,7 @@
 """Which milestone a fine-tuning starts from."""
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel
 
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.choice import choose_milestone
@@ -29,7 +29,7 @@ def starting_milestone(client: MlflowClient, run: str | None, which: str) -> Log
         raise ConfigError(
             f"milestone={which} is not possible. Allowed: last, best, init, an epoch, or a model id (m-…)."
         )
-    run = str(run_of(client, run).info.run_id) if run else _latest_training(client)
+    run = str(run_of(client, run).info.run_id) if run else trainings(client)[-1]
     milestones = {epoch_of(model): model for model in milestones_of_run(client, run)}
     if not milestones:
         raise UserError(f"run {run} has no milestones (yet). Name a run of pretrain or main.")
@@ -51,16 +51,14 @@ def _epoch(client: MlflowClient, run: str, which: str, last: int) -> int:
     return {"last": last, "init": 0}[which] if not which.isdecimal() else int(which)
 
 
-def _latest_training(client: MlflowClient) -> str:
-    found = client.search_logged_models(
-        [current_experiment(client)],
-        f"tags.kind = '{KIND}'",
-        max_results=50,
-        order_by=[{"field_name": "creation_time", "ascending": False}],
-    )
-    for model in found:
-        run = client.get_run(str(model.source_run_id))
-        trained = run.info.lifecycle_stage == "active" and run.data.tags.get(ENTRY_POINT) in TRAININGS
-        if trained and model.status == LoggedModelStatus.READY:
-            return str(run.info.run_id)
-    raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --run=RUN_ID.")
+def trainings(client: MlflowClient) -> list[str]:
+    """The trainings of the current experiment that have milestones, earliest first; UserError if there are none."""
+    found = [
+        run.info
+        for entry_point in TRAININGS
+        for run in client.search_runs([current_experiment(client)], f"tags.`{ENTRY_POINT}` = '{entry_point}'")
+        if milestones_of_run(client, run.info.run_id)
+    ]
+    if not found:
+        raise UserError("there are no milestones in this experiment yet. Run pretrain first, or name a run.")
+    return [str(info.run_id) for info in sorted(found, key=lambda info: int(info.start_time))]

@@ -13,7 +13,7 @@ from sslmlflow.config.options import texts_of
 from sslmlflow.config.umm import Umm
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
-from sslmlflow.encoders import EncoderSpec
+from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import dataset_spec, images_of_run, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
@@ -29,6 +29,8 @@ from sslmlflow.training.step import State
 from sslmlflow.umm.early import tuned_parameters
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm as UmmStep
+
+RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "warmup_epochs")
 
 
 def run(config: Umm) -> None:
@@ -46,9 +48,10 @@ def umm_run(
     config: Umm, training: Training, model: LoggedModel, below: TrackedRun | None = None
 ) -> Iterator[TrackedRun]:
     """The run of a tuning, linked to the milestone it starts from, and shown below its training or another run."""
-    data = {**training.data, "milestone": model.model_id}
+    parent = below.run_id if below else str(model.source_run_id)
+    # With the parent in it, `resume=auto` of a grid's part does not take over what was tuned for another reason.
+    data = {**training.data, "milestone": model.model_id, "parent": parent}
     with tracked_run("umm", config, training.name, config.resume, data, below) as tracked:
-        parent = below.run_id if below else str(model.source_run_id)
         tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": model.model_id})
         tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
         yield tracked
@@ -69,8 +72,8 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     image_size, options = training_images(client, config, source)
     sets = open_and_tell(dataset_spec(options, image_size))
     _check_images(sets, milestone)
-    params = client.get_run(source).data.params
-    plan = _plan(config, params, len(sets.train), milestone, machine)
+    recipe = _recipe(client.get_run(source).data.params)
+    plan = _plan(config, recipe, len(sets.train), milestone, machine)
     step = _step(config)
     watched = milestone.about["monitor"]
     data = {name: text for name, text in texts_of(options).items() if name not in texts_of(config)}
@@ -79,20 +82,20 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         "milestone": model.model_id,
         "batch_size": plan.batch_size,
         "milestone_every": plan.milestone_every,
-        "early_layer": spec.early,
+        "early_layer": spec.early if spec.name in RESNETS else "as it is split",
         "image_size": image_size,
         "data_dir": options.data_dir,
         "device": machine.device,
         "precision": machine.precision,
         "threads": torch.get_num_threads(),
-        **{name: params[f"resolved/{name}"] for name in ("lr", "weight_decay", "schedule")},
+        **{f"training_{name}": text for name, text in recipe.items()},
     }
 
     def start() -> State:
         method, _ = _method(config, milestone)
         layout = memory_format(method.encoder, machine.device)
         method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
-        return step.start(method, float(params["resolved/weight_decay"]))
+        return step.start(method, float(recipe["weight_decay"]))
 
     return Training(
         name=f"{config.variant} on {client.get_run(source).info.run_name}, epoch {milestone.epoch}",
@@ -106,6 +109,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
             sets.test,
             milestone.preprocessing,
             plan.augmentation,
+            early_layer=spec.early,
             images=watched["images"],
             eps=watched["eps"],
             seed=watched["seed"],
@@ -119,7 +123,8 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
 
 def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
     method, spec = load_method(milestone, None if config.early_layer == "auto" else config.early_layer)
-    tuned_parameters(method)  # refuses an encoder whose late part has none
+    if config.variant != "continuation":
+        tuned_parameters(method)  # refuses an encoder whose late part has none
     width = method.encoder.embedding_width
     if config.density == "sketch_in" and config.directions < width:
         raise ConfigError(
@@ -137,20 +142,35 @@ def _check_images(sets: ImageSets, milestone: Milestone) -> None:
         )
 
 
-def _plan(config: Umm, params: dict[str, str], images: int, milestone: Milestone, machine: Machine) -> Plan:
-    batch_size = config.batch_size or int(params["resolved/batch_size"])
-    steps = config.epochs * full_batches(images, batch_size)
+def _recipe(params: dict[str, str]) -> dict[str, str]:
+    """How the training, or that which a tuning started from, was done."""
+    found = {}
+    for name in RECIPE:
+        places = f"resolved/training_{name}", f"resolved/{name}", name
+        found[name] = next(params[place] for place in places if place in params)
+    return found
+
+
+def _plan(config: Umm, recipe: dict[str, str], images: int, milestone: Milestone, machine: Machine) -> Plan:
+    batch_size = config.batch_size or int(recipe["batch_size"])
+    per_epoch = full_batches(images, batch_size)
+    steps, warmup = config.epochs * per_epoch, int(recipe["warmup_epochs"]) * per_epoch
     mean, std = milestone.preprocessing.tensors(machine.device)
-    alternating = config.variant == "alternating"
+    # SGD's, which only the method's own step of `alternating` takes; Adam keeps to config.lr.
+    schedule = Schedule("constant", config.lr, steps)
+    if config.variant == "alternating":
+        if recipe["schedule"] == "warmup-cosine" and warmup >= steps:
+            raise ConfigError(
+                f"epochs={config.epochs} is not possible with variant=alternating here: the training's schedule warms "
+                f"up for {recipe['warmup_epochs']} epochs. Allowed: more."
+            )
+        schedule = Schedule(recipe["schedule"], float(recipe["lr"]), steps, warmup)
     return Plan(
         epochs=config.epochs,
         batch_size=batch_size,
-        milestone_every=config.milestone_every or int(params["resolved/milestone_every"]),
+        milestone_every=config.milestone_every or int(recipe["milestone_every"]),
         seed=config.seed,
-        # Of SGD, which only the method's own step of `alternating` uses; Adam keeps to config.lr.
-        schedule=Schedule(params["resolved/schedule"], float(params["resolved/lr"]), steps)
-        if alternating
-        else Schedule("constant", config.lr, steps),
+        schedule=schedule,
         augmentation=Augmentation(milestone.preprocessing.image_size),
         mean=mean,
         std=std,

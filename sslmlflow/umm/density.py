@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from sslmlflow.config.umm import DENSITIES
+from sslmlflow.metrics.unlabelled.arrays import to_float64
 
 FLOOR = 1e-2  # of the mean squared singular value, added to each: dead outputs would have no volume at all
 NO_VOLUME = "a volume is zero or not finite"
@@ -30,7 +31,7 @@ def log_volume(J: Tensor, floor: float | Tensor = 0.0) -> Tensor:
     >>> round(log_volume(torch.tensor([[3.0, 4.0]])).exp().item(), 6)  # of one output, the length of the gradient
     5.0
     """
-    J = J.double()
+    J = to_float64(J)
     gram = J @ J.mT if J.shape[-2] <= J.shape[-1] else J.mT @ J
     factor, failed = torch.linalg.cholesky_ex(gram + floor * torch.eye(gram.shape[-1]).to(gram))
     if failed.any() or not torch.isfinite(factor).all():
@@ -63,7 +64,7 @@ def log_volumes(f: Map, z: Tensor, estimator: str = "proj_out", k: int = 32, see
     k = d if estimator == "exact" else min(k, d)
     J = _rows(f, z, torch.linalg.qr(torch.randn(d, k, generator=generator, dtype=torch.float64)).Q)
     if estimator == "frob":
-        squared = J.double().square().mean(1).sum(1)  # |J|^2 / d
+        squared = to_float64(J).square().mean(1).sum(1)  # |J|^2 / d
         if not (torch.isfinite(squared) & (squared > 0)).all():
             raise ValueError(NO_VOLUME)
         bounds: Tensor = d / 2 * squared.log()
@@ -109,5 +110,5 @@ def _columns(f: Map, z: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
 def _raised(J: Tensor) -> Tensor:
     """Log-volumes of J (n, rows, columns), with a share of their mean added to the squared singular values."""
-    floor = FLOOR * J.detach().double().square().mean(0).sum() / J.shape[1]
+    floor = FLOOR * to_float64(J.detach()).square().mean(0).sum() / J.shape[1]
     return log_volume(J, floor)

@@ -17,20 +17,23 @@ def fixed_early(method: Method, views: Tensor, machine: Machine) -> Iterator[Ten
     """Hold every early part in `method` in eval mode; give the early feature maps (v n, c, h, w) of views (v, n, ...).
 
     What the encoder's early part makes of these views is computed once: whatever is asked of it within, of the views
-    or a run of them, is looked up. Copies of the encoder (MoCo's) have early parts of their own, fixed too.
+    or a run of them, is looked up, of anything else computed. Copies of the encoder (MoCo's) have early parts of their
+    own, which are fixed, too.
     """
     early = method.encoder.early
     parts = [module.early for module in method.modules() if isinstance(module, Encoder)]
     with eval_mode(*parts):
+        flat = views.flatten(0, 1)
         with torch.no_grad(), machine.autocast():
-            maps: Tensor = early(views.flatten(0, 1))
+            maps: Tensor = early(flat)
 
         def look_up(images: Tensor) -> Tensor:
-            if images.untyped_storage().data_ptr() != views.untyped_storage().data_ptr():
-                computed: Tensor = type(early).forward(early, images)
-                return computed
-            first = (images.storage_offset() - views.storage_offset()) // views[0, 0].numel()
-            return maps[first : first + len(images)]
+            first, rest = divmod(int(images.storage_offset() - views.storage_offset()), views[0, 0].numel())
+            theirs = images.untyped_storage().data_ptr() == views.untyped_storage().data_ptr()
+            if theirs and not rest and images.shape[1:] == flat.shape[1:] and images.stride() == flat.stride():
+                return maps[first : first + len(images)]
+            computed: Tensor = type(early).forward(early, images)
+            return computed
 
         early.forward = look_up
         try:

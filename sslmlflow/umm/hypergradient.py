@@ -10,6 +10,7 @@ and Causal Explanation in Self-Supervised Learning", section 5.2 (approximate im
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from sslmlflow.config.umm import HYPERGRADIENTS
 
+TOO_CURVED = "inner_lr times the curvature is above 1"
 Parameters = tuple[Tensor, ...]
 Objective = Callable[[Parameters], Tensor]
 Product = Callable[[Parameters], Parameters]
@@ -45,7 +47,8 @@ def hypergradient(
     `first_order` leaves out how the inner step depends on phi; `unroll` differentiates through it; `finite_diff`
     does so with two more gradients in place of a second derivative; `aid_neumann` and `aid_cg` solve
     `(I + lam H) x = grad F` at the solution of the proximal problem, by `terms` terms of the Neumann series or steps of
-    conjugate gradients, after as many steps towards that solution. `curvature` is the objective whose second
+    conjugate gradients, after as many steps towards that solution; what grows where it should shrink is left, and the
+    note says so. `curvature` is the objective whose second
     derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
     """
     if name not in HYPERGRADIENTS:
@@ -54,25 +57,29 @@ def hypergradient(
     if name == "unroll" and curvature is None:
         return _unrolled(inner, outer, start, lam)
     implicit = name.startswith("aid_")
-    theta = start
-    for _ in range(terms if implicit else 1):
-        theta = _moved(start, -lam, gradient(inner, theta)[1])
+    notes: list[str | None] = []
+    if implicit:
+        theta, left = _proximal(inner, start, lam, terms)
+        notes.append(left)
+    else:
+        theta = _moved(start, -lam, gradient(inner, start)[1])
     value, g = gradient(outer, theta)
     curved = curvature or inner
 
     def times_h(v: Parameters) -> Parameters:
         return _hessian_product(curved, theta if implicit else start, v)
 
-    note = None
     if name == "unroll":
         g = _moved(g, -lam, times_h(g))
     elif name == "finite_diff":
         g = _moved(g, -lam, _difference(curved, start, g))
     elif name == "aid_neumann":
-        g = _neumann(g, lam, times_h, terms)
+        g, stopped = _neumann(g, lam, times_h, terms)
+        notes.append(stopped)
     elif name == "aid_cg":
-        g, note = _conjugate_gradients(g, lam, times_h, terms)
-    return Hypergradient(g, theta, value, note)
+        g, stopped = _conjugate_gradients(g, lam, times_h, terms)
+        notes.append(stopped)
+    return Hypergradient(g, theta, value, "; ".join(filter(None, notes)) or None)
 
 
 def gradient(objective: Objective, at: Sequence[Tensor]) -> tuple[Tensor, Parameters]:
@@ -108,12 +115,28 @@ def _difference(objective: Objective, at: Parameters, v: Parameters) -> Paramete
     return tuple((a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True))
 
 
-def _neumann(g: Parameters, lam: float, times_h: Product, terms: int) -> Parameters:
+def _proximal(inner: Objective, start: Parameters, lam: float, steps: int) -> tuple[Parameters, str | None]:
+    """Repeat `theta <- start - lam grad G(theta)` while its steps do not grow."""
+    theta, length = start, inf
+    for step in range(steps):
+        closer = _moved(start, -lam, gradient(inner, theta)[1])
+        moved = float(_norm(_moved(closer, -1, theta)))
+        if not moved <= length:
+            return theta, f"{TOO_CURVED}: the proximal problem was left at step {step + 1}"
+        theta, length = closer, moved
+    return theta, None
+
+
+def _neumann(g: Parameters, lam: float, times_h: Product, terms: int) -> tuple[Parameters, str | None]:
+    """Add terms of the series while they do not grow."""
     total = term = g
-    for _ in range(terms):
+    length = float(_norm(g))
+    for number in range(terms):
         term = tuple(-lam * part for part in times_h(term))
-        total = _moved(total, 1, term)
-    return total
+        if not float(_norm(term)) <= length:
+            return total, f"{TOO_CURVED}: the Neumann series was left at term {number + 1}"
+        total, length = _moved(total, 1, term), float(_norm(term))
+    return total, None
 
 
 def _conjugate_gradients(g: Parameters, lam: float, times_h: Product, steps: int) -> tuple[Parameters, str | None]:
@@ -138,6 +161,10 @@ def _conjugate_gradients(g: Parameters, lam: float, times_h: Product, steps: int
 def _moved(a: Parameters, share: float | Tensor, b: Parameters) -> Parameters:
     """a + share b."""
     return tuple(x + share * y for x, y in zip(a, b, strict=True))
+
+
+def _norm(a: Parameters) -> Tensor:
+    return _dot(a, a).sqrt()
 
 
 def _dot(a: Parameters, b: Parameters) -> Tensor:

@@ -76,13 +76,14 @@ class Objectives:
         """The loss less alpha times the coding rate reduction of the late embeddings (Eq. 8, objective)."""
         loss = self.loss(theta)
         self.said["loss_after"] = loss.item()
-        if not self.weights.alpha:
-            return loss
-        return loss - self.weights.alpha * self.reduction(theta)
+        return self._less_reduction(loss, theta)
 
     def both(self, theta: Parameters) -> Tensor:
         """All three terms on one level."""
-        return self.outer(theta) + (self.weights.beta * self.divergence(theta) if self.weights.beta else 0)
+        return self._less_reduction(self.inner(theta), theta)
+
+    def _less_reduction(self, loss: Tensor, theta: Parameters) -> Tensor:
+        return loss - self.weights.alpha * self.reduction(theta) if self.weights.alpha else loss
 
     def divergence(self, theta: Parameters) -> Tensor:
         """JS of the densities at the early embeddings of both views of the first images, in float32 or better."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslmlflow.errors import UserError
 from sslmlflow.methods import Method
@@ -17,7 +18,7 @@ from sslmlflow.umm.objective import Objectives, Weights, keep_buffers
 
 @dataclass(frozen=True)
 class Umm:
-    """How UMM goes down its objective: an inner step of `inner_lr`, an outer one by Adam with `lr`.
+    """How UMM goes down its objective: an inner step of `inner_lr`, an outer one by Adam with `lr`, no weight decay.
 
     `umm` is the bi-level form; `simultaneous` minimises all terms on one level; `alternating` lets a step of the
     method on all its parameters come before each of UMM (from scratch, the paper's "& UMM"); `continuation` goes on
@@ -71,16 +72,18 @@ class Umm:
             seed = torch.initial_seed()  # the loop's, of this step
             objectives = Objectives(state.method, views, maps, list(tuned), self.weights, machine, seed)
             try:
-                found = self._gradient(objectives, tuple(tuned.values()))
+                with sdpa_kernel(SDPBackend.MATH):  # the faster kernels of attention have no second derivatives
+                    found = self._gradient(objectives, tuple(tuned.values()))
             except ValueError as error:
                 raise UserError(
                     f"step {state.step + 1} of UMM cannot be taken: {error}. The late part may have collapsed, or "
                     "diverged: try a lower --lr, --inner_lr, --alpha or --beta."
                 ) from error
         losses = {**objectives.said, "objective": found.outer.item()}
-        if self.hypergradient == "aid_cg":
-            losses["cg_stopped"] = float(found.note is not None)
+        if self.variant != "simultaneous" and self.hypergradient.startswith("aid_"):
+            losses["left_early"] = float(found.note is not None)
         check_finite(losses, state.step, self.lr)
+        check_finite({"hypergradient": sum(slope.sum().item() for slope in found.gradient)}, state.step, self.lr)
         for parameter, slope in zip(tuned.values(), found.gradient, strict=True):
             parameter.grad = slope
         state.optimisers["adam"].step()

@@ -119,6 +119,7 @@ def test_every_way_of_starting(training: str, sslmlflow: Command, environment: d
         assert done.returncode == 0, done.stderr
     _, tunings = runs(environment, "umm")
     earlier = next(run for run in tunings if run.data.params["early_layer"] == "layer2")
+    assert earlier.data.tags["mlflow.parentRunId"] == training, "tunings are not taken for trainings"
     start, end = (weights(client, earlier.info.run_id, epoch) for epoch in (0, 1))
     moved = {name for name in start if not start[name].equal(end[name])}
     assert "encoder.late.layer3.0.conv1.weight" in moved
@@ -241,11 +242,12 @@ def test_a_grid_tries_every_value_and_goes_on_where_it_was(
     assert done.returncode == 0, done.stderr
     table = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert table[0].startswith("| beta | adjusted CRR | pair CRR | linear probe")
-    assert [line.split("|")[1].strip() for line in table[2:]] == ["before", "0", "2"]
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["before", "0.0", "2.0"]
     client, (parent,) = runs(environment, "grid")
     _, children = runs(environment, "umm")
     assert [run.data.params["beta"] for run in children] == ["0.0", "2.0"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert [run.info.run_name.partition(":")[0] for run in children] == ["beta = 0.0", "beta = 2.0"]
     measured = {
         run.data.params["beta"]: [m.value for m in client.get_metric_history(run.info.run_id, "labelled/knn")][-1]
         for run in children
@@ -257,9 +259,19 @@ def test_a_grid_tries_every_value_and_goes_on_where_it_was(
     assert again.returncode == 0, again.stderr
     assert [line for line in again.stdout.splitlines() if line.startswith("|")] == table
     assert len(runs(environment, "umm")[1]) == 2
-    refused = sslmlflow("grid", "--over=eps", "--values=0.1,0")
-    assert refused.returncode == 2
-    assert "values=0.1,0 is not possible: eps=0 is not possible. Allowed: a number above 0." in refused.stderr
+    for arguments, said in [
+        (
+            ["--over=eps", "--values=0.1,0"],
+            "values=0.1,0 is not possible: eps=0 is not possible. Allowed: a number above",
+        ),
+        (["--variant=continuation"], "over=alpha is not possible with variant=continuation"),
+        (["--over=eps", "--alpha=0"], "over=eps is not possible with variant=umm and alpha=0.0"),
+        (["--density=sketch_in"], "directions=8 is not possible with density=sketch_in"),
+    ]:
+        refused = sslmlflow("grid", *arguments)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    assert len(runs(environment, "grid")[1]) == 1, "a mistake leaves no run"
 
 
 def test_pretraining_stops_past_the_peak_and_keeps_it(sslmlflow: Command, environment: dict[str, str]) -> None:

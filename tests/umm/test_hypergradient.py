@@ -68,7 +68,8 @@ def test_conjugate_gradients_stop_on_negative_curvature_and_say_so() -> None:
     bowl_upside_down = hypergradient(
         "aid_cg", lambda theta: -10 * theta[0].square().sum(), lambda theta: theta[0].sum(), [phi], lam=0.1
     )
-    assert bowl_upside_down.note == "negative curvature at step 1 of conjugate gradients: stopped there"
+    assert bowl_upside_down.note is not None
+    assert "negative curvature at step 1 of conjugate gradients: stopped there" in bowl_upside_down.note
     torch.testing.assert_close(bowl_upside_down.gradient[0], torch.ones_like(phi))  # the outer gradient as it is
     assert quadratic("aid_cg").note is None
 
@@ -82,9 +83,27 @@ def test_negative_curvature_found_later_keeps_what_was_found_before() -> None:
         [torch.zeros(4, dtype=torch.float64)],
         lam=0.1,
     )
-    assert found.note == "negative curvature at step 2 of conjugate gradients: stopped there"
+    assert found.note is not None
+    assert "negative curvature at step 2 of conjugate gradients: stopped there" in found.note
     assert torch.isfinite(found.gradient[0]).all()
     assert found.gradient[0].norm() > 0
+
+
+@pytest.mark.parametrize("name", ["aid_neumann", "aid_cg"])
+def test_what_grows_where_it_should_shrink_is_left_and_said(name: str) -> None:
+    steep = torch.tensor([0.1, 0.5, 1.0, 30.0], dtype=torch.float64)  # times lam = 0.1: above 1
+    found = hypergradient(
+        name,
+        lambda theta: (steep * theta[0].square()).sum() / 2,
+        lambda theta: theta[0].sum(),
+        [phi],
+        lam=0.1,
+        terms=40,
+    )
+    assert found.note is not None
+    assert found.note.startswith("inner_lr times the curvature is above 1: the proximal problem was left at step")
+    assert found.theta[0].norm() < 10 * phi.norm()
+    assert found.gradient[0].norm() < 10
 
 
 def test_an_outer_objective_without_slope_moves_nothing() -> None:

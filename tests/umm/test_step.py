@@ -1,7 +1,9 @@
 """A step of UMM: what moves and what stays, what the weights do, and its gradient against finite differences."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
+from math import log, sqrt
 
 import pytest
 import torch
@@ -96,6 +98,8 @@ def test_what_is_looked_up_of_the_early_part_is_what_it_computes(name: str) -> N
         found = method.project(VIEWS)
         assert torch.equal(method.encoder.early(VIEWS[1, 3:5]), maps[15:17])
         torch.testing.assert_close(method.encoder.early(VIEWS[1, 3:5] + 0), maps[15:17])  # other memory: computed
+        torch.testing.assert_close(method.encoder.early(VIEWS[0, ::2]), maps[0:12:2])
+        torch.testing.assert_close(method.encoder.early(VIEWS[:, 4]), maps[[4, 16]])
     for key, tensor in expected.items():
         torch.testing.assert_close(found[key], tensor)
     assert method.encoder.early(VIEWS[0]).requires_grad  # it computes again
@@ -143,6 +147,98 @@ def test_alpha_raises_the_coding_rate_reduction_on_the_batch_of_the_step(name: s
         after[alpha] = reduction(method)
     assert after[5.0] > before
     assert after[5.0] > after[0.0]
+
+
+def test_the_reduction_is_of_the_late_embeddings_of_each_image_at_any_scale() -> None:
+    # Late embeddings given by hand: two images, whose views agree, on two axes. R = 1/2 logdet(I + d/(m eps^2) Z^T Z).
+    on_batch, phi, method = in_double(Weights(1.0, 0.0, eps=0.5))
+    on_batch.views = VIEWS[:, :2].double()
+    d = 12
+    rows = torch.zeros(4, d, dtype=torch.float64)
+    rows[0, 0] = rows[2, 0] = 7.0  # rows are view by view: image 0 of either view on the first axis
+    rows[1, 1] = rows[3, 1] = 0.1
+    method.encoder.late.forward = lambda maps: rows  # type: ignore[method-assign]
+    whole = 2 * 0.5 * log(1 + d / (4 * 0.25) * 2)
+    each = 0.5 * log(1 + d / (2 * 0.25) * 2)
+    assert on_batch.reduction(phi).item() == pytest.approx(whole - each)
+
+
+def test_the_divergence_is_of_the_first_images_in_both_views_with_the_kappa_of_the_width() -> None:
+    on_batch, phi, method = in_double(Weights(0.0, 1.0, density="exact", js_images=6))
+    late = method.encoder.late.eval()
+    z = torch.cat([on_batch.maps[:3], on_batch.maps[12:15]])
+    jacobians = torch.stack([torch.func.jacrev(lambda x: late(x[None])[0])(one).flatten(1) for one in z])
+    floor = 0.01 * jacobians.square().sum((1, 2)).mean() / 12
+    volumes = torch.linalg.slogdet(jacobians @ jacobians.mT + floor * torch.eye(12, dtype=torch.float64)).logabsdet / 2
+    late.train()
+    p = torch.softmax(-volumes / sqrt(12), dim=0)
+    middle = (p + 1 / 6) / 2
+    expected = ((p * (p / middle).log()).sum() + (1 / 6 * (1 / 6 / middle).log()).sum()) / 2
+    assert on_batch.divergence(phi).item() == pytest.approx(expected.item(), rel=1e-8)
+
+
+def test_fewer_directions_are_fewer() -> None:
+    found = [in_double(Weights(0.0, 1.0, directions=k, js_images=12)) for k in (1, 12)]
+    few, all_of_them = (on_batch.divergence(phi).item() for on_batch, phi, _ in found)
+    exact, phi, _ = in_double(Weights(0.0, 1.0, density="exact", js_images=12))
+    assert all_of_them == pytest.approx(exact.divergence(phi).item())
+    assert few != pytest.approx(all_of_them, rel=1e-3)
+
+
+def test_parameters_after_a_step_are_those_of_adam_on_the_hypergradient() -> None:
+    method, how = trained(), umm(0.0, 0.0, inner_lr=1e-9, lr=0.003)  # without its terms and step: the loss's gradient
+    with fixed_early(method, VIEWS, CPU):
+        own = copy.deepcopy(method)
+        own.encoder.early.forward = method.encoder.early.forward  # type: ignore[method-assign]
+        own.loss(own.project(VIEWS))["loss"].backward()
+    torch.optim.Adam(tuned_parameters(own).values(), lr=0.003).step()
+    before = copied(method)
+    stepped(method, how)
+    compared = 0
+    for name, parameter in tuned_parameters(own).items():
+        assert parameter.grad is not None
+        clear = parameter.grad.abs() > 1e-5  # of the others Adam takes the sign of rounding
+        compared += int(clear.sum())
+        torch.testing.assert_close(tuned_parameters(method)[name][clear], parameter[clear], rtol=1e-4, atol=1e-6)
+        assert ((parameter - before[name])[clear].abs() > 1e-3).all()
+    assert compared > 500
+
+
+def test_all_terms_on_one_level_move_the_parameters() -> None:
+    moved = [parameters_after(umm(0.5, beta, variant="simultaneous")) for beta in (0.0, 5.0)]
+    assert not torch.equal(*moved)
+
+
+def test_alternating_queues_the_keys_of_the_methods_own_step() -> None:
+    method, own = trained("moco-v2"), trained("moco-v2")
+    stepped(method, umm(variant="alternating"))
+    keys = own.project(VIEWS)["key"]
+    torch.testing.assert_close(method.queue[:12], nn.functional.normalize(keys, dim=1))
+
+
+def test_attention_has_the_second_derivatives_that_a_step_takes() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            attended: Tensor = self.attention(tokens, tokens, tokens, need_weights=False)[0]
+            return attended[:, 0]
+
+    method = build_method("simclr", METHODS["simclr"], attending(Attention()), seed=0)
+    _, (taken,) = stepped(method.train(), umm())
+    assert taken.losses["js"] > 0
+
+
+def attending(late: nn.Module) -> Encoder:
+    early = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2), Transposed())
+    return Encoder(early, late, 8)
+
+
+class Transposed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
 
 
 def test_beta_lowers_the_divergence_of_the_inner_step() -> None:
@@ -248,8 +344,8 @@ def test_what_a_step_tells() -> None:
     assert taken.losses["objective"] == pytest.approx(taken.losses["loss_after"] - 0.5 * taken.losses["crr"], rel=1e-5)
     assert (taken.lr, taken.note) == (0.01, None)
     _, (by_cg,) = stepped(trained(), umm(hypergradient="aid_cg"))
-    assert by_cg.losses["cg_stopped"] in (0.0, 1.0)
-    assert (by_cg.note is not None) == bool(by_cg.losses["cg_stopped"])
+    assert by_cg.losses["left_early"] in (0.0, 1.0)
+    assert (by_cg.note is not None) == bool(by_cg.losses["left_early"])
 
 
 def test_second_derivatives_of_the_loss_alone_are_other_ones() -> None:
