@@ -81,7 +81,7 @@ def test_the_frobenius_bound_is_the_references_and_above_the_volume() -> None:
 def test_many_directions_of_the_input_come_near_the_exact_volume() -> None:
     f, z, _ = reference_network()
     exact = log_volumes(f, z, "exact")
-    assert (log_volumes(f, z, "sketch_in", k=600) - exact).abs().max() < 0.2
+    assert (log_volumes(f, z, "sketch_in", k=300) - exact).abs().max() < 0.3
 
 
 @pytest.mark.parametrize("estimator", ["proj_out", "frob"])
