@@ -101,7 +101,8 @@ def tables(cells: Sequence[Cell]) -> Iterator[str]:
         for row in rows:
             gains = [100 * (v[row[0]][STANDARDISED] - v["continuation"][STANDARDISED]) for v in of_method]
             row.append("" if row[0] == "continuation" else ", ".join(f"{gain:+.1f}" for gain in gains))
-        yield f"## {method}, {len(of_method)} seeds"
+        seeds = ", ".join(str(cell["seed"]) for cell in cells if cell["method"] == method)
+        yield f"## {method}, mean ± standard deviation over seeds: {seeds}"
         yield markdown_table([head, *rows])
 
 
