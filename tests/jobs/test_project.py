@@ -64,7 +64,7 @@ def check_main(left: Left, output: str) -> None:
     assert f"Chosen without labels: epoch {chosen.params['epoch']}," in run.data.tags["mlflow.note.content"]
     figures = {Path(item.path).stem for item in left.client.list_artifacts(run.info.run_id, "figures")}
     correlations = {"correlations_linear_probe", "correlations_linear_probe_standardised"}
-    assert figures == {"views", "progress", "metrics", "entropy", "agreement", "spectra"} | correlations
+    assert figures == {"views", "progress", "metrics", "entropy", "overfitting", "agreement", "spectra"} | correlations
     tables = {item.path for item in left.client.list_artifacts(run.info.run_id) if not item.is_dir}
     assert tables == {"report.md", "milestones.csv", "correlations.csv"}
     pictures = [Path(item.path).name for item in left.client.list_artifacts(run.info.run_id, "images")]
