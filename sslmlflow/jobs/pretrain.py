@@ -35,19 +35,9 @@ def run(config: Pretrain) -> None:
 
 def prepare(config: Pretrain) -> Training:
     """Check what can be checked without data, then open the images and settle every `auto`."""
-    check_encoder(config.encoder)
     settings = settle(config)
-    read_method_options(config.method, settings.method_options)
+    _check(config, settings)
     machine = choose_machine(config.device, config.precision)
-    if settings.schedule == "warmup-cosine" and config.warmup_epochs >= settings.epochs:
-        raise ConfigError(
-            f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."
-        )
-    if config.dataset == "digit-scenes" and config.data_dir:
-        raise ConfigError(
-            f"data_dir={config.data_dir} is not possible with dataset=digit-scenes, which is made here. "
-            "Did you mean dataset=folder?"
-        )
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train)
     size = preprocessing.image_size
@@ -98,6 +88,20 @@ def prepare(config: Pretrain) -> Training:
         start=start,
         take_step=ssl_step,
     )
+
+
+def _check(config: Pretrain, settings: Settings) -> None:
+    check_encoder(config.encoder)
+    read_method_options(config.method, settings.method_options)
+    if settings.schedule == "warmup-cosine" and config.warmup_epochs >= settings.epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."
+        )
+    if config.dataset == "digit-scenes" and config.data_dir:
+        raise ConfigError(
+            f"data_dir={config.data_dir} is not possible with dataset=digit-scenes, which is made here. "
+            "Did you mean dataset=folder?"
+        )
 
 
 def _plan(config: Pretrain, settings: Settings, images: int, preprocessing: Preprocessing, machine: Machine) -> Plan:
