@@ -28,8 +28,8 @@ from sslmlflow.tracking.run import connect
 
 METHODS, SEEDS = ("simclr", "moco-v2"), (0, 1, 2)
 TRAINING = ("--preset=monitoring-paper", "--max_train_images=5000", "--max_test_images=2000", "--width=16")
-TRAINING += ("--epochs=30", "--milestone_every=5")
-TUNING = ("--milestone=last", "--epochs=5", "--js_images=32")
+TRAINING += ("--precision=float32", "--epochs=30", "--milestone_every=5")
+TUNING = ("--milestone=last", "--precision=float32", "--epochs=5", "--js_images=32")
 WAYS: dict[str, Sequence[str]] = {
     "UMM": ("--variant=umm", "--alpha=0.01", "--beta=1.0"),
     "alpha = 0": ("--variant=umm", "--alpha=0.0", "--beta=1.0"),
