@@ -7,8 +7,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
+from sslmlflow import data
+from sslmlflow.data import digit_scenes
 from tests.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +32,22 @@ def environment(tmp_path: Path) -> dict[str, str]:
         # Tests train tiny encoders; two spinning threads on a busy machine are many times slower than one.
         "OMP_NUM_THREADS": "1",
     }
+
+
+@pytest.fixture
+def labels_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """In this process every way to a label of `digit-scenes` raises; the address of a fresh database."""
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a label was asked for")
+
+    monkeypatch.setattr(data, "open_labels", refuse)
+    monkeypatch.setattr(digit_scenes, "open_labels", refuse)
+    monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, refuse))
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    return uri
 
 
 @pytest.fixture(scope="session")

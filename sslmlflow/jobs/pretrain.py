@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-import torch
-
 from sslmlflow.config.options import as_text, texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
@@ -51,9 +49,6 @@ def prepare(config: Pretrain) -> Training:
         "stem": stem,
         "image_size": size,
         "data_dir": as_text(dataset_spec(config).folder),
-        "device": machine.device,
-        "precision": machine.precision,
-        "threads": torch.get_num_threads(),
     }
 
     def start() -> State:

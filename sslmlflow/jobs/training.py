@@ -83,7 +83,8 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
     state = _start_or_resume(tracked, training)
     print(f"{training.plan.epochs:,} epochs on {training.machine.device.type}, in {training.machine.precision}")
     if state.step == 0:
-        tracked.log_missing_params(training.settled)
+        machine = {"device": training.machine.device, "precision": training.machine.precision}
+        tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
         tracked.log_figure(_views_figure(training), "figures/views.png")
     spool = Spool(tracked.folder / "spool.db")

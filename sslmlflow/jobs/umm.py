@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelInput
 
@@ -85,9 +84,6 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         "early_layer": spec.early if spec.name in RESNETS else "as it is split",
         "image_size": image_size,
         "data_dir": options.data_dir,
-        "device": machine.device,
-        "precision": machine.precision,
-        "threads": torch.get_num_threads(),
         **{f"training_{name}": text for name, text in recipe.items()},
     }
 

@@ -13,8 +13,6 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sslmlflow import data
-from sslmlflow.cli import main
 from tests.conftest import Command
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL
@@ -215,23 +213,6 @@ def test_other_images_are_refused(sslmlflow: Command, environment: dict[str, str
     refused = sslmlflow("umm", *TUNING)
     assert refused.returncode == 1
     assert "the training images are not those that the milestone was trained on" in refused.stderr
-
-
-def test_no_label_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from sslmlflow.data import digit_scenes
-
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("a label was asked for")
-
-    monkeypatch.setattr(data, "open_labels", refuse)
-    monkeypatch.setattr(digit_scenes, "open_labels", refuse)
-    monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, refuse))
-    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
-    import mlflow
-
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    assert main(["pretrain", *SMALL, "--epochs=1"]) == 0
-    assert main(["umm", *TUNING, "--epochs=1", "--milestone=best"]) == 0
 
 
 def test_a_grid_tries_every_value_and_goes_on_where_it_was(
