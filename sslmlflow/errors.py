@@ -11,3 +11,7 @@ class ConfigError(UserError):
     """A parameter that is unknown or out of its range; found before any data is read."""
 
     exit_code = 2
+
+
+class PrunedError(UserError):
+    """A training that is stopped because it is not worth going on with; its run ends as killed, not as failed."""

@@ -48,3 +48,9 @@ MEASURES = {measure.key: measure for measure in _IN_ORDER}
 ACCURACIES = tuple(key for key, measure in MEASURES.items() if measure.accuracy)
 CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion)
 LIVE_CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion and measure.live)
+LABEL_FREE = tuple(key for key in MEASURES if key.startswith("label_free/"))
+
+
+def short_name(key: str) -> str:
+    """A label-free metric as the objectives of `tune` name it: `crr_adjusted` for `label_free/crr_adjusted`."""
+    return key.removeprefix("label_free/")

@@ -183,3 +183,9 @@ def as_text(value: Any) -> str:
 def texts_of(config: Any) -> dict[str, str]:
     """Every option of a configuration as text."""
     return {field.name: as_text(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def deciding_texts(config: Any) -> dict[str, str]:
+    """The options that can change the result, as text."""
+    options = options_of(type(config))
+    return {name: text for name, text in texts_of(config).items() if options[name].changes_result}

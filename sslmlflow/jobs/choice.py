@@ -1,5 +1,7 @@
 """The milestone chosen without labels: how far the choice can be trusted, and its place in the model registry."""
 
+from collections.abc import Mapping
+
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
@@ -71,16 +73,21 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
     tags = {"criterion": criterion, "epoch": str(choice.chosen), "run_id": course.run_id}
     if (lost := points_lost(course, choice)) is not None:
         tags["points_lost"] = f"{lost:.2f}"
+    return register_model(client, model, ALIAS, tags)
+
+
+def register_model(client: MlflowClient, model: LoggedModel, alias: str, tags: Mapping[str, str]) -> str:
+    """Register a milestone as `sslmlflow-<experiment>` under an alias; what was done, in words."""
     try:
-        experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
+        experiment = client.get_experiment(client.get_run(str(model.source_run_id)).info.experiment_id)
         name = "sslmlflow-" + "".join("_" if letter in "/:'\"" else letter for letter in experiment.name)
         version = _version_of(client, name, model)
-        client.set_registered_model_alias(name, ALIAS, version)
+        client.set_registered_model_alias(name, alias, version)
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
     except MlflowException as error:
         return f"Not registered: the model registry refused ({error.message})"
-    return f"Registered as {name}, version {version}, alias {ALIAS}."
+    return f"Registered as {name}, version {version}, alias {alias}."
 
 
 def _version_of(client: MlflowClient, name: str, model: LoggedModel) -> str:

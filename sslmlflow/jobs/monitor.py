@@ -35,20 +35,20 @@ class Monitor:
         seed: int,
     ) -> None:
         chosen = draw(len(held_out), images, seed, "test")
-        self._images = subset(held_out, chosen)
-        self._preprocessing = preprocessing
-        self._augmentation = augmentation
-        self._eps = eps
-        self._seed = seed
+        self.images = subset(held_out, chosen)
+        self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        self.eps = eps
+        self.seed = seed
         self.settings: dict[str, Any] = {
-            "images": len(self._images),
-            "images_fingerprint": self._images.fingerprint,
+            "images": len(self.images),
+            "images_fingerprint": self.images.fingerprint,
             "early_layer": early_layer,
             "views": 2,
             "augmentation": repr(augmentation),
             "preprocessing": preprocessing.as_json(),
-            "seed": self._seed,
-            "eps": self._eps,
+            "seed": self.seed,
+            "eps": self.eps,
             "batch_norm": "eval",
             "dtype": "float32",
         }
@@ -57,9 +57,9 @@ class Monitor:
     def measure(self, encoder: Encoder) -> tuple[Scores, dict[str, float]]:
         """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone."""
         started = time.perf_counter()
-        early, last = embed_views(encoder, self._images, self._preprocessing, self._augmentation, self._seed)
+        early, last = embed_views(encoder, self.images, self.preprocessing, self.augmentation, self.seed)
         embedded = time.perf_counter()
-        scores = milestone_metrics(early, last, self._eps)
+        scores = milestone_metrics(early, last, self.eps)
         if CRR_ADJUSTED in scores.values:
             self._add_interval(scores, last)
         seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
@@ -71,7 +71,7 @@ class Monitor:
         """How far the adjusted coding rate reduction would move with other held-out images."""
         bounds = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
         try:
-            _, low, high = adjusted_interval(unit_views(last), self._eps)
+            _, low, high = adjusted_interval(unit_views(last), self.eps)
             scores.values.update(zip(bounds, (low, high), strict=True))
         except ValueError as error:
             scores.undefined.update(dict.fromkeys(bounds, str(error)))

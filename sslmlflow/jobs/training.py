@@ -51,6 +51,8 @@ class Training:
     settled: dict[str, str]  # parameters that were not given, and what every `auto` became
     start: Callable[[], State]  # the state before the first step
     take_step: TakeStep
+    # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
+    watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
 
     @property
     def data(self) -> dict[str, str]:
@@ -86,7 +88,6 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         machine = {"device": training.machine.device, "precision": training.machine.precision}
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
-        tracked.log_figure(_views_figure(training), "figures/views.png")
     spool = Spool(tracked.folder / "spool.db")
     sender = Sender(spool, tracked.client, tracked.run_id)
     try:
@@ -129,6 +130,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
             case Milestone():
                 if not spool.has_milestone(event.epoch):
                     _keep_milestone(tracked, training, state.method, spool, event.epoch)
+                training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
                 if options.stop_on != "no" and _stops(tracked, options, spool, event.epoch):
                     break
     progress.close()
@@ -220,11 +222,12 @@ def _environment(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _views_figure(training: Training) -> Any:
+def log_views(tracked: TrackedRun, training: Training) -> None:
+    """Keep a figure of what the method sees among the run's artifacts."""
     plan = training.plan
     shown = training.sets.train.read(np.arange(min(8, len(training.sets.train))))
     generator = torch.Generator().manual_seed(plan.seed)
     mean, std = plan.mean.cpu(), plan.std.cpu()
     views: Tensor = make_views(torch.from_numpy(shown), plan.augmentation, mean, std, generator)
     pixels = views * std[:, None, None] + mean[:, None, None]
-    return views_figure(shown, list(pixels.numpy()))
+    tracked.log_figure(views_figure(shown, list(pixels.numpy())), "figures/views.png")

@@ -22,11 +22,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
-from sslmlflow.config.options import options_of, texts_of
-from sslmlflow.errors import UserError
+from sslmlflow.config.options import deciding_texts, texts_of
+from sslmlflow.errors import PrunedError, UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
 from sslmlflow.tracking.database import make_database
@@ -89,7 +90,7 @@ def tracked_run(
     data: Mapping[str, str] | None = None,
     below: TrackedRun | None = None,
 ) -> Iterator[TrackedRun]:
-    """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C.
+    """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C and where it was pruned.
 
     `data` says, beside the parameters, what the result depends on: a run goes on only with the same.
     Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
@@ -97,16 +98,17 @@ def tracked_run(
     that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken.
     """
     client = connect()
-    deciding = {**_deciding(config), **(data or {})}
+    deciding = {**deciding_texts(config), **(data or {})}
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
     experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
-        tags = resolve_tags({ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)})
+        own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)}
+        tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)
         chosen = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-    run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, home() / "runs" / chosen)
+    run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, run_folder(chosen))
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
         _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
@@ -118,6 +120,31 @@ def tracked_run(
             _point_from(client, adopted, chosen)
         with _ended(run):
             yield run
+
+
+def joined_run(client: MlflowClient, run_id: str) -> TrackedRun:
+    """A run that another process leads and ends; the one that `mlflow run` made for this process points to it."""
+    adopted = os.environ.get("MLFLOW_RUN_ID")
+    if adopted and adopted != run_id:
+        _point_from(client, adopted, run_id)
+    return TrackedRun(client, run_id, run_of(client, run_id).info.experiment_id, run_folder(run_id))
+
+
+def run_folder(run_id: str) -> Path:
+    """Where a run's state lies on this machine, if it was begun here."""
+    return home() / "runs" / run_id
+
+
+def is_busy(run_id: str) -> bool:
+    """Whether a process of this machine works on the run."""
+    try:
+        with open(run_folder(run_id) / "lock", "r+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except (BlockingIOError, PermissionError):
+        return True
+    return False
 
 
 def connect() -> MlflowClient:
@@ -174,11 +201,6 @@ def is_there(client: MlflowClient, run_id: str | None) -> bool:
         return False
 
 
-def _deciding(config: Any) -> dict[str, str]:
-    options = options_of(type(config))
-    return {name: text for name, text in texts_of(config).items() if options[name].changes_result}
-
-
 def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str, experiment_id: str) -> str | None:
     if resume == "no":
         return None
@@ -192,7 +214,7 @@ def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str,
     key = _key_file(training)
     started = key.read_text() if key.exists() else None
     for run in found:
-        if (home() / "runs" / run.info.run_id / "run.json").exists() or (
+        if (run_folder(run.info.run_id) / "run.json").exists() or (
             started is not None and run.data.tags.get(KEY) == started
         ):
             return str(run.info.run_id)
@@ -254,7 +276,7 @@ def _ended(run: TrackedRun) -> Iterator[None]:
     try:
         yield
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, PrunedError):
         status = "KILLED"
         raise
     finally:

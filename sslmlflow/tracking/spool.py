@@ -82,6 +82,11 @@ class Spool:
         query = "SELECT milestone, value FROM metrics WHERE key = ? AND milestone IS NOT NULL"
         return dict(self._database.execute(query, (key,)).fetchall())
 
+    def metrics_of_milestone(self, epoch: int) -> dict[str, float]:
+        """All metrics of one milestone that have a value."""
+        query = "SELECT key, value FROM metrics WHERE milestone = ?"
+        return dict(self._database.execute(query, (epoch,)).fetchall())
+
     def unsent_milestones(self) -> list[tuple[int, Path]]:
         """Epoch and folder of the milestones that the server does not have, oldest first."""
         rows = self._database.execute("SELECT epoch, folder FROM milestones WHERE model_id IS NULL ORDER BY epoch")

@@ -1,0 +1,57 @@
+"""Parameters of the entry point `tune`."""
+
+from dataclasses import dataclass
+
+from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.config.options import option
+from sslmlflow.config.umm import Umm
+from sslmlflow.measures import CRR_ADJUSTED, LABEL_FREE, short_name
+
+
+@dataclass(frozen=True)
+class Tune(EvaluationOptions, Umm):
+    """Search alpha and beta of UMM by a label-free metric of held-out images; labels come in only afterwards."""
+
+    objective: str = option(
+        short_name(CRR_ADJUSTED),
+        "label-free metric of the last milestone, on held-out images, by which trials are judged",
+        choices=tuple(map(short_name, LABEL_FREE)),
+    )
+    alpha_range: str = option("0.001..1:log", "range of alpha, as low..high or low..high:log")
+    beta_range: str = option("0.01..100:log", "range of beta, as low..high or low..high:log")
+    search: str | None = option(
+        None, "further parameters of umm and their ranges, as name:low..high:log,name:low..high; auto: none"
+    )
+    trials: int = option(
+        20, "trials of the study in all; a larger number extends it later", minimum=1, changes_result=False
+    )
+    trial_seeds: int = option(1, "seeds with which each trial is tuned; their mean is its value", minimum=1)
+    sampler: str = option(
+        "tpe", "how values are drawn; alpha and beta as given are tried first", choices=("tpe", "gp", "quasi-random")
+    )
+    prune: bool = option(True, "stop a trial whose milestone is below the median of earlier trials at that epoch")
+    study: str | None = option(
+        None,
+        "name of the study; auto: one for the milestone and these settings, so that the same command goes on with it",
+        changes_result=False,
+    )
+    storage: str | None = option(
+        None,
+        "database of the studies, sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE; auto: a SQLite file in "
+        "SSLMLFLOW_HOME",
+        changes_result=False,
+    )
+    workers: int = option(
+        1,
+        "processes here that run trials side by side, with the cores divided among them; the same command on another "
+        "machine joins a study in a database that both reach",
+        minimum=1,
+        changes_result=False,
+    )
+    heartbeat: int = option(
+        15,
+        "seconds between a trial's signs of life; one that is silent for four times as long is taken for dead, and "
+        "done again",
+        minimum=1,
+        changes_result=False,
+    )

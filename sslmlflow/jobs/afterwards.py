@@ -1,0 +1,113 @@
+"""How good a search without labels was, by labels that it has not seen: read only when all is chosen."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+from scipy.stats import rankdata
+
+from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.config.options import as_text, options_of
+from sslmlflow.config.tune import Tune
+from sslmlflow.data import open_labels
+from sslmlflow.jobs.course import course_of
+from sslmlflow.jobs.datasets import cache_folder, dataset_spec
+from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.jobs.outcome import Outcome
+from sslmlflow.jobs.search import RUNS
+from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.jobs.umm import training_images
+from sslmlflow.measures import ACCURACIES, LABEL_FREE, MEASURES, STANDARDISED
+from sslmlflow.metrics.correlation import pearson
+from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.training.device import choose_machine
+from sslmlflow.tuning.study import SEAT
+
+Values = dict[str, float]
+
+
+def tell_accuracies(
+    config: Tune,
+    client: MlflowClient,
+    leading: TrackedRun,
+    model: LoggedModel,
+    outcome: Outcome,
+    untuned_runs: Sequence[str],
+) -> None:
+    """Accuracies of the chosen, the best, the default and the untuned trial, and what each metric would have chosen.
+
+    The accuracy is that of the standardised probe, the mean over the seeds of a trial. Without labels nothing is told.
+    """
+    size, images = training_images(client, config, str(model.source_run_id))
+    spec = dataset_spec(images, size, config.labels)
+    if open_labels(spec, cache_folder()) is None:
+        print("the data set has no labels: how good the choice was, nobody knows")
+        return
+    runs = {trial.user_attrs[SEAT]: trial.user_attrs[RUNS] for trial in outcome.complete}
+    last = {run: milestones_of_run(client, run)[-1] for of_trial in (*runs.values(), untuned_runs) for run in of_trial}
+    leading.log_missing_params({name: as_text(getattr(config, name)) for name in options_of(EvaluationOptions)})
+    evaluate(leading, spec, config, [model, *last.values()], choose_machine(config.device, "float32").device)
+    measured = {seat: _means(client, of_trial) for seat, of_trial in runs.items()}
+    untuned = _means(client, untuned_runs)
+    report = f"{_accuracies(outcome, measured, untuned, _of_model(client, model))}\n\n{_objectives(measured)}"
+    print(f"\n{report}")
+    client.log_text(leading.run_id, report + "\n", "accuracies.md")
+    note = client.get_run(leading.run_id).data.tags.get("mlflow.note.content", "")
+    leading.describe(f"{note}\n\n{report}")
+
+
+def _means(client: MlflowClient, runs: Sequence[str]) -> Values:
+    """The metrics of the last milestones of a trial's runs, where every run has them."""
+    courses = [course_of(client, run) for run in runs]
+    found = [{key: course.column(key)[-1] for key in (*LABEL_FREE, *ACCURACIES)} for course in courses]
+    return {
+        key: statistics.fmean(values)
+        for key in (*LABEL_FREE, *ACCURACIES)
+        if len(values := [value for one in found if (value := one[key]) is not None]) == len(runs)
+    }
+
+
+def _of_model(client: MlflowClient, model: LoggedModel) -> Values:
+    course = course_of(client, str(model.source_run_id))
+    place = course.epochs.index(epoch_of(model))
+    return {key: value for key in ACCURACIES if (value := course.column(key)[place]) is not None}
+
+
+def _accuracies(outcome: Outcome, measured: Mapping[int, Values], untuned: Values, before: Values) -> str:
+    best = max(measured, key=lambda seat: (measured[seat].get(STANDARDISED, 0.0), -seat), default=None)
+    told: list[tuple[str, Values]] = []
+    if outcome.chosen:
+        seat = outcome.chosen.user_attrs[SEAT]
+        told.append((f"chosen without labels, trial {seat}", measured[seat]))
+    if best is not None:
+        told.append((f"best by labels, trial {best}", measured[best]))
+    if 0 in measured:
+        told.append(("default, trial 0", measured[0]))
+    told += [("untuned, as long", untuned), ("before", before)]
+    keys = [key for key in ACCURACIES if any(key in values for _, values in told)]
+    rows = [["", *(MEASURES[key].name for key in keys)]]
+    rows += [
+        [name, *(MEASURES[key].told(values[key]) if key in values else "–" for key in keys)] for name, values in told
+    ]
+    return markdown_table(rows, words=1)
+
+
+def _objectives(measured: Mapping[int, Values]) -> str:
+    """For each label-free metric its rank correlation with the accuracy, and the regret of choosing a trial by it."""
+    seats = [seat for seat, values in measured.items() if STANDARDISED in values]
+    rows = [["objective", "Spearman's rho with the standardised probe", "p", "points lost by choosing by it"]]
+    for key in LABEL_FREE:
+        rated = [seat for seat in seats if key in measured[seat]]
+        if len(rated) < 3:
+            continue
+        sign = -1.0 if MEASURES[key].lower_is_better else 1.0
+        values = [sign * measured[seat][key] for seat in rated]
+        accuracies = [measured[seat][STANDARDISED] for seat in rated]
+        found = pearson(list(rankdata(values)), list(rankdata(accuracies)))  # of ranks: Spearman's rho
+        lost = 100 * (max(accuracies) - accuracies[values.index(max(values))])
+        told = [f"{found.r:+.2f}", f"{found.p:.3f}"] if found.reason is None else ["–", "–"]
+        rows.append([MEASURES[key].name, *told, f"{lost:.1f}"])
+    table = markdown_table(rows, words=1)
+    return f"Over {len(seats)} finished trials, limits aside; a metric to be low is taken negative:\n\n{table}"

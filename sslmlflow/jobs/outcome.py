@@ -1,0 +1,178 @@
+"""What a search came to without labels: the chosen trial, tables and figures."""
+
+import csv
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import optuna
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as plots
+
+from sslmlflow.jobs.choice import register_model
+from sslmlflow.jobs.search import ALARMS, MEASURED, RUNS, VALUES
+from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.measures import MEASURES
+from sslmlflow.tracking.milestones import milestones_of_run
+from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tuning.space import Range
+from sslmlflow.tuning.study import SEAT, WHY, Seats
+
+ALIAS = "label-free-tuned"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The trials of a study by seat, the metric that judges them, what the untuned encoder has, and the choice."""
+
+    trials: Sequence[FrozenTrial]
+    key: str
+    untuned: Mapping[str, float]
+    chosen: FrozenTrial | None
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """The trials that have a value."""
+        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+
+    def beats_untuned(self) -> bool:
+        """Whether the chosen trial is better, by the metric itself, than tuning with alpha = beta = 0."""
+        if self.chosen is None:
+            return False
+        gain = float(self.chosen.value or 0.0) - self.untuned[self.key]
+        return (-gain if MEASURES[self.key].lower_is_better else gain) > 0
+
+
+def choose_trial(trials: Sequence[FrozenTrial], lower_is_better: bool) -> FrozenTrial | None:
+    """The best finished trial that keeps all limits, the earliest among equals."""
+    sound = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
+    ]
+    sign = 1.0 if lower_is_better else -1.0
+    return min(sound, key=lambda trial: sign * float(trial.value or 0.0), default=None)
+
+
+def tell_outcome(
+    client: MlflowClient,
+    seats: Seats,
+    leading: TrackedRun,
+    space: Sequence[Range],
+    key: str,
+    untuned: Mapping[str, float],
+) -> Outcome:
+    """Choose, print, and keep table and figures in the leading run."""
+    trials = seats.latest()
+    outcome = Outcome(trials, key, untuned, choose_trial(trials, MEASURES[key].lower_is_better))
+    report = f"{_table(outcome, space)}\n\n{verdict(outcome)}"
+    print(f"\n{report}")
+    leading.describe(report)
+    client.log_text(leading.run_id, report + "\n", "tune.md")
+    client.log_text(leading.run_id, _as_csv(trials), "trials.csv")
+    if outcome.chosen:
+        client.log_metric(leading.run_id, "tune/chosen", float(outcome.chosen.value or 0.0))
+        leading.set_tags({"sslmlflow.chosen": ",".join(outcome.chosen.user_attrs[RUNS])})
+    client.log_metric(leading.run_id, "tune/untuned", untuned[key])
+    for name, figure in _figures(seats.study, outcome, space):
+        leading.log_figure(figure, f"figures/{name}.png")
+        plt.close(figure)
+    return outcome
+
+
+def verdict(outcome: Outcome) -> str:
+    """The choice in words, and how many trials came to what."""
+    states = [trial.state for trial in outcome.trials]
+    counted = ", ".join(
+        f"{states.count(state)} {word}"
+        for state, word in (
+            (TrialState.COMPLETE, "finished"),
+            (TrialState.PRUNED, "pruned"),
+            (TrialState.FAIL, "failed"),
+        )
+        if state in states
+    )
+    measure = MEASURES[outcome.key]
+    text = f"{len(outcome.trials)} trials: {counted}. "
+    if outcome.chosen is None:
+        return text + "None can be chosen: none finished within the limits that the untuned encoder sets."
+    values = ", ".join(f"{name} = {value:.4g}" for name, value in outcome.chosen.user_attrs[VALUES].items())
+    best = "lowest" if measure.lower_is_better else "highest"
+    text += f"Chosen without labels: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {best} {measure.name} "
+    text += f"within the limits, {measure.told(float(outcome.chosen.value or 0.0))}. "
+    text += f"Untuned (alpha = beta = 0, as long): {measure.told(outcome.untuned[outcome.key])}."
+    if not outcome.beats_untuned():
+        text += " The untuned one is at least as good: keep that."
+    for alarm in outcome.chosen.user_attrs[ALARMS]:
+        text += f" Suspicious: {alarm}."
+    return text
+
+
+def register_chosen(client: MlflowClient, leading: TrackedRun, outcome: Outcome) -> str:
+    """Register the chosen trial's last milestone, of its first seed, if it beats the untuned one; in words."""
+    if outcome.chosen is None or not outcome.beats_untuned():
+        return "Not registered: no trial beats the untuned encoder within the limits."
+    last = milestones_of_run(client, outcome.chosen.user_attrs[RUNS][0])[-1]
+    tags = {"objective": outcome.key, "trial": str(outcome.chosen.user_attrs[SEAT]), "run_id": leading.run_id}
+    return register_model(client, last, ALIAS, tags)
+
+
+def _table(outcome: Outcome, space: Sequence[Range]) -> str:
+    names, measure = [part.name for part in space], MEASURES[outcome.key]
+    rows = [["trial", *names, measure.name, ""]]
+    for trial in outcome.trials:
+        values = trial.user_attrs.get(VALUES, {})
+        searched = [f"{values[name]:.4g}" if name in values else "–" for name in names]
+        told = "–" if trial.value is None or trial.state != TrialState.COMPLETE else measure.told(trial.value)
+        rows.append([_seat(trial, outcome), *searched, told, _words(trial)])
+    rows.append(["untuned", *("0" if name in ("alpha", "beta") else "–" for name in names)])
+    rows[-1] += [measure.told(outcome.untuned[outcome.key]), ""]
+    return markdown_table(rows)
+
+
+def _seat(trial: FrozenTrial, outcome: Outcome) -> str:
+    return f"{trial.user_attrs[SEAT]}{' *' if outcome.chosen and trial.number == outcome.chosen.number else ''}"
+
+
+def _words(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.FAIL:
+        return str(trial.user_attrs.get(WHY, "its process died again and again"))
+    if trial.state != TrialState.COMPLETE:
+        return trial.state.name.lower()
+    broken = [f"{name} beyond its limit" for name, excess in trial.constraints.items() if excess > 0]
+    return "; ".join([*broken, *trial.user_attrs[ALARMS]])
+
+
+def _as_csv(trials: Sequence[FrozenTrial]) -> str:
+    """Every value of every trial at full precision, one line each."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["trial", "state", "name", "value"])
+    for trial in trials:
+        told = {**trial.user_attrs.get(VALUES, {}), **trial.user_attrs.get(MEASURED, {})}
+        told |= {f"limit: {name}": excess for name, excess in trial.constraints.items()}
+        out.writerows([trial.user_attrs[SEAT], trial.state.name, name, repr(value)] for name, value in told.items())
+    return text.getvalue()
+
+
+def _figures(study: optuna.Study, outcome: Outcome, space: Sequence[Range]) -> list[tuple[str, Figure]]:
+    """The study's history, importances, contour over (alpha, beta) and parallel coordinates."""
+    if len(outcome.complete) < 2 or len({trial.value for trial in outcome.complete}) < 2:
+        print("no figures: fewer than two different values")
+        return []
+    names, label = [part.name for part in space], MEASURES[outcome.key].name
+    drawn: dict[str, Callable[[], Any]] = {
+        "history": lambda: plots.plot_optimization_history(study, target_name=label),
+        "importance": lambda: plots.plot_param_importances(study, target_name=label),
+        "contour": lambda: plots.plot_contour(study, params=["alpha", "beta"], target_name=label),
+        "parallel_coordinates": lambda: plots.plot_parallel_coordinate(study, params=names, target_name=label),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return [(name, draw().figure) for name, draw in drawn.items()]

@@ -1,0 +1,188 @@
+"""What one trial of a search is: tunings of the milestone with its values, and the label-free metric they come to."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Metric
+
+from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.config.options import as_text, options_of
+from sslmlflow.config.tune import Tune
+from sslmlflow.config.umm import Umm
+from sslmlflow.errors import PrunedError, UserError
+from sslmlflow.jobs.course import course_of
+from sslmlflow.jobs.datasets import dataset_spec
+from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.jobs.soundness import soundness
+from sslmlflow.jobs.training import train_to_end
+from sslmlflow.jobs.umm import prepare, training_images, umm_run
+from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
+from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.run import TrackedRun, is_busy, run_folder
+from sslmlflow.tracking.spool import Spool
+from sslmlflow.tuning.checks import alarms, constraints
+from sslmlflow.tuning.space import Range, suggest
+from sslmlflow.tuning.study import SEAT
+
+RUNS, MEASURED, ALARMS, VALUES = "runs", "measured", "alarms", "values"
+Watch = Callable[[int, Mapping[str, float]], None]
+
+
+class Search:
+    """The milestone and the objective that all trials of a study share."""
+
+    def __init__(
+        self, config: Tune, client: MlflowClient, parent: TrackedRun, model: LoggedModel, space: Sequence[Range]
+    ) -> None:
+        self.key = key_of(config.objective)
+        self._config = config
+        self._client = client
+        self._parent = parent
+        self._model = model
+        self._space = space
+        self._untuned: Mapping[str, float] = {}
+
+    def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> dict[str, float]:
+        """What as long a tuning with alpha = beta = 0 comes to; trials are measured against it."""
+        return self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, done, started)
+
+    def against(self, untuned: Mapping[str, float]) -> "Search":
+        """Judge the trials to come beside these metrics."""
+        self._untuned = untuned
+        return self
+
+    def objective(self, trial: optuna.Trial) -> float:
+        """The value of one trial; TrialPruned where its milestones are not worth going on, UserError where it has none.
+
+        What was measured, the limits it passes, and the runs are attributes of the trial.
+        """
+        values = suggest(trial, self._space)
+        trial.set_user_attr(VALUES, values)
+        seat = trial.user_attrs[SEAT]
+        name = f"trial {seat}: " + ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+        done = trial.user_attrs.get(RUNS, [])
+        try:
+            measured = self._tune(name, values, done, lambda runs: trial.set_user_attr(RUNS, runs), self._watch(trial))
+        except PrunedError as error:
+            print(f"{name}: pruned, {error}")
+            raise optuna.TrialPruned(str(error)) from None
+        except UserError as error:
+            print(f"{name}: failed, {error}")
+            raise
+        found = measured[self.key]
+        limits = constraints(measured, self._untuned)
+        suspicious = alarms(measured, self.key, MEASURES[self.key].lower_is_better)
+        trial.set_user_attr(MEASURED, measured)
+        trial.set_user_attr(ALARMS, suspicious)
+        for limit, excess in limits.items():
+            trial.set_constraint(limit, excess)
+        self._client.log_metric(self._parent.run_id, "tune/objective", found, step=seat)
+        print(f"{name}: {MEASURES[self.key].name} {found:.4f}{_reserve(limits, suspicious)}")
+        return found
+
+    def _watch(self, trial: optuna.Trial) -> Watch:
+        """Report the objective of each milestone to the study, whose pruner may stop the trial."""
+
+        def watch(epoch: int, metrics: Mapping[str, float]) -> None:
+            if self.key not in metrics or epoch == 0 or epoch in trial.study.trials[trial.number].intermediate_values:
+                return
+            trial.report(metrics[self.key], step=epoch)
+            if self._config.prune and epoch < self._config.epochs and trial.should_prune():
+                raise PrunedError(f"behind the median of earlier trials at epoch {epoch}")
+
+        return watch
+
+    def _tune(
+        self,
+        name: str,
+        values: Mapping[str, float],
+        done: Sequence[str],
+        started: Callable[[list[str]], None],
+        watch: Watch | None = None,
+    ) -> dict[str, float]:
+        """Tune with every seed and measure; the means. `done` are runs that were begun before a kill, by seed."""
+        runs: list[str] = []
+        measured = []
+        for number in range(self._config.trial_seeds):
+            before = done[number] if number < len(done) else None
+            seed = self._config.seed + number
+            told = name if self._config.trial_seeds == 1 else f"{name}, seed {seed}"
+            one = self._one({**values, "seed": seed, "resume": _goes_on(before)})
+            measured.append(self._tune_once(told, one, runs, started, watch if number == 0 else None))
+        return {
+            key: statistics.fmean(found[key] for found in measured)
+            for key in measured[0]
+            if all(key in found for found in measured)
+        }
+
+    def _one(self, values: Mapping[str, Any]) -> Umm:
+        given = {field.name: getattr(self._config, field.name) for field in dataclasses.fields(Umm)}
+        return Umm(**{**given, "workers": 0, **values})
+
+    def _tune_once(
+        self, name: str, one: Umm, runs: list[str], started: Callable[[list[str]], None], watch: Watch | None
+    ) -> dict[str, float]:
+        training = dataclasses.replace(prepare(self._client, one, self._model), name=name)
+        if watch:
+            training = dataclasses.replace(training, watch=watch)
+        with umm_run(one, training, self._model, below=self._parent) as child:
+            runs.append(child.run_id)
+            started(list(runs))
+            train_to_end(child, training)
+            last = milestones_of_run(self._client, child.run_id)[-1]
+            spool = Spool(child.folder / "spool.db")
+            measured = {
+                key: value for key, value in spool.metrics_of_milestone(epoch_of(last)).items() if "time/" not in key
+            }
+            spool.close()
+            found = soundness(training, last, self.key)
+            self._log(child, last, found)
+            measured |= found
+            if self.key not in measured:
+                measured |= self._clustered(child, one, last, training.machine.device)
+            if not math.isfinite(measured.get(self.key, math.nan)):
+                raise UserError(
+                    f"{MEASURES[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
+                    f"say why, run {child.run_id})"
+                )
+            return measured
+
+    def _clustered(self, child: TrackedRun, one: Umm, last: LoggedModel, device: Any) -> dict[str, float]:
+        """The metrics that `evaluate` measures without labels."""
+        size, images = training_images(self._client, one, str(self._model.source_run_id))
+        options = dataclasses.replace(self._config, labels="none")
+        child.log_missing_params({name: as_text(getattr(options, name)) for name in options_of(EvaluationOptions)})
+        evaluate(child, dataset_spec(images, size, "none"), options, [last], device)
+        course = course_of(self._client, child.run_id)
+        values = {key: course.column(key)[-1] for key in LABEL_FREE if course.has(key)}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def _log(self, child: TrackedRun, last: LoggedModel, values: Mapping[str, float]) -> None:
+        known = {metric.key for metric in last.metrics or []}
+        metrics = [
+            Metric(key, value, last.creation_timestamp, epoch_of(last), last.model_id)
+            for key, value in values.items()
+            if key not in known
+        ]
+        self._client.log_batch(child.run_id, metrics=metrics)
+
+
+def key_of(objective: str) -> str:
+    """The metric that an objective names."""
+    return next(key for key in LABEL_FREE if short_name(key) == objective)
+
+
+def _goes_on(run_id: str | None) -> str:
+    """What `resume` is to be: a run is gone on with where its checkpoints are, and nobody works on it."""
+    return run_id if run_id and (run_folder(run_id) / "run.json").exists() and not is_busy(run_id) else "no"
+
+
+def _reserve(limits: Mapping[str, float], suspicious: Sequence[str]) -> str:
+    broken = [name for name, excess in limits.items() if excess > 0]
+    words = [f"out of the question by its {' and '.join(broken)}"] if broken else []
+    return "".join(f"; {word}" for word in [*words, *suspicious])

@@ -1,0 +1,61 @@
+"""What tells a tuned encoder that is better from one that only scores higher; on held-out images, without labels."""
+
+import numpy as np
+import torch
+from mlflow.entities import LoggedModel
+
+from sslmlflow.data.views import make_views
+from sslmlflow.embedding import embed_views
+from sslmlflow.jobs.monitor import Monitor
+from sslmlflow.jobs.training import Training
+from sslmlflow.methods import Method
+from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
+from sslmlflow.tracking.milestones import load_method, load_milestone
+from sslmlflow.training.device import memory_format
+from sslmlflow.training.step import check_finite
+from sslmlflow.tuning.checks import HELD_OUT_LOSS, NOISY
+
+NOISE = 0.3  # standard deviations of the embeddings
+
+
+def soundness(training: Training, last: LoggedModel, objective: str) -> dict[str, float]:
+    """The method's loss, and the objective with noise added to the embeddings, of a milestone on the monitor's images.
+
+    An objective that is not measured while training has no value with noise.
+    """
+    method, _ = load_method(load_milestone(last.model_id), training.encoder.early)
+    device = training.machine.device
+    method.to(device, memory_format=memory_format(method.encoder, device))  # type: ignore[call-overload]
+    found = {HELD_OUT_LOSS: held_out_loss(method.eval(), training.monitor, training.plan.batch_size)}
+    check_finite(found, 0, 0.0)
+    noisy = objective_with_noise(method, training.monitor, objective)
+    return found if noisy is None else {**found, NOISY: noisy}
+
+
+@torch.no_grad()
+def held_out_loss(method: Method, monitor: Monitor, batch_size: int) -> float:
+    """The mean over batches of fixed views of the monitor's images, BatchNorm in eval mode, in float32.
+
+    Batches are full, since contrastive losses grow with them; where there are fewer images, there is one of all.
+    """
+    device = next(method.parameters()).device
+    mean, std = monitor.preprocessing.tensors(device)
+    generator = torch.Generator().manual_seed(monitor.seed)
+    size = min(batch_size, len(monitor.images))
+    losses = []
+    for batch in np.arange(len(monitor.images) // size * size).reshape(-1, size):
+        images = torch.from_numpy(monitor.images.read(batch)).to(device)
+        views = make_views(images, monitor.augmentation, mean, std, generator)
+        losses.append(method.loss(method.project(views))["loss"].item())
+    return float(np.mean(losses))
+
+
+def objective_with_noise(method: Method, monitor: Monitor, objective: str) -> float | None:
+    """A live metric after noise of 0.3 standard deviations, of each view its own; None where it has no value."""
+    views = embed_views(method.encoder, monitor.images, monitor.preprocessing, monitor.augmentation, monitor.seed)
+    generator = torch.Generator().manual_seed(monitor.seed)
+    early, last = (
+        layer + NOISE * layer.std() * torch.randn(layer.shape, generator=generator, dtype=layer.dtype)
+        for layer in views
+    )
+    return milestone_metrics(early, last, monitor.eps).values.get(objective)

@@ -1,0 +1,157 @@
+"""Entry point `tune`: search parameters of UMM by a label-free metric, in one process or many, on one machine or many.
+
+One process leads: it makes the parent run, measures the untuned encoder, queues again what dead processes left, and
+tells what came out. All others only take seats of the study until none waits.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+
+import optuna
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+
+from sslmlflow.config.options import deciding_texts
+from sslmlflow.config.tune import Tune
+from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.home import home
+from sslmlflow.jobs.afterwards import tell_accuracies
+from sslmlflow.jobs.outcome import register_chosen, tell_outcome
+from sslmlflow.jobs.search import RUNS, Search, key_of
+from sslmlflow.jobs.starting import starting_milestone
+from sslmlflow.jobs.training import Training
+from sslmlflow.jobs.umm import prepare
+from sslmlflow.jobs.workers import Workers, close_runs, seed_of_process
+from sslmlflow.measures import MEASURES
+from sslmlflow.tracking.run import TrackedRun, connect, is_busy, is_there, joined_run, run_folder, tracked_run
+from sslmlflow.tuning.space import Range, read_space, within
+from sslmlflow.tuning.study import Seats
+
+PARENT, SETTINGS, UNTUNED, UNTUNED_RUNS = "run", "settings", "untuned", "untuned_runs"  # attributes of a study
+POLL_SECONDS, PATIENCE_SECONDS = 0.5, 30.0
+
+
+def run(config: Tune) -> None:
+    """Search from the command line or `mlflow run`."""
+    if config.variant == "continuation":
+        raise ConfigError("variant=continuation is not possible: alpha and beta have no part in it, nothing to search.")
+    space = read_space(config.alpha_range, config.beta_range, config.search)
+    client = connect()
+    model = starting_milestone(client, config.run, config.milestone)
+    training = prepare(client, config, model)  # a mistake in what is asked for makes no run
+    settings = _settings(config, model, training)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    url = config.storage or f"sqlite:///{home() / 'studies.db'}"
+    lower_is_better = MEASURES[key_of(config.objective)].lower_is_better
+    seats = Seats(url, config.study or f"umm-{digest[:12]}", lower_is_better, config.heartbeat)
+    study = seats.study
+    study.pruner = optuna.pruners.MedianPruner(n_warmup_steps=1)
+    parent = None if seats.new else _parent(client, study)
+    _check_settings(study, settings)
+    if parent and (is_busy(parent) or (not run_folder(parent).exists() and config.resume != parent)):
+        joined = joined_run(client, parent)
+        print(f"joining study {study.study_name}, which run {parent} leads")
+        _take_what_waits(config, seats, Search(config, client, joined, model, space))
+        return
+    with tracked_run("tune", config, f"tune {training.name}", parent or "no", {"study": study.study_name}) as leading:
+        study.set_user_attr(PARENT, leading.run_id)
+        leading.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
+        leading.log_missing_params({"resolved/study": study.study_name, "resolved/milestone": model.model_id})
+        _lead(config, client, seats, leading, model, space)
+
+
+def _lead(
+    config: Tune,
+    client: MlflowClient,
+    seats: Seats,
+    leading: TrackedRun,
+    model: LoggedModel,
+    space: Sequence[Range],
+) -> None:
+    """Search to the end of the study, choose without labels, and only then say what labels say of it."""
+    study, search = seats.study, Search(config, client, leading, model, space)
+    given = {part.name: getattr(config, part.name) for part in space}
+    seats.add(config.trials, within(given, space))
+    with Workers(config, leading, study.study_name, model):
+        if UNTUNED not in study.user_attrs:
+            done = study.user_attrs.get(UNTUNED_RUNS, [])
+            study.set_user_attr(
+                UNTUNED, search.tune_untuned(done, lambda runs: study.set_user_attr(UNTUNED_RUNS, runs))
+            )
+        _take_all(config, client, seats, search)
+    close_runs(client, leading)
+    outcome = tell_outcome(client, seats, leading, space, search.key, study.user_attrs[UNTUNED])
+    print(register_chosen(client, leading, outcome))
+    if config.labels != "none":
+        tell_accuracies(config, client, leading, model, outcome, study.user_attrs[UNTUNED_RUNS])
+
+
+def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) -> None:
+    """Take seats until every one of the study is taken to its end, also those whose process died."""
+    search.against(seats.study.user_attrs[UNTUNED])
+    while True:
+        for lost in seats.requeue():
+            close_runs(client, None, lost.user_attrs.get(RUNS, []))
+        if seats.waiting():
+            _take_one(config, seats, search, leads=True)
+        elif seats.running():
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def _take_what_waits(config: Tune, seats: Seats, search: Search) -> None:
+    """Take seats until none waits; the leader sees to the rest."""
+    while UNTUNED not in seats.study.user_attrs:
+        time.sleep(POLL_SECONDS)
+    search.against(seats.study.user_attrs[UNTUNED])
+    while seats.waiting():
+        _take_one(config, seats, search, leads=False)
+
+
+def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> None:
+    # In one process alone, a search that was stopped goes on as it would have.
+    seed = config.seed if config.sampler == "quasi-random" else seed_of_process(config.seed, seats.begun(), leads)
+    seats.take(config.sampler, seed, search.objective)
+
+
+def _parent(client: MlflowClient, study: optuna.Study) -> str | None:
+    """The run that leads a study which was there before; None if whoever made the study died before there was one."""
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while PARENT not in study.user_attrs and time.monotonic() < patience:
+        time.sleep(POLL_SECONDS)
+    parent = study.user_attrs.get(PARENT)
+    if parent and not is_there(client, parent):
+        raise UserError(
+            f"study {study.study_name} belongs to run {parent}, which this tracking server does not have (any more). "
+            "Set MLFLOW_TRACKING_URI to the server on which it began, or begin another study by --study=NAME."
+        )
+    return parent
+
+
+def _settings(config: Tune, model: LoggedModel, training: Training) -> dict[str, str]:
+    """Everything besides the searched values that a trial's value depends on."""
+    texts = {name: text for name, text in deciding_texts(config).items() if name not in ("run", "milestone")}
+    return {
+        **texts,
+        "milestone": model.model_id,
+        "precision": training.machine.precision,
+        "held-out images and how they are measured": training.monitor.digest,
+    }
+
+
+def _check_settings(study: optuna.Study, settings: dict[str, str]) -> None:
+    """Keep a study's settings, or refuse others: its values could not be compared."""
+    known = study.user_attrs.get(SETTINGS)
+    if known is None:
+        study.set_user_attr(SETTINGS, settings)
+        return
+    changed = [name for name in settings if known.get(name) != settings[name]]
+    if changed:
+        told = "; ".join(f"{name} was {known.get(name)}, now {settings[name]}" for name in changed)
+        raise UserError(
+            f"study {study.study_name} cannot go on with other settings: {told}. Give the same, or begin another study "
+            "by --study=NAME."
+        )

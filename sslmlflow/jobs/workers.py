@@ -1,0 +1,84 @@
+"""The further processes of a search on this machine, and the runs of processes that died."""
+
+import os
+import platform
+import subprocess
+import sys
+import zlib
+from collections.abc import Sequence
+from types import TracebackType
+
+import mlflow
+import numpy as np
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+
+from sslmlflow.config.options import texts_of
+from sslmlflow.config.tune import Tune
+from sslmlflow.tracking.run import TrackedRun, is_busy
+
+
+class Workers:
+    """`workers - 1` processes that join the study as other machines would, each with its share of the cores.
+
+    They end by themselves when no seat waits, and are ended when the block is left by an exception.
+    """
+
+    def __init__(self, config: Tune, leading: TrackedRun, study: str, model: LoggedModel) -> None:
+        self._files = [leading.folder / f"worker-{number}.txt" for number in range(2, config.workers + 1)]
+        texts = {**texts_of(config), "workers": "1", "study": study, "resume": "no"}
+        texts |= {"run": str(model.source_run_id), "milestone": model.model_id}
+        self._command = [
+            sys.executable,
+            "-m",
+            "sslmlflow",
+            "tune",
+            *(f"--{name}={text}" for name, text in texts.items()),
+        ]
+        threads = max(1, (os.cpu_count() or 1) // config.workers)
+        if config.workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(threads)
+        self._environment = {
+            "OMP_NUM_THREADS": str(threads),
+            **{name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"},
+            "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+            "MLFLOW_EXPERIMENT_ID": leading.experiment_id,
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> None:
+        for path in self._files:
+            with open(path, "ab") as file:
+                self._processes.append(
+                    subprocess.Popen(self._command, env=self._environment, stdout=file, stderr=subprocess.STDOUT)
+                )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process, path in zip(self._processes, self._files, strict=True):
+            if kind:
+                process.terminate()
+            if (status := process.wait()) and not kind:
+                print(f"a worker ended with status {status}; what it said is in {path}")
+
+
+def close_runs(client: MlflowClient, leading: TrackedRun | None, run_ids: Sequence[str] = ()) -> None:
+    """Mark as killed what runs still, of these or of all below the leading one, though no process works on it.
+
+    All below may be closed only when no process of any machine takes a seat any more.
+    """
+    found = [client.get_run(run_id) for run_id in run_ids]
+    if leading:
+        below = f"tags.`mlflow.parentRunId` = '{leading.run_id}' AND status = 'RUNNING'"
+        found += client.search_runs([leading.experiment_id], below)
+    for run in found:
+        if run.info.status == "RUNNING" and not is_busy(run.info.run_id):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def seed_of_process(seed: int, trials: int, leads: bool) -> int:
+    """A seed of a sampler: of the leader the same in every repetition, of any other process its own."""
+    own = 0 if leads else zlib.crc32(f"{platform.node()} {os.getpid()}".encode())
+    return int(np.random.SeedSequence([seed, trials, own]).generate_state(1)[0])

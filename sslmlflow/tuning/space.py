@@ -1,0 +1,85 @@
+"""Which parameters are searched, and between which bounds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from sslmlflow.config.options import Option, options_of, unknown_name
+from sslmlflow.config.umm import Umm
+from sslmlflow.errors import ConfigError
+
+# Numeric parameters of `umm` that change how it tunes, and not for how long: trials are of equal cost.
+SEARCHABLE = ("alpha", "beta", "eps", "inner_lr", "lr", "kappa", "terms", "directions", "js_images")
+FORM = "low..high, low..high:log"
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval of one parameter; whole numbers where `whole`, even on a logarithmic scale where `log`."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def suggest(self, trial: optuna.Trial) -> float:
+        """The value that the study's sampler draws."""
+        if self.whole:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+
+def read_range(name: str, text: str) -> Range:
+    """The range that `low..high` or `low..high:log` stands for; ConfigError names the text and what is allowed.
+
+    >>> read_range("alpha", "1e-3..1:log")
+    Range(name='alpha', low=0.001, high=1.0, log=True, whole=False)
+    """
+    option: Option = options_of(Umm)[name]
+    bounds, _, scale = text.strip().partition(":")
+    ends = bounds.split("..")
+    if len(ends) != 2 or scale not in ("", "log", "linear"):
+        raise ConfigError(f"the range {text} of {name} is not possible. Allowed: {FORM}.")
+    low, high = (option.read(end) for end in ends)
+    if low is None or high is None or not low < high:
+        raise ConfigError(f"the range {text} of {name} is not possible: its low end must be below its high end.")
+    if scale == "log" and low <= 0:
+        raise ConfigError(f"the range {text} of {name} is not possible: a logarithmic one begins above 0.")
+    return Range(name, low, high, scale == "log", option.kind is int)
+
+
+def read_space(alpha: str, beta: str, search: str | None) -> list[Range]:
+    """The ranges of alpha and beta and of the further parameters in `search`, as `name:low..high:log,...`."""
+    ranges = [read_range("alpha", alpha), read_range("beta", beta)]
+    for part in (search or "").split(","):
+        if not part.strip():
+            continue
+        name, _, text = part.strip().partition(":")
+        if name not in SEARCHABLE[2:]:
+            raise ConfigError(f"search={search} is not possible: {unknown_name(name, SEARCHABLE[2:])}")
+        ranges.append(read_range(name, text))
+    names = [found.name for found in ranges]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"search={search} is not possible: {twice} is given twice.")
+    return ranges
+
+
+def suggest(trial: optuna.Trial, space: Sequence[Range]) -> dict[str, float]:
+    """A value for every parameter of the space."""
+    return {found.name: found.suggest(trial) for found in space}
+
+
+def within(values: Mapping[str, float | None], space: Sequence[Range]) -> dict[str, float] | None:
+    """The values of the space's parameters, or None if one is not in its range."""
+    found: dict[str, float] = {}
+    for part in space:
+        value = values[part.name]
+        if value is None or value not in part:
+            return None
+        found[part.name] = value
+    return found

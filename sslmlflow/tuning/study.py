@@ -1,0 +1,191 @@
+"""A study in a database: its seats, the trials that take them, and what becomes of those whose process died.
+
+The number of trials is exact whoever joins, dies or comes back: each is a seat that was queued once, and a process that
+finds none waiting makes no trial of its own.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, TPESampler
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+
+from sslmlflow.errors import ConfigError, UserError
+
+SEAT, WHY = "seat", "why"
+ATTEMPTS = 3  # of a trial whose process dies
+Objective = Callable[[optuna.Trial], float]
+
+
+class Seats:
+    """The seats of the study `name` in the database `url`; `new` if it was made just now.
+
+    A trial that gives no sign of life for four times `heartbeat` seconds is taken for dead. ConfigError for an address
+    that is none or holds a password, UserError if the database cannot be used.
+    """
+
+    def __init__(self, url: str, name: str, minimise: bool, heartbeat: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        direction = StudyDirection.MINIMIZE if minimise else StudyDirection.MAXIMIZE
+        self._url = _checked(url)
+        try:
+            with _alone(url), _calm():
+                storage = _storage(url, heartbeat)
+                try:
+                    self.study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+                    self.new = True
+                except DuplicatedStudyError:
+                    self.study = optuna.load_study(storage=storage, study_name=name)
+                    self.new = False
+        except (SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
+            raise UserError(
+                f"the database of studies {url} cannot be used: {error} Give --storage=sqlite:///FILE, or "
+                "postgresql+psycopg://USER@HOST/DATABASE of a server that runs."
+            ) from error
+
+    def add(self, total: int, first: Mapping[str, float] | None) -> None:
+        """Queue seats up to `total`; the first trial of a study takes the values `first`."""
+        for seat in range(len(self.latest()), total):
+            self.study.enqueue_trial(dict(first or {}) if seat == 0 else {}, user_attrs={SEAT: seat})
+
+    def requeue(self) -> list[FrozenTrial]:
+        """Queue again, with the same values, what a process left when it died or was stopped; those trials.
+
+        Only one process may do so. What was tried three times is left.
+        """
+        with _calm():
+            fail_stale_trials(self.study)
+        attempts = Counter(trial.user_attrs[SEAT] for trial in self._trials())
+        lost = [
+            trial
+            for trial in self.latest()
+            if trial.state == TrialState.FAIL
+            and WHY not in trial.user_attrs
+            and attempts[trial.user_attrs[SEAT]] < ATTEMPTS
+        ]
+        for trial in lost:
+            fixed = {name: value for name, value in trial.system_attrs.items() if name == "fixed_params"}
+            self.study.add_trial(
+                optuna.create_trial(
+                    state=TrialState.WAITING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs=trial.user_attrs,
+                    system_attrs=fixed,
+                )
+            )
+        return lost
+
+    def latest(self) -> list[FrozenTrial]:
+        """The trials by seat, of each the last attempt."""
+        return [trial for _, trial in sorted({trial.user_attrs[SEAT]: trial for trial in self._trials()}.items())]
+
+    def waiting(self) -> int:
+        """How many seats no process has taken yet."""
+        return self._count(TrialState.WAITING)
+
+    def running(self) -> int:
+        """How many seats some process, of whatever machine, is taking."""
+        return self._count(TrialState.RUNNING)
+
+    def begun(self) -> int:
+        """How many trials were begun, whatever became of them."""
+        return sum(trial.state != TrialState.WAITING for trial in self._trials())
+
+    def take(self, sampler: str, seed: int, objective: Objective) -> None:
+        """Run one waiting trial, if there is one.
+
+        A UserError fails it for good, its words are kept; whatever else ends it goes on to the caller.
+        """
+        turn = contextlib.ExitStack()
+
+        def told(trial: optuna.Trial) -> float:
+            turn.close()
+            if SEAT not in trial.user_attrs:  # a process of another machine took the last one
+                raise UserError("no seat was left")
+            try:
+                return objective(trial)
+            except UserError as error:
+                trial.set_user_attr(WHY, str(error))
+                raise
+            except SystemExit as error:  # would leave a running trial behind
+                raise KeyboardInterrupt from error
+
+        with turn, _calm():
+            # Two processes that ask a SQLite file at the same moment are given the same trial.
+            turn.enter_context(_alone(self._url))
+            if self.waiting():
+                self.study.sampler = _sampler(sampler, seed)
+                self.study.optimize(told, n_trials=1, catch=(UserError,))
+
+    def _count(self, state: TrialState) -> int:
+        return sum(trial.state == state for trial in self.latest())
+
+    def _trials(self) -> list[FrozenTrial]:
+        return [trial for trial in self.study.get_trials(deepcopy=False) if SEAT in trial.user_attrs]
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    """Samplers keep nothing between trials, and the first two keep away from what breaks constraints."""
+    if name == "quasi-random":
+        return QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
+    return GPSampler(seed=seed, warn_independent_sampling=False) if name == "gp" else TPESampler(seed=seed)
+
+
+def _storage(url: str, heartbeat: int) -> RDBStorage:
+    """Two machines that make the tables of a server at the same moment are in each other's way: one tries again."""
+    for _ in range(4):
+        with contextlib.suppress(IntegrityError, ProgrammingError):
+            return RDBStorage(url, heartbeat_interval=heartbeat, grace_period=4 * heartbeat)
+        time.sleep(0.5)
+    return RDBStorage(url, heartbeat_interval=heartbeat, grace_period=4 * heartbeat)
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        raise ConfigError(f"storage={url} is not possible. Allowed: auto, or the address of a database.") from None
+    if parsed.password:
+        raise ConfigError(
+            "storage with a password is not possible: parameters are shown in the MLflow UI. Leave it out of the "
+            "address, and set PGPASSWORD or write ~/.pgpass."
+        )
+    return url
+
+
+@contextlib.contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """One process at a time, where the database is a SQLite file: it has no locks of its own that last."""
+    file = make_url(_checked(url)).database if url.startswith("sqlite") else None
+    if not file:
+        yield
+        return
+    folder = Path(file).absolute().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Heartbeats and quasi-random sampling are called experimental at every use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield

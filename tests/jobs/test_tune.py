@@ -1,0 +1,261 @@
+"""A search as its user runs it: its trials, what becomes of each, what is chosen, and that no label had a part."""
+
+import csv
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import load_text
+from mlflow.entities import Run
+
+from sslmlflow import data
+from sslmlflow.cli import main
+from sslmlflow.data import digit_scenes
+from sslmlflow.data.source import LabelSets
+from tests.conftest import Command
+from tests.fork_server import ForkServer
+from tests.jobs.small import SMALL
+
+pytestmark = pytest.mark.slow
+QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--milestone_every=1"]
+
+
+@pytest.fixture(scope="module")
+def trained(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which SimCLR was trained, with the database and the home of it."""
+    folder = tmp_path_factory.mktemp("trained")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SSLMLFLOW_"))}
+    own = {"SSLMLFLOW_HOME": str(folder / "home"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    log = folder / "output.txt"
+    files = {"folder": str(folder), "stdout": str(log), "stderr": str(log)}
+    fork_server.start(arguments=["pretrain", *SMALL, "--epochs=3"], environment={**clean, **own}, **files)
+    assert fork_server.wait() == 0, log.read_text()
+    return folder
+
+
+@pytest.fixture
+def training(trained: Path, environment: dict[str, str], tmp_path: Path) -> MlflowClient:
+    """Its run, in a database and a home of the test's own; a client of the database."""
+    shutil.copy(trained / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copytree(trained / "home", tmp_path / "home")
+    return MlflowClient(environment["MLFLOW_TRACKING_URI"])
+
+
+def runs(client: MlflowClient, entry_point: str) -> list[Run]:
+    found = client.search_runs(["0"], f"tags.`sslmlflow.entry_point` = '{entry_point}'", order_by=["start_time ASC"])
+    return list(found)
+
+
+def trials(client: MlflowClient, tune: Run) -> dict[int, dict[str, str]]:
+    """State and values of every trial, as the run's table has them."""
+    lines = csv.DictReader(load_text(f"{tune.info.artifact_uri}/trials.csv").splitlines())
+    found: dict[int, dict[str, str]] = {}
+    for line in lines:
+        found.setdefault(int(line["trial"]), {"state": line["state"]})[line["name"]] = line["value"]
+    return found
+
+
+def value(client: MlflowClient, run: Run, key: str) -> float:
+    """A metric of a run's last milestone."""
+    return max(client.get_metric_history(run.info.run_id, key), key=lambda metric: metric.step).value
+
+
+def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, sslmlflow: Command) -> None:
+    client, search = training, ["tune", *QUICK, "--alpha_range=0.005..0.05:log", "--study=mine"]
+    done = sslmlflow(*search, "--trials=4")
+    assert done.returncode == 0, done.stderr
+    (tune,) = runs(client, "tune")
+    assert tune.info.status == "FINISHED"
+    children = runs(client, "umm")
+    names = [run.info.run_name for run in children]
+    assert names[0] == "untuned"
+    assert names[1] == "trial 0: alpha = 0.01, beta = 1"
+    assert [name.partition(":")[0] for name in names[1:]] == [f"trial {number}" for number in range(4)]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {tune.info.run_id}
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert len({run.data.params["alpha"] for run in children}) == 5
+    assert all(0.005 <= float(run.data.params["alpha"]) <= 0.05 for run in children[1:])
+    told = [m.value for m in client.get_metric_history(tune.info.run_id, "tune/objective")]
+    assert told == [value(client, run, "label_free/crr_adjusted") for run in children[1:]]
+    assert tune.data.metrics["tune/untuned"] == value(client, children[0], "label_free/crr_adjusted")
+    files = {file.path for file in client.list_artifacts(tune.info.run_id)}
+    assert {"tune.md", "trials.csv", "accuracies.md", "figures"} <= files
+    figures = {file.path for file in client.list_artifacts(tune.info.run_id, "figures")}
+    drawn = ("history", "importance", "contour", "parallel_coordinates")
+    assert figures == {f"figures/{name}.png" for name in drawn}
+    assert "4 trials: 4 finished." in done.stdout
+    assert "default, trial 0" in done.stdout
+    assert "| adjusted CRR |" in done.stdout
+
+    more = sslmlflow(*search, "--trials=6")
+    assert more.returncode == 0, more.stderr
+    assert [run.info.run_id for run in runs(client, "tune")] == [tune.info.run_id]
+    assert len(runs(client, "umm")) == 7, "what was done is not done again"
+    assert list(trials(client, tune)) == list(range(6))
+    refused = sslmlflow(*search, "--trials=8", "--lr=0.1", "--alpha_range=0.1..1")
+    assert refused.returncode == 1
+    assert "study mine cannot go on with other settings" in refused.stderr
+    assert "lr was 0.001, now 0.1" in refused.stderr
+    assert "alpha_range was 0.005..0.05:log, now 0.1..1" in refused.stderr
+
+
+def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_is_registered(
+    training: MlflowClient, sslmlflow: Command
+) -> None:
+    client = training
+    alone = sslmlflow("umm", *QUICK[:3], QUICK[4], "--alpha=0.02", "--beta=2", "--seed=1")
+    assert alone.returncode == 0, alone.stderr
+    (umm,) = runs(client, "umm")
+    search = ["tune", *QUICK, "--alpha=0.02", "--beta=2", "--trials=3", "--trial_seeds=2", "--objective=rankme"]
+    done = sslmlflow(*search, "--sampler=quasi-random", "--labels=none")
+    assert done.returncode == 0, done.stderr
+    assert "linear probe" not in done.stdout
+    (tune,) = runs(client, "tune")
+    children = {run.info.run_name: run for run in runs(client, "umm")[1:]}
+    assert len(children) == 8
+    same = children["trial 0: alpha = 0.02, beta = 2, seed 1"]
+    for key in ("label_free/rankme", "label_free/crr_adjusted", "train/objective"):
+        assert client.get_metric_history(same.info.run_id, key)[-1].value == value(client, umm, key)
+    seeds = [value(client, children[f"trial 0: alpha = 0.02, beta = 2, seed {s}"], "label_free/rankme") for s in (0, 1)]
+    found = trials(client, tune)
+    assert float(found[0]["label_free/rankme"]) == pytest.approx(sum(seeds) / 2)
+    limits = ("limit: alignment", "limit: pooled coding rate reduction", "limit: held-out loss")
+    sound = [seat for seat, told in found.items() if all(float(told[limit]) <= 0 for limit in limits)]
+    best = max(sound, key=lambda seat: float(found[seat]["label_free/rankme"]), default=None)
+    beaten = best is not None and float(found[best]["label_free/rankme"]) > tune.data.metrics["tune/untuned"]
+    if not beaten:
+        assert "Not registered: no trial beats the untuned encoder within the limits." in done.stdout
+        return
+    version = client.get_model_version_by_alias("sslmlflow-Default", "label-free-tuned")
+    assert version.tags["trial"] == str(best)
+    model = client.get_logged_model(version.tags["model_id"])
+    assert client.get_run(model.source_run_id).info.run_name.startswith(f"trial {best}:")
+    assert model.params["epoch"] == "1"
+
+
+def test_pruned_and_failed_trials_are_told_as_such_and_never_chosen(training: MlflowClient, sslmlflow: Command) -> None:
+    client = training
+    search = ["tune", *QUICK, "--epochs=3", "--trials=12", "--search=lr:1e-4..1e8:log", "--labels=none"]
+    done = sslmlflow(*search, "--sampler=quasi-random")
+    assert done.returncode == 0, done.stderr
+    (tune,) = runs(client, "tune")
+    table = load_text(f"{tune.info.artifact_uri}/tune.md").splitlines()
+    rows = {line.split("|")[1].strip(" *"): line for line in table if line.startswith("|")}
+    ended = {run.info.run_name.partition(":")[0].removeprefix("trial "): run for run in runs(client, "umm")}
+    words = {seat: rows[seat].split("|")[-2].strip() for seat in map(str, range(12))}
+    counted = Counter(ended[seat].info.status for seat in words)
+    assert counted["KILLED"] >= 1
+    assert counted["FAILED"] >= 1
+    assert counted["FINISHED"] >= 2
+    for seat, said in words.items():
+        status = ended[seat].info.status
+        assert (said == "pruned") == (status == "KILLED")
+        assert ("became" in said or "has no value" in said or "cannot be taken" in said) == (status == "FAILED"), said
+    chosen = [line.split("|")[1].strip(" *") for line in table if line.startswith("|") and " * " in line]
+    assert {ended[seat].info.status for seat in chosen} <= {"FINISHED"}
+    assert (chosen == []) == ("None can be chosen" in done.stdout)
+    assert f"{counted['KILLED']} pruned, {counted['FAILED']} failed" in done.stdout
+
+
+def test_metrics_that_evaluate_measures_serve_as_objective(training: MlflowClient, sslmlflow: Command) -> None:
+    done = sslmlflow("tune", *QUICK, "--trials=2", "--objective=entropy", "--labels=none", "--prune=false")
+    assert done.returncode == 0, done.stderr
+    (tune,) = runs(training, "tune")
+    found = trials(training, tune)
+    for run in runs(training, "umm")[1:]:
+        seat = int(run.info.run_name.partition(":")[0].removeprefix("trial "))
+        assert float(found[seat]["label_free/entropy"]) == value(training, run, "label_free/entropy")
+    assert "the lowest entropy H(Z3)" in done.stdout or "None can be chosen" in done.stdout
+
+
+def test_killed_workers_lose_nothing(
+    training: MlflowClient, fork_server: ForkServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    client, log = training, tmp_path / "output.txt"
+    arguments = ["tune", *QUICK, "--epochs=4", "--trials=8", "--workers=2", "--heartbeat=1", "--labels=none"]
+    files = {"folder": str(tmp_path), "stdout": str(log), "stderr": str(log)}
+    request = {"arguments": [*arguments, "--prune=false"], "environment": environment, **files}
+    for begun in (2, 5):
+        leader = fork_server.start(**request)
+        patience = time.monotonic() + 200
+        while len(runs(client, "umm")) < 1 + begun and time.monotonic() < patience:
+            time.sleep(0.1)
+        kill_children(leader)
+        os.kill(leader, signal.SIGKILL)
+        fork_server.wait()
+    fork_server.start(**request)
+    assert fork_server.wait() == 0, log.read_text()[-3000:]
+    (tune,) = runs(client, "tune")
+    assert tune.info.status == "FINISHED"
+    found = trials(client, tune)
+    assert list(found) == list(range(8))
+    assert {told["state"] for told in found.values()} == {"COMPLETE"}
+    ended = Counter(run.info.run_name.partition(":")[0] for run in runs(client, "umm") if run.info.status == "FINISHED")
+    assert ended == {"untuned": 1, **{f"trial {seat}": 1 for seat in range(8)}}
+    assert {run.info.status for run in runs(client, "umm")} <= {"FINISHED", "KILLED"}
+
+
+def kill_children(process: int) -> None:
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+
+
+def test_the_search_asks_for_no_label(labels_refused: str, tmp_path: Path) -> None:
+    search = ["tune", *QUICK, "--trials=2"]
+    assert main(["pretrain", *SMALL, "--epochs=1"]) == 0
+    assert main([*search, "--labels=none"]) == 0
+    with pytest.raises(AssertionError, match="a label was asked for"):
+        main([*search, "--study=other"])
+    client = MlflowClient(labels_refused)
+    last = runs(client, "tune")[-1]
+    assert "tune/chosen" in last.data.metrics or "None can be chosen" in last.data.tags["mlflow.note.content"]
+    assert "tune.md" in {file.path for file in client.list_artifacts(last.info.run_id)}, "labels come after the choice"
+
+
+def test_labels_have_no_part_in_the_trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def permuted(*arguments: Any) -> LabelSets:
+        labels = digit_scenes.open_labels(*arguments)
+        order = np.random.default_rng(0).permutation(len(labels.test))
+        return LabelSets(labels.train[::-1].copy(), labels.test[order], labels.classes)
+
+    found, accuracies = [], []
+    for name, labels in (("as they are", digit_scenes.open_labels), ("permuted", permuted)):
+        monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, labels))
+        monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / name))
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/{name}.db")
+        assert main(["pretrain", *SMALL, "--epochs=1"]) == 0
+        assert main(["tune", *QUICK, "--trials=3", "--objective=silhouette"]) == 0
+        client = MlflowClient()
+        (tune,) = runs(client, "tune")
+        found.append((trials(client, tune), load_text(f"{tune.info.artifact_uri}/tune.md")))
+        accuracies.append(load_text(f"{tune.info.artifact_uri}/accuracies.md"))
+    assert found[0] == found[1]
+    assert accuracies[0] != accuracies[1]
+
+
+def test_mistakes_are_told_in_words(training: MlflowClient, sslmlflow: Command) -> None:
+    for arguments, status, said in [
+        (["--alpha_range=1"], 2, "the range 1 of alpha is not possible. Allowed: low..high, low..high:log."),
+        (["--search=epochs:1..9"], 2, "epochs is not a parameter here"),
+        (["--objective=accuracy"], 2, "objective=accuracy is not possible. "),
+        (["--sampler=tbe"], 2, "sampler=tbe is not possible. Did you mean tpe?"),
+        (["--trials=0"], 2, "trials=0 is not possible. Allowed: a whole number of at least 1."),
+        (["--storage=studies"], 2, "storage=studies is not possible. Allowed: auto, or the address of a database."),
+        (["--storage=postgresql+psycopg://a:b@localhost/c"], 2, "storage with a password is not possible"),
+        (["--storage=postgresql+psycopg://a@127.0.0.1:1/c"], 1, "cannot be used"),
+        (["--milestone=9"], 1, "has no milestone of epoch 9"),
+        (["--variant=continuation"], 2, "variant=continuation is not possible: alpha and beta have no part in it"),
+    ]:
+        refused = sslmlflow("tune", *arguments)
+        assert refused.returncode == status, (arguments, refused.stderr)
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert runs(training, "tune") == [], "a mistake leaves no run"
