@@ -1,5 +1,6 @@
 # `make demo`, `make test` and `make ui` need Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
+PORT ?= 5000
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -9,7 +10,7 @@ demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local
 
 ui: $(INSTALLED)
-	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1
+	$(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1
 
 # One thread a process: two spinning threads each on a busy machine are many times slower.
 test: $(INSTALLED)

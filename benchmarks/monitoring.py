@@ -20,7 +20,7 @@ from benchmarks.runs import finished, sslmlflow
 from sslmlflow.jobs.course import course_of
 from sslmlflow.measures import CRITERIA, MEASURES, PROBE, STANDARDISED
 from sslmlflow.metrics.correlation import Correlation, pearson
-from sslmlflow.tracking.run import connect
+from sslmlflow.tracking.server import connect
 
 METHODS = ("simclr", "simsiam", "moco-v2")
 TRAINING = ("--preset=monitoring-paper", "--max_train_images=10000", "--max_test_images=2000", "--width=16")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mlflow.entities import Run
 
-from sslmlflow.tracking.run import ENTRY_POINT, connect, current_experiment
+from sslmlflow.tracking.run import ENTRY_POINT
+from sslmlflow.tracking.server import connect, current_experiment
 
 
 def sslmlflow(*arguments: str) -> None:

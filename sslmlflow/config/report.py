@@ -19,5 +19,7 @@ class Report(ReportOptions):
     """Compare the metrics of milestones with their probe accuracies, and choose a milestone without labels."""
 
     runs: str | None = option(
-        None, "run ids of trainings, separated by commas; auto: every training of the experiment with milestones"
+        None,
+        "run ids of trainings or tunings, separated by commas; auto: every training of the experiment that has "
+        "milestones, finished or not, and no tuning",
     )

@@ -12,7 +12,7 @@ DENSITIES = ("proj_out", "exact", "sketch_in", "frob")
 
 @dataclass(frozen=True)
 class UmmOptions:
-    run: str | None = option(None, "training whose milestone is tuned; auto: the experiment's latest with milestones")
+    run: str | None = option(None, "training whose milestone is tuned; auto: the experiment's latest that is finished")
     milestone: str = option(
         "last", "which one: last, best (the highest adjusted CRR, without labels), init, an epoch, or a model id"
     )

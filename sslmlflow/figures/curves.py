@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sslmlflow.figures.palette import colours_of
 
 PROBE_ALONE = "#e76300"
+LETTERS_PER_INCH, LETTERS_OF_A_SWATCH = 12, 6
 RING: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
 
 
@@ -66,7 +67,10 @@ def curves_figure(panels: Sequence[Panel], probe: Panel | None = None) -> Figure
             rights[-1].tick_params(right=last, labelright=last)
             rights[-1].set_ylabel(f"{probe.title}, %" if last else "")
             rights[-1].sharey(rights[0])
-    figure.legend(handles=_keys(panels, probe, colours), loc="outside upper center", ncols=4, frameon=False)
+    keys = _keys(panels, probe, colours)
+    longest = max(len(str(key.get_label())) for key in keys)
+    fit = int(LETTERS_PER_INCH * figure.get_figwidth() / (longest + LETTERS_OF_A_SWATCH))
+    figure.legend(handles=keys, loc="outside upper center", ncols=min(max(fit, 1), 4), frameon=False)
     return figure
 
 

@@ -11,6 +11,7 @@ from sslmlflow.measures import MEASURES, STANDARDISED
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
 
 ALIAS = "label-free-best"
+TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."
 
 
 def choose_milestone(course: Course, criterion: str) -> Choice:
@@ -39,10 +40,13 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
         text += " Its interval separates it from all other milestones."
     if not _has_signal(course, criterion, choice):
         text += " It is within the spread of the shuffled baseline: there is no signal to choose by yet."
+    if course.trained_on_rate:
+        text += f" {TRAINED_ON_IT}"
     if (lost := points_lost(course, choice)) is not None:
         best = max(course.values[STANDARDISED].items(), key=lambda item: (item[1], -item[0]))[0]
         where = "" if course.dataset_of(STANDARDISED) == course.dataset else f" on {course.dataset_of(STANDARDISED)}"
-        text += f" By the standardised probe{where} the best is epoch {best}: the choice lost {lost:.1f} points."
+        told = f"the best is epoch {best}: the choice lost {lost:.1f} points" if lost else "none is better"
+        text += f" By the standardised probe{where} {told}."
     return text
 
 
@@ -66,7 +70,7 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
     What was done, in words. A milestone that is registered already is not registered again.
     """
     if not choice.separated:
-        return "Not registered: no interval separates it from the other milestones."
+        return "Not registered: it is not separated from all other milestones."
     if not _has_signal(course, criterion, choice):
         return "Not registered: there is no signal to choose by."
     model = next(model for model, epoch in zip(course.models, course.epochs, strict=True) if epoch == choice.chosen)

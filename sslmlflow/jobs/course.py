@@ -8,7 +8,7 @@ from mlflow.entities import LoggedModel
 
 from sslmlflow.errors import UserError
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
-from sslmlflow.tracking.run import run_of
+from sslmlflow.tracking.server import run_of
 from sslmlflow.tracking.values import Way, ways_of
 
 
@@ -21,6 +21,7 @@ class Course:
     dataset: str
     models: Sequence[LoggedModel]
     ways: dict[str, Way]
+    trained_on_rate: bool = False  # a tuning by UMM, which raises the coding rate reduction itself
 
     @property
     def values(self) -> dict[str, dict[int, float]]:
@@ -52,5 +53,7 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
     models = milestones_of_run(client, run_id)
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
-    dataset = run.data.params.get("dataset", "")
-    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset))
+    params = run.data.params
+    dataset = params.get("dataset", "")
+    tuned = params.get("variant", "continuation") != "continuation" and float(params.get("alpha", 0)) > 0
+    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset), tuned)

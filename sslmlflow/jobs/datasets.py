@@ -10,7 +10,7 @@ from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.errors import UserError
 from sslmlflow.home import home
-from sslmlflow.tracking.run import run_of
+from sslmlflow.tracking.server import run_of
 
 
 def dataset_spec(config: DataOptions, image_size: int | None = None, labels: str = "auto") -> DatasetSpec:

@@ -16,7 +16,8 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.tracking.milestones import KIND, milestones_of_run, model_of
-from sslmlflow.tracking.run import connect, current_experiment, is_there, run_of, tracked_run
+from sslmlflow.tracking.run import tracked_run
+from sslmlflow.tracking.server import connect, current_experiment, is_there, run_of, whereabouts
 from sslmlflow.training.device import choose_machine
 
 POLL_SECONDS = 5.0
@@ -54,7 +55,9 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
     runs = (str(model.source_run_id) for model in found if model.status == LoggedModelStatus.READY)
     source = next((run_id for run_id in runs if is_there(client, run_id)), None)
     if source is None:
-        raise UserError("there are no milestones in this experiment yet. Run pretrain first, or give --run=RUN_ID.")
+        raise UserError(
+            f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or give --run=RUN_ID."
+        )
     return source
 
 

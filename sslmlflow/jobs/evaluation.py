@@ -22,7 +22,8 @@ from sslmlflow.jobs.pictures import pictures, renumbered
 from sslmlflow.jobs.spectra import SPECTRA_FILE, spectra
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone
-from sslmlflow.tracking.run import TrackedRun, is_there
+from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.server import is_there
 
 CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that say in which run it was done
 

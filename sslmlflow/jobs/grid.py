@@ -13,6 +13,7 @@ from sslmlflow.config.grid import Grid
 from sslmlflow.config.options import AUTO, as_text, options_of
 from sslmlflow.config.umm import Umm
 from sslmlflow.errors import ConfigError
+from sslmlflow.jobs.choice import TRAINED_ON_IT
 from sslmlflow.jobs.course import Course, course_of
 from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
@@ -21,7 +22,8 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.training import train_to_end
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
-from sslmlflow.tracking.run import TrackedRun, connect, tracked_run
+from sslmlflow.tracking.run import TrackedRun, tracked_run
+from sslmlflow.tracking.server import connect
 
 DEFAULTS = {"alpha": "0,0.01,0.03,0.1,0.3,1,3", "eps": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"}
 DEFAULTS["beta"] = DEFAULTS["alpha"]
@@ -39,12 +41,15 @@ def run(config: Grid) -> None:
     with tracked_run("grid", config, name, config.resume, {"milestone": model.model_id}) as tracked:
         tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
         results: Results = {}
-        for value in values:
+        for place, value in enumerate(values, start=1):
+            print(f"\n{config.over} = {value} ({place} of {len(values)})")
             course = course_of(client, _tuned(tracked, client, config, value, model))
             results.setdefault(START, _measured(course, 0))
             results[str(value)] = _measured(course, -1)
         report = _report(config.over, results)
-        print(f"\n{report}")
+        if config.alpha > 0 or config.over == "alpha":
+            report += f"\n\n{TRAINED_ON_IT}"
+        print(f"\n{report}\n\nkept as grid.md and grid.csv in run {tracked.run_id}")
         tracked.describe(report)
         client.log_text(tracked.run_id, report + "\n", "grid.md")
         client.log_text(tracked.run_id, _as_csv(config.over, results), "grid.csv")

@@ -18,7 +18,8 @@ from sslmlflow.jobs.seconds import augmenting_probes, seconds_table
 from sslmlflow.jobs.starting import trainings
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.run import TrackedRun, connect, tracked_run
+from sslmlflow.tracking.run import TrackedRun, tracked_run
+from sslmlflow.tracking.server import connect
 
 NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
 
@@ -64,6 +65,7 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
         client.log_text(run_id, as_csv([cell for found in cells.values() for cell in found]), "correlations.csv")
     for name, figure in report_figures(client, courses, cells):
         tracked.log_figure(figure, f"figures/{name}.png")
+    print(f"\ntables and figures: artifacts of run {run_id}")
 
 
 def _progress(course: Course, criterion: str, chosen: int | None) -> Figure:

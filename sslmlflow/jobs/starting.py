@@ -8,7 +8,8 @@ from sslmlflow.jobs.choice import choose_milestone
 from sslmlflow.jobs.course import course_of
 from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
-from sslmlflow.tracking.run import ENTRY_POINT, current_experiment, run_of
+from sslmlflow.tracking.run import ENTRY_POINT
+from sslmlflow.tracking.server import current_experiment, run_of, whereabouts
 
 TRAININGS = ("pretrain", "main")
 
@@ -29,13 +30,14 @@ def starting_milestone(client: MlflowClient, run: str | None, which: str) -> Log
         raise ConfigError(
             f"milestone={which} is not possible. Allowed: last, best, init, an epoch, or a model id (m-…)."
         )
-    run = str(run_of(client, run).info.run_id) if run else trainings(client)[-1]
+    run = str(run_of(client, run).info.run_id) if run else _latest(client)
     milestones = {epoch_of(model): model for model in milestones_of_run(client, run)}
     if not milestones:
         raise UserError(f"run {run} has no milestones (yet). Name a run of pretrain or main.")
     epoch = _epoch(client, run, which, max(milestones))
     if epoch not in milestones:
         raise UserError(f"run {run} has no milestone of epoch {epoch}. It has: {', '.join(map(str, milestones))}.")
+    print(f"from epoch {epoch} of {client.get_run(run).info.run_name}, run {run}")
     return milestones[epoch]
 
 
@@ -51,6 +53,13 @@ def _epoch(client: MlflowClient, run: str, which: str, last: int) -> int:
     return {"last": last, "init": 0}[which] if not which.isdecimal() else int(which)
 
 
+def _latest(client: MlflowClient) -> str:
+    """The latest training that came to its end, or, where none did, the latest of all."""
+    found = trainings(client)
+    finished = [run_id for run_id in found if client.get_run(run_id).info.status == "FINISHED"]
+    return (finished or found)[-1]
+
+
 def trainings(client: MlflowClient) -> list[str]:
     """The trainings of the current experiment that have milestones, earliest first; UserError if there are none."""
     found = [
@@ -60,5 +69,5 @@ def trainings(client: MlflowClient) -> list[str]:
         if milestones_of_run(client, run.info.run_id)
     ]
     if not found:
-        raise UserError("there are no milestones in this experiment yet. Run pretrain first, or name a run.")
+        raise UserError(f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or name a run.")
     return [str(info.run_id) for info in sorted(found, key=lambda info: int(info.start_time))]

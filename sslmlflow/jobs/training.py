@@ -83,7 +83,8 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         print(f"run {tracked.run_id} is already trained to its end")
         return
     state = _start_or_resume(tracked, training)
-    print(f"{training.plan.epochs:,} epochs on {training.machine.device.type}, in {training.machine.precision}")
+    count = training.plan.epochs
+    print(f"{count:,} epoch{'s' * (count != 1)} on {training.machine.device.type}, in {training.machine.precision}")
     if state.step == 0:
         machine = {"device": training.machine.device, "precision": training.machine.precision}
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})

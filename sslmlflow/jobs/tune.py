@@ -25,7 +25,8 @@ from sslmlflow.jobs.training import Training
 from sslmlflow.jobs.umm import prepare
 from sslmlflow.jobs.workers import Workers, close_runs, seed_of_process
 from sslmlflow.measures import MEASURES
-from sslmlflow.tracking.run import TrackedRun, connect, is_busy, is_there, joined_run, run_folder, tracked_run
+from sslmlflow.tracking.run import TrackedRun, is_busy, joined_run, run_folder, tracked_run
+from sslmlflow.tracking.server import connect, is_there
 from sslmlflow.tuning.space import Range, read_space, within
 from sslmlflow.tuning.study import Seats
 

@@ -20,7 +20,8 @@ from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
 from sslmlflow.methods import Method
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
-from sslmlflow.tracking.run import TrackedRun, connect, tracked_run
+from sslmlflow.tracking.run import TrackedRun, tracked_run
+from sslmlflow.tracking.server import connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule

@@ -15,22 +15,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import mlflow
-from alembic.util import CommandError
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from PIL import Image
-from sqlalchemy.exc import SQLAlchemyError
 
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
-from sslmlflow.tracking.database import make_database
+from sslmlflow.tracking.server import connect, current_experiment, run_of
 
 ENTRY_POINT, TRAINING, KEY = "sslmlflow.entry_point", "sslmlflow.training", "sslmlflow.key"
 
@@ -105,6 +102,8 @@ def tracked_run(
     experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
+        if resume == "auto":
+            print("nothing unfinished to go on with: a new run")
         own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)}
         tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)
         chosen = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
@@ -145,60 +144,6 @@ def is_busy(run_id: str) -> bool:
     except (BlockingIOError, PermissionError):
         return True
     return False
-
-
-def connect() -> MlflowClient:
-    """A client of the current tracking server, which has answered once.
-
-    It does not wait for minutes when the server is gone, as MLflow's default would.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    try:
-        make_database(mlflow.get_tracking_uri())
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
-    except (SQLAlchemyError, CommandError) as error:
-        raise UserError(
-            f"the tracking database {mlflow.get_tracking_uri()} cannot be read: {error} "
-            "It may be half made, by MLflow or another program that was killed: move it away, and a new one is made."
-        ) from error
-    except MlflowException as error:
-        raise UserError(
-            f"no answer from the tracking server {mlflow.get_tracking_uri()}: {error.message} "
-            "Start the server, or set MLFLOW_TRACKING_URI to one that runs."
-        ) from error
-    return client
-
-
-def current_experiment(client: MlflowClient) -> str:
-    """The experiment that MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME names, else the default one."""
-    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return given
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    if not name:
-        return "0"
-    found = client.get_experiment_by_name(name)
-    return str(found.experiment_id) if found else str(client.create_experiment(name))
-
-
-def run_of(client: MlflowClient, run_id: str) -> Run:
-    """The run with this id; UserError if the tracking server has none."""
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        raise UserError(
-            f"run {run_id} is not on the tracking server ({error.message}). Look its id up in the MLflow UI."
-        ) from error
-
-
-def is_there(client: MlflowClient, run_id: str | None) -> bool:
-    """Whether the tracking server has this run, not deleted."""
-    try:
-        return run_id is not None and client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
-        return False
 
 
 def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str, experiment_id: str) -> str | None:

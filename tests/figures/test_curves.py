@@ -68,3 +68,16 @@ def test_a_dollar_in_the_name_of_a_run_is_a_dollar():
     figure = curves_figure([Panel("m", [Series(r"tau $\tau_$ try", EPOCHS, [1, 2, 3, 4])])])
     figure.savefig(BytesIO())
     assert figure.legends[0].get_texts()[0].get_text() == r"tau $\tau_$ try"
+
+
+def test_a_legend_of_long_names_stays_inside_the_figure():
+    runs = [f"simclr resnet18 on digit-scenes {number}23456" for number in range(3)]
+    series = [Series(run, EPOCHS, [1, 2, 3, 4], low=[0, 1, 2, 3], high=[2, 3, 4, 9]) for run in runs]
+    for panels in (1, 3, 6):
+        figure = curves_figure([Panel("m", series)] * panels, PROBE)
+        figure.draw_without_rendering()
+        width, height = figure.get_size_inches() * figure.dpi
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height

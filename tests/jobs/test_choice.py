@@ -111,3 +111,14 @@ def test_without_a_value_nothing_is_chosen(training: Training) -> None:
     assert "No milestone can be chosen" in verdict(
         course, "label_free/rankme", choose_milestone(course, "label_free/rankme")
     )
+
+
+def test_of_a_tuning_it_is_said_that_it_was_trained_on_the_rate(client: MlflowClient, training: Training) -> None:
+    course = training([1.0, 2.0])
+    assert "UMM raises" not in verdict(course, CRR, choose_milestone(course, CRR))
+    for variant, alpha, said in (("umm", 0.1, True), ("umm", 0.0, False), ("continuation", 0.1, False)):
+        course = training([1.0, 2.0])
+        client.log_param(course.run_id, "variant", variant)
+        client.log_param(course.run_id, "alpha", alpha)
+        course = course_of(client, course.run_id)
+        assert ("UMM raises" in verdict(course, CRR, choose_milestone(course, CRR))) == said

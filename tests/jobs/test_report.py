@@ -99,7 +99,7 @@ def test_report_on_two_trainings(sslmlflow: Command, environment: dict[str, str]
 def test_what_there_is_no_report_on(sslmlflow: Command) -> None:
     nothing = sslmlflow("report")
     assert nothing.returncode == 1
-    assert "there are no milestones in this experiment yet" in nothing.stderr
+    assert "there are no milestones in experiment Default of sqlite://" in nothing.stderr
     unknown = sslmlflow("report", "--runs=abc")
     assert unknown.returncode == 1
     assert "run abc is not on the tracking server" in unknown.stderr

@@ -67,8 +67,13 @@ def weights(client: MlflowClient, run_id: str, epoch: int) -> dict[str, Tensor]:
 def test_a_milestone_is_tuned_in_a_run_of_its_own(
     training: str, sslmlflow: Command, environment: dict[str, str]
 ) -> None:
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    fragment = sslmlflow("pretrain", *SMALL, "--epochs=1")  # the latest, but not to its end
+    assert fragment.returncode == 0, fragment.stderr
+    client.set_terminated(runs(environment, "pretrain")[1][-1].info.run_id, "KILLED")
     done = sslmlflow("umm", *TUNING, "--lr=0.01")
     assert done.returncode == 0, done.stderr
+    assert f"from epoch 3 of moco-v2 resnet18 on digit-scenes, run {training}" in done.stdout
     client, (tuning,) = runs(environment, "umm")
     source, tuned = training, tuning.info.run_id
     assert tuning.data.tags["mlflow.parentRunId"] == source
@@ -163,7 +168,7 @@ def test_a_killed_tuning_goes_on_to_the_same_bits(
 def test_without_a_training_there_is_nothing_to_tune(sslmlflow: Command) -> None:
     nothing = sslmlflow("umm")
     assert nothing.returncode == 1
-    assert "there are no milestones in this experiment yet. Run pretrain first" in nothing.stderr
+    assert "there are no milestones in experiment Default of sqlite://" in nothing.stderr
 
 
 def test_mistakes_are_told_in_words(training: str, sslmlflow: Command, environment: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from sslmlflow.tracking.database import make_database
 
 START = """
 import sys
-from sslmlflow.tracking.run import connect
+from sslmlflow.tracking.server import connect
 print("ready", flush=True)
 sys.stdin.readline()
 client = connect()
