@@ -87,7 +87,7 @@ def _bare(training: Training) -> float:
     for event in train(state, training.sets.train, training.plan, training.machine, training.take_step):
         if isinstance(event, Milestone):
             training.monitor.measure(state.method.encoder)
-    held_out_loss(state.method.eval(), training.monitor, training.plan.batch_size)
+    held_out_loss(state.method, training.monitor, training.plan.batch_size)
     objective_with_noise(state.method, training.monitor, CRR_ADJUSTED)
     return time.perf_counter() - began
 

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("sslmlflow: interrupted; pretrain and main go on with --resume=auto.", file=sys.stderr)
+        print("sslmlflow: interrupted; trainings go on with --resume=auto, tune by the same command.", file=sys.stderr)
         return 130
     except OSError as error:
         print(f"sslmlflow: {error}", file=sys.stderr)

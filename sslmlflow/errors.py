@@ -13,5 +13,9 @@ class ConfigError(UserError):
     exit_code = 2
 
 
+class DivergedError(UserError):
+    """A training that cannot go on because of what its own parameters did to it; another may."""
+
+
 class PrunedError(UserError):
     """A training that is stopped because it is not worth going on with; its run ends as killed, not as failed."""

@@ -41,7 +41,6 @@ def labels_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     def refuse(*arguments: object) -> None:
         raise AssertionError("a label was asked for")
 
-    monkeypatch.setattr(data, "open_labels", refuse)
     monkeypatch.setattr(digit_scenes, "open_labels", refuse)
     monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, refuse))
     monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))

@@ -48,14 +48,20 @@ def tell_accuracies(
     runs = {trial.user_attrs[SEAT]: trial.user_attrs[RUNS] for trial in outcome.complete}
     last = {run: milestones_of_run(client, run)[-1] for of_trial in (*runs.values(), untuned_runs) for run in of_trial}
     leading.log_missing_params({name: as_text(getattr(config, name)) for name in options_of(EvaluationOptions)})
-    evaluate(leading, spec, config, [model, *last.values()], choose_machine(config.device, "float32").device)
+    device = choose_machine(config.device, "float32").device
+    pictured = outcome.chosen.user_attrs[RUNS][0] if outcome.chosen else None  # the first seed's
+    others = [last[run] for run in last if run != pictured]
+    evaluate(leading, spec, config, [model, *others], device, pictured=False)
+    if pictured:
+        evaluate(leading, spec, config, [last[pictured]], device)
     measured = {seat: _means(client, of_trial) for seat, of_trial in runs.items()}
     untuned = _means(client, untuned_runs)
     report = f"{_accuracies(outcome, measured, untuned, _of_model(client, model))}\n\n{_objectives(measured)}"
     print(f"\n{report}")
     client.log_text(leading.run_id, report + "\n", "accuracies.md")
     note = client.get_run(leading.run_id).data.tags.get("mlflow.note.content", "")
-    leading.describe(f"{note}\n\n{report}")
+    verdict, _, table = note.partition("\n\n")
+    leading.describe(f"{verdict}\n\n{report}\n\n{table}")
 
 
 def _means(client: MlflowClient, runs: Sequence[str]) -> Values:
@@ -83,8 +89,9 @@ def _accuracies(outcome: Outcome, measured: Mapping[int, Values], untuned: Value
         told.append((f"chosen without labels, trial {seat}", measured[seat]))
     if best is not None:
         told.append((f"best by labels, trial {best}", measured[best]))
-    if 0 in measured:
-        told.append(("default, trial 0", measured[0]))
+    if outcome.default:
+        seat = outcome.default.user_attrs[SEAT]
+        told.append((f"default, trial {seat}", measured[seat]))
     told += [("untuned, as long", untuned), ("before", before)]
     keys = [key for key in ACCURACIES if any(key in values for _, values in told)]
     rows = [["", *(MEASURES[key].name for key in keys)]]

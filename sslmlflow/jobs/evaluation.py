@@ -35,12 +35,14 @@ def evaluate(
     models: Iterable[LoggedModel],
     device: torch.device,
     trained_on: str | None = None,
+    pictured: bool = True,
 ) -> None:
     """Measure each milestone once; what was measured before with the same settings is not done again.
 
-    `trained_on`: fingerprint of the images that every milestone must have been trained on, if any.
+    `trained_on`: fingerprint of the images that every milestone must have been trained on, if any. `pictured`: whether
+    pictures and spectra are kept, of which a run has one an epoch.
     """
-    evaluation = _Evaluation(tracked, spec, options, device, trained_on)
+    evaluation = _Evaluation(tracked, spec, options, device, trained_on, pictured)
     for model in models:
         evaluation.measure(model)
 
@@ -53,8 +55,10 @@ class _Evaluation:
         options: EvaluationOptions,
         device: torch.device,
         trained_on: str | None,
+        pictured: bool,
     ) -> None:
         self._tracked = tracked
+        self._pictured = pictured
         self._device = device
         self._trained_on = trained_on
         self._sets = open_and_tell(spec)
@@ -114,6 +118,8 @@ class _Evaluation:
             if self._labelled:
                 truth = self._labelled.measure_clusters(self._clusters, last)
                 results.append((truth, f"{digest}.{self._labelled.truth_digest}"))
+        if not self._pictured:
+            return results
         for name, figure in pictures(epoch, found, last, self._sets.test):
             self._tracked.log_step_figure(figure, name, epoch)
         client.log_dict(run_id, spectra(milestone, last), SPECTRA_FILE.format(digest=digest, epoch=epoch))

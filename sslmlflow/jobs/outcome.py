@@ -21,6 +21,7 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import MEASURES
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, WHY, Seats
 
@@ -29,12 +30,18 @@ ALIAS = "label-free-tuned"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The trials of a study by seat, the metric that judges them, what the untuned encoder has, and the choice."""
+    """The trials of a study by seat, the metric that judges them, what the untuned has, and the choice."""
 
     trials: Sequence[FrozenTrial]
     key: str
     untuned: Mapping[str, float]
     chosen: FrozenTrial | None
+    given: Mapping[str, float | None]  # the values that the searched parameters have by themselves
+
+    @property
+    def default(self) -> FrozenTrial | None:
+        """The trial with these values, if it has a value."""
+        return next((trial for trial in self.complete if trial.user_attrs[VALUES] == self.given), None)
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -51,13 +58,9 @@ class Outcome:
 
 def choose_trial(trials: Sequence[FrozenTrial], lower_is_better: bool) -> FrozenTrial | None:
     """The best finished trial that keeps all limits, the earliest among equals."""
-    sound = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
-    ]
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and sound(trial)]
     sign = 1.0 if lower_is_better else -1.0
-    return min(sound, key=lambda trial: sign * float(trial.value or 0.0), default=None)
+    return min(finished, key=lambda trial: sign * float(trial.value or 0.0), default=None)
 
 
 def tell_outcome(
@@ -67,11 +70,12 @@ def tell_outcome(
     space: Sequence[Range],
     key: str,
     untuned: Mapping[str, float],
+    given: Mapping[str, float | None],
 ) -> Outcome:
     """Choose, print, and keep table and figures in the leading run."""
     trials = seats.latest()
-    outcome = Outcome(trials, key, untuned, choose_trial(trials, MEASURES[key].lower_is_better))
-    report = f"{_table(outcome, space)}\n\n{verdict(outcome)}"
+    outcome = Outcome(trials, key, untuned, choose_trial(trials, MEASURES[key].lower_is_better), given)
+    report = f"{verdict(outcome)}\n\n{_table(outcome, space)}"  # MLflow shows 8,000 characters
     print(f"\n{report}")
     leading.describe(report)
     client.log_text(leading.run_id, report + "\n", "tune.md")

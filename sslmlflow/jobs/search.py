@@ -14,7 +14,7 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import as_text, options_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.config.umm import Umm
-from sslmlflow.errors import PrunedError, UserError
+from sslmlflow.errors import DivergedError, PrunedError
 from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
@@ -57,7 +57,7 @@ class Search:
         return self
 
     def objective(self, trial: optuna.Trial) -> float:
-        """The value of one trial; TrialPruned where its milestones are not worth going on, UserError where it has none.
+        """The value of one trial; TrialPruned where it is not worth going on, DivergedError where it has none.
 
         What was measured, the limits it passes, and the runs are attributes of the trial.
         """
@@ -71,7 +71,7 @@ class Search:
         except PrunedError as error:
             print(f"{name}: pruned, {error}")
             raise optuna.TrialPruned(str(error)) from None
-        except UserError as error:
+        except DivergedError as error:
             print(f"{name}: failed, {error}")
             raise
         found = measured[self.key]
@@ -93,7 +93,7 @@ class Search:
                 return
             trial.report(metrics[self.key], step=epoch)
             if self._config.prune and epoch < self._config.epochs and trial.should_prune():
-                raise PrunedError(f"behind the median of earlier trials at epoch {epoch}")
+                raise PrunedError(f"behind the median of sound trials at epoch {epoch}")
 
         return watch
 
@@ -106,14 +106,19 @@ class Search:
         watch: Watch | None = None,
     ) -> dict[str, float]:
         """Tune with every seed and measure; the means. `done` are runs that were begun before a kill, by seed."""
-        runs: list[str] = []
+        runs = list(done)
         measured = []
         for number in range(self._config.trial_seeds):
             before = done[number] if number < len(done) else None
             seed = self._config.seed + number
             told = name if self._config.trial_seeds == 1 else f"{name}, seed {seed}"
             one = self._one({**values, "seed": seed, "resume": _goes_on(before)})
-            measured.append(self._tune_once(told, one, runs, started, watch if number == 0 else None))
+
+            def begun(run_id: str, number: int = number) -> None:
+                runs[number : number + 1] = [run_id]
+                started(runs)
+
+            measured.append(self._tune_once(told, one, begun, watch if number == 0 else None))
         return {
             key: statistics.fmean(found[key] for found in measured)
             for key in measured[0]
@@ -124,15 +129,12 @@ class Search:
         given = {field.name: getattr(self._config, field.name) for field in dataclasses.fields(Umm)}
         return Umm(**{**given, "workers": 0, **values})
 
-    def _tune_once(
-        self, name: str, one: Umm, runs: list[str], started: Callable[[list[str]], None], watch: Watch | None
-    ) -> dict[str, float]:
+    def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> dict[str, float]:
         training = dataclasses.replace(prepare(self._client, one, self._model), name=name)
         if watch:
             training = dataclasses.replace(training, watch=watch)
         with umm_run(one, training, self._model, below=self._parent) as child:
-            runs.append(child.run_id)
-            started(list(runs))
+            begun(child.run_id)
             train_to_end(child, training)
             last = milestones_of_run(self._client, child.run_id)[-1]
             spool = Spool(child.folder / "spool.db")
@@ -146,7 +148,7 @@ class Search:
             if self.key not in measured:
                 measured |= self._clustered(child, one, last, training.machine.device)
             if not math.isfinite(measured.get(self.key, math.nan)):
-                raise UserError(
+                raise DivergedError(
                     f"{MEASURES[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
                     f"say why, run {child.run_id})"
                 )

@@ -1,18 +1,20 @@
 """What tells a tuned encoder that is better from one that only scores higher; on held-out images, without labels."""
 
+import math
+
 import numpy as np
 import torch
 from mlflow.entities import LoggedModel
 
 from sslmlflow.data.views import make_views
 from sslmlflow.embedding import embed_views
+from sslmlflow.errors import DivergedError
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.training import Training
 from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
 from sslmlflow.tracking.milestones import load_method, load_milestone
 from sslmlflow.training.device import memory_format
-from sslmlflow.training.step import check_finite
 from sslmlflow.tuning.checks import HELD_OUT_LOSS, NOISY
 
 NOISE = 0.3  # standard deviations of the embeddings
@@ -26,8 +28,9 @@ def soundness(training: Training, last: LoggedModel, objective: str) -> dict[str
     method, _ = load_method(load_milestone(last.model_id), training.encoder.early)
     device = training.machine.device
     method.to(device, memory_format=memory_format(method.encoder, device))  # type: ignore[call-overload]
-    found = {HELD_OUT_LOSS: held_out_loss(method.eval(), training.monitor, training.plan.batch_size)}
-    check_finite(found, 0, 0.0)
+    found = {HELD_OUT_LOSS: held_out_loss(method, training.monitor, training.plan.batch_size)}
+    if not math.isfinite(found[HELD_OUT_LOSS]):
+        raise DivergedError(f"the method's loss on held-out images is {found[HELD_OUT_LOSS]}")
     noisy = objective_with_noise(method, training.monitor, objective)
     return found if noisy is None else {**found, NOISY: noisy}
 
@@ -39,6 +42,7 @@ def held_out_loss(method: Method, monitor: Monitor, batch_size: int) -> float:
     Batches are full, since contrastive losses grow with them; where there are fewer images, there is one of all.
     """
     device = next(method.parameters()).device
+    method.eval()
     mean, std = monitor.preprocessing.tensors(device)
     generator = torch.Generator().manual_seed(monitor.seed)
     size = min(batch_size, len(monitor.images))

@@ -6,6 +6,7 @@ tells what came out. All others only take seats of the study until none waits.
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 
@@ -13,7 +14,8 @@ import optuna
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
-from sslmlflow.config.options import deciding_texts
+from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.config.options import deciding_texts, options_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
@@ -23,11 +25,12 @@ from sslmlflow.jobs.search import RUNS, Search, key_of
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training
 from sslmlflow.jobs.umm import prepare
-from sslmlflow.jobs.workers import Workers, close_runs, seed_of_process
-from sslmlflow.measures import MEASURES
+from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
+from sslmlflow.measures import LIVE_CRITERIA, MEASURES
 from sslmlflow.tracking.run import TrackedRun, is_busy, joined_run, run_folder, tracked_run
-from sslmlflow.tracking.server import connect, is_there
-from sslmlflow.tuning.space import Range, read_space, within
+from sslmlflow.tracking.server import connect, is_there, run_of
+from sslmlflow.tuning.pruning import SoundMedianPruner
+from sslmlflow.tuning.space import Range, read_space
 from sslmlflow.tuning.study import Seats
 
 PARENT, SETTINGS, UNTUNED, UNTUNED_RUNS = "run", "settings", "untuned", "untuned_runs"  # attributes of a study
@@ -36,9 +39,7 @@ POLL_SECONDS, PATIENCE_SECONDS = 0.5, 30.0
 
 def run(config: Tune) -> None:
     """Search from the command line or `mlflow run`."""
-    if config.variant == "continuation":
-        raise ConfigError("variant=continuation is not possible: alpha and beta have no part in it, nothing to search.")
-    space = read_space(config.alpha_range, config.beta_range, config.search)
+    space = _check(config)
     client = connect()
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, config, model)  # a mistake in what is asked for makes no run
@@ -48,19 +49,55 @@ def run(config: Tune) -> None:
     lower_is_better = MEASURES[key_of(config.objective)].lower_is_better
     seats = Seats(url, config.study or f"umm-{digest[:12]}", lower_is_better, config.heartbeat)
     study = seats.study
-    study.pruner = optuna.pruners.MedianPruner(n_warmup_steps=1)
+    study.pruner = SoundMedianPruner()
     parent = None if seats.new else _parent(client, study)
     _check_settings(study, settings)
-    if parent and (is_busy(parent) or (not run_folder(parent).exists() and config.resume != parent)):
-        joined = joined_run(client, parent)
-        print(f"joining study {study.study_name}, which run {parent} leads")
-        _take_what_waits(config, seats, Search(config, client, joined, model, space))
+    if config.resume not in ("no", "auto", parent):
+        raise UserError(f"study {study.study_name} is not that of run {config.resume}: its run is {parent}.")
+    if JOINS in os.environ or (parent and not _leads(parent, config.resume)):
+        _join(config, client, seats, str(parent), model, space)
         return
-    with tracked_run("tune", config, f"tune {training.name}", parent or "no", {"study": study.study_name}) as leading:
+    # Where the maker of a study died before it had a run, `auto` finds what it had begun.
+    decides = {**settings, "study": study.study_name}
+    with tracked_run("tune", config, f"tune {training.name}", parent or "auto", deciding=decides) as leading:
         study.set_user_attr(PARENT, leading.run_id)
         leading.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
         leading.log_missing_params({"resolved/study": study.study_name, "resolved/milestone": model.model_id})
         _lead(config, client, seats, leading, model, space)
+
+
+def _check(config: Tune) -> list[Range]:
+    if config.variant == "continuation":
+        raise ConfigError("variant=continuation is not possible: alpha and beta have no part in it, nothing to search.")
+    if config.stop_on != "no":
+        raise ConfigError(f"stop_on={config.stop_on} is not possible: trials are compared after equally many epochs.")
+    return read_space(config.alpha_range, config.beta_range, config.search)
+
+
+def _leads(parent: str, resume: str) -> bool:
+    """Whether this process is to lead a study that was there before: where it was led, or where that is asked for."""
+    return not is_busy(parent) and (run_folder(parent).exists() or resume == parent)
+
+
+def _join(
+    config: Tune, client: MlflowClient, seats: Seats, parent: str, model: LoggedModel, space: Sequence[Range]
+) -> None:
+    """Take seats until none waits; the leader sees to the rest."""
+    search = Search(config, client, joined_run(client, parent), model, space)
+    print(f"joining study {seats.study.study_name}, which run {parent} leads")
+    while UNTUNED not in seats.study.user_attrs or not seats.waiting():
+        led = run_of(client, parent).info.status == "RUNNING" and (not run_folder(parent).exists() or is_busy(parent))
+        if not led:
+            raise UserError(
+                f"study {seats.study.study_name} has no trial to take, and nobody leads it any more. The same command "
+                f"with --resume={parent} leads it from here, and a larger --trials extends it."
+            )
+        if UNTUNED in seats.study.user_attrs:
+            return
+        time.sleep(POLL_SECONDS)
+    search.against(seats.study.user_attrs[UNTUNED])
+    while seats.waiting():
+        _take_one(config, seats, search, leads=False)
 
 
 def _lead(
@@ -74,7 +111,7 @@ def _lead(
     """Search to the end of the study, choose without labels, and only then say what labels say of it."""
     study, search = seats.study, Search(config, client, leading, model, space)
     given = {part.name: getattr(config, part.name) for part in space}
-    seats.add(config.trials, within(given, space))
+    seats.add(config.trials, {part.name: given[part.name] for part in space if given[part.name] in part})
     with Workers(config, leading, study.study_name, model):
         if UNTUNED not in study.user_attrs:
             done = study.user_attrs.get(UNTUNED_RUNS, [])
@@ -83,7 +120,7 @@ def _lead(
             )
         _take_all(config, client, seats, search)
     close_runs(client, leading)
-    outcome = tell_outcome(client, seats, leading, space, search.key, study.user_attrs[UNTUNED])
+    outcome = tell_outcome(client, seats, leading, space, search.key, study.user_attrs[UNTUNED], given)
     print(register_chosen(client, leading, outcome))
     if config.labels != "none":
         tell_accuracies(config, client, leading, model, outcome, study.user_attrs[UNTUNED_RUNS])
@@ -103,24 +140,15 @@ def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) 
             return
 
 
-def _take_what_waits(config: Tune, seats: Seats, search: Search) -> None:
-    """Take seats until none waits; the leader sees to the rest."""
-    while UNTUNED not in seats.study.user_attrs:
-        time.sleep(POLL_SECONDS)
-    search.against(seats.study.user_attrs[UNTUNED])
-    while seats.waiting():
-        _take_one(config, seats, search, leads=False)
-
-
 def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> None:
-    # In one process alone, a search that was stopped goes on as it would have.
-    seed = config.seed if config.sampler == "quasi-random" else seed_of_process(config.seed, seats.begun(), leads)
-    seats.take(config.sampler, seed, search.objective)
+    seats.take(config.sampler, config.seed, seed_of_process(config.seed, seats.begun(), leads), search.objective)
 
 
 def _parent(client: MlflowClient, study: optuna.Study) -> str | None:
     """The run that leads a study which was there before; None if whoever made the study died before there was one."""
     patience = time.monotonic() + PATIENCE_SECONDS
+    if PARENT not in study.user_attrs:
+        print(f"waiting for the process that is beginning study {study.study_name}")
     while PARENT not in study.user_attrs and time.monotonic() < patience:
         time.sleep(POLL_SECONDS)
     parent = study.user_attrs.get(PARENT)
@@ -134,11 +162,15 @@ def _parent(client: MlflowClient, study: optuna.Study) -> str | None:
 
 def _settings(config: Tune, model: LoggedModel, training: Training) -> dict[str, str]:
     """Everything besides the searched values that a trial's value depends on."""
-    texts = {name: text for name, text in deciding_texts(config).items() if name not in ("run", "milestone")}
+    left_out = {"run", "milestone", "precision"}  # settled below
+    left_out |= {"labels", "probe"}  # labels come after the search
+    if key_of(config.objective) in LIVE_CRITERIA:
+        left_out |= set(options_of(EvaluationOptions))
+    texts = {name: text for name, text in deciding_texts(config).items() if name not in left_out}
     return {
         **texts,
-        "milestone": model.model_id,
-        "precision": training.machine.precision,
+        "milestone it starts from": model.model_id,
+        "settled precision": training.machine.precision,
         "held-out images and how they are measured": training.monitor.digest,
     }
 

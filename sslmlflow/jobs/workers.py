@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import zlib
@@ -18,11 +19,14 @@ from sslmlflow.config.options import texts_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.tracking.run import TrackedRun, is_busy
 
+JOINS = "SSLMLFLOW_JOINS"  # in the environment of a worker: it never leads
+PATIENCE_SECONDS = 60.0
+
 
 class Workers:
     """`workers - 1` processes that join the study as other machines would, each with its share of the cores.
 
-    They end by themselves when no seat waits, and are ended when the block is left by an exception.
+    They end by themselves when no seat waits, and are interrupted when the block is left by an exception.
     """
 
     def __init__(self, config: Tune, leading: TrackedRun, study: str, model: LoggedModel) -> None:
@@ -42,6 +46,7 @@ class Workers:
         self._environment = {
             "OMP_NUM_THREADS": str(threads),
             **{name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"},
+            JOINS: "1",
             "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
             "MLFLOW_EXPERIMENT_ID": leading.experiment_id,
         }
@@ -51,15 +56,27 @@ class Workers:
         for path in self._files:
             with open(path, "ab") as file:
                 self._processes.append(
-                    subprocess.Popen(self._command, env=self._environment, stdout=file, stderr=subprocess.STDOUT)
+                    # In a session of its own: Ctrl-C in the terminal reaches the leader alone, which passes it on once.
+                    subprocess.Popen(
+                        self._command,
+                        env=self._environment,
+                        stdout=file,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
                 )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind:
+            for process in self._processes:
+                process.send_signal(signal.SIGINT)
         for process, path in zip(self._processes, self._files, strict=True):
-            if kind:
-                process.terminate()
+            try:
+                process.wait(PATIENCE_SECONDS if kind else None)
+            except subprocess.TimeoutExpired:
+                process.kill()
             if (status := process.wait()) and not kind:
                 print(f"a worker ended with status {status}; what it said is in {path}")
 

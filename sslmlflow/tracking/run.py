@@ -86,23 +86,25 @@ def tracked_run(
     resume: str = "no",
     data: Mapping[str, str] | None = None,
     below: TrackedRun | None = None,
+    deciding: Mapping[str, str] | None = None,
 ) -> Iterator[TrackedRun]:
     """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C and where it was pruned.
 
     `data` says, beside the parameters, what the result depends on: a run goes on only with the same.
     Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
     this entry point with the same parameters and data, if there is one) or a run id. `below` is the run of the job
-    that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken.
+    that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken. `deciding` is what
+    decides in place of the options, where not all of them do.
     """
     client = connect()
-    deciding = {**deciding_texts(config), **(data or {})}
+    deciding = {**(deciding_texts(config) if deciding is None else deciding), **(data or {})}
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
     experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
-        if resume == "auto":
+        if resume == "auto" and below is None:
             print("nothing unfinished to go on with: a new run")
         own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)}
         tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)

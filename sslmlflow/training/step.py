@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import DivergedError
 from sslmlflow.methods import Method
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
@@ -101,10 +101,10 @@ def end_step(state: State, projections: dict[str, Tensor], schedule: Schedule) -
 
 
 def check_finite(losses: dict[str, float], step: int, lr: float) -> None:
-    """UserError at a loss that is not finite; to be asked before any parameter has changed."""
+    """DivergedError at a loss that is not finite; to be asked before any parameter has changed."""
     for name, value in losses.items():
         if not math.isfinite(value):
-            raise UserError(
+            raise DivergedError(
                 f"the {name if name == 'loss' else f'loss {name}'} became {value} at step {step + 1} (learning rate "
                 f"{lr:g}). The last checkpoint and all milestones before it are kept. Try a lower --lr."
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 ALIGNMENT, SPREAD, POOLED = "label_free/crr_A", "label_free/crr_U", "label_free/crr_pooled"
 HELD_OUT_LOSS, NOISY = "tune/held_out_loss", "tune/objective_with_noise"
-ALIGNMENT_LOST, LOSS_RISE, MOST_SPREAD = 0.02, 1.05, 0.95
+ALIGNMENT_LOST, LOSS_RISE, MOST_SPREAD = 0.02, 0.05, 0.95
 
 
 def constraints(tuned: Mapping[str, float], untuned: Mapping[str, float]) -> dict[str, float]:
@@ -22,7 +22,8 @@ def constraints(tuned: Mapping[str, float], untuned: Mapping[str, float]) -> dic
         "held-out loss": 1.0,
     }
     if HELD_OUT_LOSS in tuned and HELD_OUT_LOSS in untuned:
-        found["held-out loss"] = tuned[HELD_OUT_LOSS] - LOSS_RISE * untuned[HELD_OUT_LOSS]
+        rise = tuned[HELD_OUT_LOSS] - untuned[HELD_OUT_LOSS]
+        found["held-out loss"] = rise - LOSS_RISE * abs(untuned[HELD_OUT_LOSS])  # SimSiam's is negative
     return found
 
 

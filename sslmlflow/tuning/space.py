@@ -1,6 +1,6 @@
 """Which parameters are searched, and between which bounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -24,8 +24,8 @@ class Range:
     log: bool = False
     whole: bool = False
 
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
+    def __contains__(self, value: float | None) -> bool:
+        return value is not None and self.low <= value <= self.high
 
     def suggest(self, trial: optuna.Trial) -> float:
         """The value that the study's sampler draws."""
@@ -72,14 +72,3 @@ def read_space(alpha: str, beta: str, search: str | None) -> list[Range]:
 def suggest(trial: optuna.Trial, space: Sequence[Range]) -> dict[str, float]:
     """A value for every parameter of the space."""
     return {found.name: found.suggest(trial) for found in space}
-
-
-def within(values: Mapping[str, float | None], space: Sequence[Range]) -> dict[str, float] | None:
-    """The values of the space's parameters, or None if one is not in its range."""
-    found: dict[str, float] = {}
-    for part in space:
-        value = values[part.name]
-        if value is None or value not in part:
-            return None
-        found[part.name] = value
-    return found

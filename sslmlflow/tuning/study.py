@@ -11,20 +11,22 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, TPESampler
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.errors import ConfigError, DivergedError, UserError
 
 SEAT, WHY = "seat", "why"
+BEGUN, STOPPED = "begun", "stopped"  # attributes of one attempt, which the next does not inherit
 ATTEMPTS = 3  # of a trial whose process dies
 Objective = Callable[[optuna.Trial], float]
 
@@ -38,6 +40,7 @@ class Seats:
 
     def __init__(self, url: str, name: str, minimise: bool, heartbeat: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._patience = timedelta(seconds=4 * heartbeat)
         direction = StudyDirection.MINIMIZE if minimise else StudyDirection.MAXIMIZE
         self._url = _checked(url)
         try:
@@ -51,7 +54,7 @@ class Seats:
                     self.new = False
         except (SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
             raise UserError(
-                f"the database of studies {url} cannot be used: {error} Give --storage=sqlite:///FILE, or "
+                f"the database of studies {_told(url)} cannot be used: {error} Give --storage=sqlite:///FILE, or "
                 "postgresql+psycopg://USER@HOST/DATABASE of a server that runs."
             ) from error
 
@@ -63,11 +66,16 @@ class Seats:
     def requeue(self) -> list[FrozenTrial]:
         """Queue again, with the same values, what a process left when it died or was stopped; those trials.
 
-        Only one process may do so. What was tried three times is left.
+        Only one process may do so. What three processes died of is left.
         """
         with _calm():
             fail_stale_trials(self.study)
-        attempts = Counter(trial.user_attrs[SEAT] for trial in self._trials())
+        for trial in self.latest():
+            # Who dies while its values are drawn leaves a trial without a heartbeat, which is never called stale.
+            silent = datetime.now() - (trial.datetime_start or datetime.now()) > self._patience
+            if trial.state == TrialState.RUNNING and BEGUN not in trial.user_attrs and silent:
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        attempts = Counter(trial.user_attrs[SEAT] for trial in self._trials() if STOPPED not in trial.user_attrs)
         lost = [
             trial
             for trial in self.latest()
@@ -82,7 +90,7 @@ class Seats:
                     state=TrialState.WAITING,
                     params=trial.params,
                     distributions=trial.distributions,
-                    user_attrs=trial.user_attrs,
+                    user_attrs={name: kept for name, kept in trial.user_attrs.items() if name not in (BEGUN, STOPPED)},
                     system_attrs=fixed,
                 )
             )
@@ -104,31 +112,44 @@ class Seats:
         """How many trials were begun, whatever became of them."""
         return sum(trial.state != TrialState.WAITING for trial in self._trials())
 
-    def take(self, sampler: str, seed: int, objective: Objective) -> None:
-        """Run one waiting trial, if there is one.
+    def take(self, sampler: str, seed: int, own_seed: int, objective: Objective) -> None:
+        """Run one waiting trial, if there is one; `own_seed` differs from take to take.
 
-        A UserError fails it for good, its words are kept; whatever else ends it goes on to the caller.
+        A DivergedError fails it for good, its words are kept; whatever else ends it goes on to the caller, and the
+        trial can be queued again. UserError if the database does not answer.
         """
         turn = contextlib.ExitStack()
 
         def told(trial: optuna.Trial) -> float:
             turn.close()
             if SEAT not in trial.user_attrs:  # a process of another machine took the last one
-                raise UserError("no seat was left")
+                raise DivergedError("no seat was left")
+            trial.set_user_attr(BEGUN, True)
             try:
                 return objective(trial)
-            except UserError as error:
+            except DivergedError as error:
                 trial.set_user_attr(WHY, str(error))
                 raise
-            except SystemExit as error:  # would leave a running trial behind
+            except (KeyboardInterrupt, SystemExit) as error:  # the latter would leave a running trial behind
+                trial.set_user_attr(STOPPED, True)
                 raise KeyboardInterrupt from error
 
         with turn, _calm():
             # Two processes that ask a SQLite file at the same moment are given the same trial.
             turn.enter_context(_alone(self._url))
-            if self.waiting():
-                self.study.sampler = _sampler(sampler, seed)
-                self.study.optimize(told, n_trials=1, catch=(UserError,))
+            if not self.waiting():
+                return
+            self.study.sampler = _sampler(sampler, seed, own_seed)
+            try:
+                self.study.optimize(told, n_trials=1, catch=(DivergedError,))
+            except ValueError as error:
+                if "Cannot tell" not in str(error):
+                    raise
+                print("this process was silent for so long that its trial was taken for dead: left to who does it now")
+            except (StorageInternalError, SQLAlchemyError) as error:
+                raise UserError(
+                    f"the database of studies {_told(self._url)} does not answer: {error} The same command goes on."
+                ) from error
 
     def _count(self, state: TrialState) -> int:
         return sum(trial.state == state for trial in self.latest())
@@ -137,11 +158,17 @@ class Seats:
         return [trial for trial in self.study.get_trials(deepcopy=False) if SEAT in trial.user_attrs]
 
 
-def _sampler(name: str, seed: int) -> BaseSampler:
-    """Samplers keep nothing between trials, and the first two keep away from what breaks constraints."""
+def _sampler(name: str, seed: int, own_seed: int) -> BaseSampler:
+    """Samplers keep nothing between trials; `tpe` and `gp` keep away from what breaks constraints.
+
+    A quasi-random sequence is one for all processes; what draws where it cannot, before any trial has a value, is not.
+    """
     if name == "quasi-random":
-        return QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
-    return GPSampler(seed=seed, warn_independent_sampling=False) if name == "gp" else TPESampler(seed=seed)
+        draws = RandomSampler(seed=own_seed)
+        return QMCSampler(scramble=True, seed=seed, independent_sampler=draws, warn_independent_sampling=False)
+    if name == "gp":
+        return GPSampler(seed=own_seed, warn_independent_sampling=False)
+    return TPESampler(seed=own_seed)
 
 
 def _storage(url: str, heartbeat: int) -> RDBStorage:
@@ -158,12 +185,18 @@ def _checked(url: str) -> str:
         parsed = make_url(url)
     except SQLAlchemyError:
         raise ConfigError(f"storage={url} is not possible. Allowed: auto, or the address of a database.") from None
-    if parsed.password:
+    if parsed.password or any("pass" in name.lower() for name in parsed.query):
         raise ConfigError(
             "storage with a password is not possible: parameters are shown in the MLflow UI. Leave it out of the "
             "address, and set PGPASSWORD or write ~/.pgpass."
         )
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ConfigError(f"storage={url} is not possible: others cannot join it. Allowed: sqlite:///FILE.")
     return url
+
+
+def _told(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import DivergedError
 from sslmlflow.methods import Method
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
@@ -48,7 +48,7 @@ class Umm:
     def step(self, state: State, views: Tensor, schedule: Schedule, machine: Machine) -> Taken:
         """One step on views (2, n, 3, size, size).
 
-        UserError at a loss that is not finite or a volume that is zero, before Adam has changed any parameter.
+        DivergedError at a loss that is not finite or a volume that is zero, before Adam has changed any parameter.
         """
         lr, note = self.lr, None
         if self.variant == "continuation":
@@ -75,7 +75,7 @@ class Umm:
                 with sdpa_kernel(SDPBackend.MATH):  # the faster kernels of attention have no second derivatives
                     found = self._gradient(objectives, tuple(tuned.values()))
             except ValueError as error:
-                raise UserError(
+                raise DivergedError(
                     f"step {state.step + 1} of UMM cannot be taken: {error}. The late part may have collapsed, or "
                     "diverged: try a lower --lr, --inner_lr, --alpha or --beta."
                 ) from error

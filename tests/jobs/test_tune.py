@@ -95,16 +95,20 @@ def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, s
     assert "default, trial 0" in done.stdout
     assert "| adjusted CRR |" in done.stdout
 
-    more = sslmlflow(*search, "--trials=6")
+    old = runs(client, "pretrain")[0].info.run_id
+    assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
+    more = sslmlflow(*search, "--trials=6", f"--run={old}")
     assert more.returncode == 0, more.stderr
     assert [run.info.run_id for run in runs(client, "tune")] == [tune.info.run_id]
     assert len(runs(client, "umm")) == 7, "what was done is not done again"
     assert list(trials(client, tune)) == list(range(6))
-    refused = sslmlflow(*search, "--trials=8", "--lr=0.1", "--alpha_range=0.1..1")
+    refused = sslmlflow(*search, "--trials=8", "--lr=0.1", "--alpha_range=0.1..1", f"--run={old}")
     assert refused.returncode == 1
     assert "study mine cannot go on with other settings" in refused.stderr
     assert "lr was 0.001, now 0.1" in refused.stderr
     assert "alpha_range was 0.005..0.05:log, now 0.1..1" in refused.stderr
+    refused = sslmlflow(*search, f"--run={old}", f"--resume={old}")
+    assert f"study mine is not that of run {old}: its run is {tune.info.run_id}" in refused.stderr
 
 
 def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_is_registered(
@@ -141,28 +145,46 @@ def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_
     assert model.params["epoch"] == "1"
 
 
-def test_pruned_and_failed_trials_are_told_as_such_and_never_chosen(training: MlflowClient, sslmlflow: Command) -> None:
-    client = training
-    search = ["tune", *QUICK, "--epochs=3", "--trials=12", "--search=lr:1e-4..1e8:log", "--labels=none"]
-    done = sslmlflow(*search, "--sampler=quasi-random")
-    assert done.returncode == 0, done.stderr
+def told_and_ended(client: MlflowClient) -> dict[str, tuple[str, str, bool]]:
+    """Of every trial what the table says of it, the status of its run, and whether it was chosen."""
     (tune,) = runs(client, "tune")
     table = load_text(f"{tune.info.artifact_uri}/tune.md").splitlines()
-    rows = {line.split("|")[1].strip(" *"): line for line in table if line.startswith("|")}
-    ended = {run.info.run_name.partition(":")[0].removeprefix("trial "): run for run in runs(client, "umm")}
-    words = {seat: rows[seat].split("|")[-2].strip() for seat in map(str, range(12))}
-    counted = Counter(ended[seat].info.status for seat in words)
-    assert counted["KILLED"] >= 1
-    assert counted["FAILED"] >= 1
-    assert counted["FINISHED"] >= 2
-    for seat, said in words.items():
-        status = ended[seat].info.status
-        assert (said == "pruned") == (status == "KILLED")
-        assert ("became" in said or "has no value" in said or "cannot be taken" in said) == (status == "FAILED"), said
-    chosen = [line.split("|")[1].strip(" *") for line in table if line.startswith("|") and " * " in line]
-    assert {ended[seat].info.status for seat in chosen} <= {"FINISHED"}
-    assert (chosen == []) == ("None can be chosen" in done.stdout)
-    assert f"{counted['KILLED']} pruned, {counted['FAILED']} failed" in done.stdout
+    ended = {run.info.run_name.partition(":")[0]: run.info.status for run in runs(client, "umm")}
+    found = {}
+    for line in filter(lambda line: line.startswith("|"), table):
+        first, *_, last = [cell.strip() for cell in line.split("|")[1:-1]]
+        if f"trial {first.strip(' *')}" in ended:
+            found[first.strip(" *")] = last, ended[f"trial {first.strip(' *')}"], "*" in first
+    return found
+
+
+def test_pruned_trials_are_told_as_such_and_never_chosen(training: MlflowClient, sslmlflow: Command) -> None:
+    search = ["tune", *QUICK, "--epochs=3", "--trials=14", "--alpha_range=0.001..0.02:log", "--labels=none"]
+    done = sslmlflow(*search, "--sampler=quasi-random", "--precision=float32")
+    assert done.returncode == 0, done.stderr
+    found = told_and_ended(training)
+    assert list(found) == list(map(str, range(14)))
+    pruned = [words for words, status, _ in found.values() if status == "KILLED"]
+    assert len(pruned) >= 1
+    assert all((words == "pruned") == (status == "KILLED") for words, status, _ in found.values())
+    (chosen,) = (status for _, status, chosen in found.values() if chosen)
+    assert chosen == "FINISHED"
+    assert f"14 trials: {14 - len(pruned)} finished, {len(pruned)} pruned." in done.stdout
+
+
+def test_failed_trials_are_told_with_their_reason(training: MlflowClient, sslmlflow: Command) -> None:
+    search = ["tune", *QUICK, "--epochs=3", "--trials=3", "--search=lr:1e6..1e9:log", "--labels=none"]
+    done = sslmlflow(*search, "--milestone_every=3")
+    assert done.returncode == 0, done.stderr
+    found = told_and_ended(training)
+    assert len(found) == 3
+    failed = [words for words, status, _ in found.values() if status == "FAILED"]
+    assert len(failed) >= 1
+    for words, status, chosen in found.values():
+        if status == "FAILED":
+            assert any(said in words for said in ("became", "has no value", "cannot be taken", "held-out images is"))
+            assert not chosen
+    assert f"{len(failed)} failed" in done.stdout
 
 
 def test_metrics_that_evaluate_measures_serve_as_objective(training: MlflowClient, sslmlflow: Command) -> None:
@@ -176,21 +198,26 @@ def test_metrics_that_evaluate_measures_serve_as_objective(training: MlflowClien
     assert "the lowest entropy H(Z3)" in done.stdout or "None can be chosen" in done.stdout
 
 
-def test_killed_workers_lose_nothing(
+def test_stopped_and_killed_workers_lose_nothing(
     training: MlflowClient, fork_server: ForkServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
     client, log = training, tmp_path / "output.txt"
     arguments = ["tune", *QUICK, "--epochs=4", "--trials=8", "--workers=2", "--heartbeat=1", "--labels=none"]
     files = {"folder": str(tmp_path), "stdout": str(log), "stderr": str(log)}
     request = {"arguments": [*arguments, "--prune=false"], "environment": environment, **files}
-    for begun in (2, 5):
+    for begun, stop in ((3, signal.SIGINT), (6, signal.SIGKILL)):
         leader = fork_server.start(**request)
         patience = time.monotonic() + 200
         while len(runs(client, "umm")) < 1 + begun and time.monotonic() < patience:
             time.sleep(0.1)
-        kill_children(leader)
-        os.kill(leader, signal.SIGKILL)
-        fork_server.wait()
+        if stop == signal.SIGKILL:
+            kill_children(leader)
+        os.kill(leader, stop)
+        status = fork_server.wait()
+        if stop == signal.SIGINT:
+            assert os.waitstatus_to_exitcode(status) == 130, log.read_text()[-3000:]
+            assert {run.info.status for run in runs(client, "umm")} <= {"FINISHED", "KILLED"}
+            assert runs(client, "tune")[0].info.status == "KILLED"
     fork_server.start(**request)
     assert fork_server.wait() == 0, log.read_text()[-3000:]
     (tune,) = runs(client, "tune")
@@ -201,6 +228,7 @@ def test_killed_workers_lose_nothing(
     ended = Counter(run.info.run_name.partition(":")[0] for run in runs(client, "umm") if run.info.status == "FINISHED")
     assert ended == {"untuned": 1, **{f"trial {seat}": 1 for seat in range(8)}}
     assert {run.info.status for run in runs(client, "umm")} <= {"FINISHED", "KILLED"}
+    assert "going on with run" in log.read_text(), "from a checkpoint"
 
 
 def kill_children(process: int) -> None:
@@ -252,6 +280,7 @@ def test_mistakes_are_told_in_words(training: MlflowClient, sslmlflow: Command) 
         (["--storage=postgresql+psycopg://a:b@localhost/c"], 2, "storage with a password is not possible"),
         (["--storage=postgresql+psycopg://a@127.0.0.1:1/c"], 1, "cannot be used"),
         (["--milestone=9"], 1, "has no milestone of epoch 9"),
+        (["--stop_on=label_free/crr"], 2, "trials are compared after equally many epochs"),
         (["--variant=continuation"], 2, "variant=continuation is not possible: alpha and beta have no part in it"),
     ]:
         refused = sslmlflow("tune", *arguments)

@@ -7,7 +7,7 @@ import time
 
 import optuna
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import DivergedError
 from sslmlflow.tuning.study import Seats
 
 HEARTBEAT = 1
@@ -19,7 +19,7 @@ def objective(trial: optuna.Trial) -> float:
     trial.set_user_attr("process", os.getpid())
     time.sleep(0.05)
     if trial.user_attrs["seat"] % 7 == 6:
-        raise UserError("the seventh fails")
+        raise DivergedError("the seventh fails")
     trial.set_user_attr("y", x**2)
     return x**2
 
@@ -32,7 +32,7 @@ def main(url: str, name: str, leads: bool) -> None:
         if leads:
             seats.requeue()
         if seats.waiting():
-            seats.take("tpe", os.getpid(), objective)
+            seats.take("tpe", 0, os.getpid(), objective)
         elif leads and seats.running():
             time.sleep(0.1)
         else:

@@ -25,6 +25,13 @@ def test_limits_are_those_of_the_specification(tuned: dict[str, float], broken: 
     assert len(found) == 3
 
 
+def test_a_loss_below_zero_may_rise_as_far() -> None:
+    untuned = {**UNTUNED, HELD_OUT_LOSS: -0.8}  # SimSiam's
+    for loss, kept in ((-0.8, True), (-0.77, True), (-0.75, False), (-0.9, True)):
+        excess = constraints({**untuned, HELD_OUT_LOSS: loss}, untuned)["held-out loss"]
+        assert (excess <= 0) == kept
+
+
 @pytest.mark.parametrize("lacking", list(UNTUNED))
 def test_what_was_not_measured_keeps_no_limit(lacking: str) -> None:
     rest = {key: value for key, value in UNTUNED.items() if key != lacking}

@@ -1,0 +1,93 @@
+"""The trial that is chosen without labels, and what labels say of it afterwards."""
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+
+from sslmlflow.jobs.afterwards import _accuracies, _objectives
+from sslmlflow.jobs.outcome import Outcome, choose_trial, verdict
+from sslmlflow.measures import CRR_ADJUSTED, ENTROPY, STANDARDISED
+
+GIVEN = {"alpha": 0.01, "beta": 1.0}
+
+
+def made(
+    seat: int, value: float, excess: float = -1.0, alarms: tuple[str, ...] = (), alpha: float = 0.1
+) -> FrozenTrial:
+    values = {"alpha": alpha, "beta": 1.0}
+    attributes = {"seat": seat, "values": values, "alarms": list(alarms), "runs": [f"run{seat}"]}
+    study = optuna.create_study()
+    trial = study.ask()
+    for name, attribute in attributes.items():
+        trial.set_user_attr(name, attribute)
+    trial.set_constraint("limit", excess)
+    return study.tell(trial, value)
+
+
+@pytest.mark.parametrize(
+    ("values", "excess", "lower", "chosen"),
+    [
+        ([1.0, 3.0, 2.0], [-1, -1, -1], False, 1),
+        ([1.0, 3.0, 2.0], [-1, -1, -1], True, 0),
+        ([1.0, 3.0, 2.0], [-1, 0.1, -1], False, 2),
+        ([1.0, 3.0, 2.0], [0.1, -1, 0], True, 2),
+        ([2.0, 2.0], [0, 0], False, 0),
+        ([2.0, 2.0], [1, 1], False, None),
+    ],
+)
+def test_the_best_within_the_limits_is_chosen(
+    values: list[float], excess: list[float], lower: bool, chosen: int | None
+) -> None:
+    trials = [made(seat, value, beyond) for seat, (value, beyond) in enumerate(zip(values, excess, strict=True))]
+    found = choose_trial(trials, lower)
+    assert (found.user_attrs["seat"] if found else None) == chosen
+
+
+def test_the_verdict_says_what_the_choice_is_worth() -> None:
+    best = made(1, 3.0, alarms=("noise improves it",))
+    outcome = Outcome([made(0, 2.0), best], CRR_ADJUSTED, {CRR_ADJUSTED: 2.5}, best, GIVEN)
+    assert outcome.beats_untuned()
+    assert "trial 1 (alpha = 0.1, beta = 1), the highest adjusted CRR within the limits, 3.000" in verdict(outcome)
+    assert "Suspicious: noise improves it." in verdict(outcome)
+    assert "keep that" not in verdict(outcome)
+    worse = Outcome([best], CRR_ADJUSTED, {CRR_ADJUSTED: 3.0}, best, GIVEN)
+    assert not worse.beats_untuned()
+    assert "The untuned one is at least as good: keep that." in verdict(worse)
+    low = Outcome([best], ENTROPY, {ENTROPY: 3.5}, best, GIVEN)
+    assert low.beats_untuned(), "of entropies the lower is better"
+    assert "the lowest entropy" in verdict(low)
+    nothing = Outcome([made(0, 2.0, excess=1.0)], CRR_ADJUSTED, {CRR_ADJUSTED: 1.0}, None, GIVEN)
+    assert not nothing.beats_untuned()
+    assert "None can be chosen" in verdict(nothing)
+
+
+def test_accuracies_are_those_of_the_trials_that_are_named() -> None:
+    trials = [made(0, 1.0, alpha=0.01), made(1, 3.0), made(2, 2.0)]
+    measured = {seat: {STANDARDISED: accuracy} for seat, accuracy in enumerate((0.5, 0.4, 0.6))}
+    outcome = Outcome(trials, CRR_ADJUSTED, {}, trials[1], GIVEN)
+    table = _accuracies(outcome, measured, {STANDARDISED: 0.55}, {STANDARDISED: 0.45})
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert rows == [
+        ["chosen without labels, trial 1", "40.0 %"],
+        ["best by labels, trial 2", "60.0 %"],
+        ["default, trial 0", "50.0 %"],
+        ["untuned, as long", "55.0 %"],
+        ["before", "45.0 %"],
+    ]
+    other = Outcome(trials[1:], CRR_ADJUSTED, {}, None, GIVEN)
+    assert "default" not in _accuracies(other, {1: measured[1], 2: measured[2]}, {}, {})
+    assert "chosen" not in _accuracies(other, {1: measured[1], 2: measured[2]}, {}, {})
+
+
+def test_each_objective_is_judged_in_its_own_direction() -> None:
+    accuracies = (0.5, 0.6, 0.4, 0.55)
+    rising, falling = (1.0, 2.0, 0.5, 1.5), (3.0, 1.0, 4.0, 2.0)
+    measured = {
+        seat: {STANDARDISED: accuracies[seat], CRR_ADJUSTED: -rising[seat], ENTROPY: falling[seat]} for seat in range(4)
+    }
+    rows = {line.split("|")[1].strip(): line for line in _objectives(measured).splitlines() if line.startswith("|")}
+    adjusted, entropy = (
+        [cell.strip() for cell in rows[name].strip("|").split("|")] for name in ("adjusted CRR", "entropy H(Z3)")
+    )
+    assert adjusted[1:] == ["-1.00", "0.000", "20.0"]
+    assert entropy[1:] == ["+1.00", "0.000", "0.0"]
