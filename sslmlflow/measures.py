@@ -7,6 +7,7 @@ AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
 ENTROPY, ROBUST_ENTROPY = "label_free/entropy", "label_free/entropy_robust"
 CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
+HELD_OUT_LOSS = "label_free/held_out_loss"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
 
 
@@ -40,6 +41,7 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure("label_free/crr_pooled", "pooled CRR", criterion=True, live=True),
     Measure(CRR, "pair CRR", criterion=True, live=True),
     Measure("label_free/rankme", "RankMe", criterion=True, live=True),
+    Measure(HELD_OUT_LOSS, "held-out loss", lower_is_better=True),
     Measure(PROBE, "linear probe", accuracy=True),
     Measure(STANDARDISED, "standardised probe", accuracy=True),
     Measure(KNN, "5-NN", accuracy=True),

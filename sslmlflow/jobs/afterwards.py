@@ -23,9 +23,13 @@ from sslmlflow.metrics.correlation import pearson
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.training.device import choose_machine
+from sslmlflow.tuning.checks import ALIGNMENT
 from sslmlflow.tuning.study import SEAT
 
 Values = dict[str, float]
+# What could be judged by without labels: name, and whether lower is better.
+JUDGED = {key: (MEASURES[key].name, MEASURES[key].lower_is_better) for key in LABEL_FREE}
+JUDGED[ALIGNMENT] = "alignment A", False
 
 
 def tell_accuracies(
@@ -67,10 +71,10 @@ def tell_accuracies(
 def _means(client: MlflowClient, runs: Sequence[str]) -> Values:
     """The metrics of the last milestones of a trial's runs, where every run has them."""
     courses = [course_of(client, run) for run in runs]
-    found = [{key: course.column(key)[-1] for key in (*LABEL_FREE, *ACCURACIES)} for course in courses]
+    found = [{key: course.column(key)[-1] for key in (*JUDGED, *ACCURACIES)} for course in courses]
     return {
         key: statistics.fmean(values)
-        for key in (*LABEL_FREE, *ACCURACIES)
+        for key in (*JUDGED, *ACCURACIES)
         if len(values := [value for one in found if (value := one[key]) is not None]) == len(runs)
     }
 
@@ -105,16 +109,17 @@ def _objectives(measured: Mapping[int, Values]) -> str:
     """For each label-free metric its rank correlation with the accuracy, and the regret of choosing a trial by it."""
     seats = [seat for seat, values in measured.items() if STANDARDISED in values]
     rows = [["objective", "Spearman's rho with the standardised probe", "p", "points lost by choosing by it"]]
-    for key in LABEL_FREE:
+    for key, (name, lower_is_better) in JUDGED.items():
         rated = [seat for seat in seats if key in measured[seat]]
         if len(rated) < 3:
             continue
-        sign = -1.0 if MEASURES[key].lower_is_better else 1.0
+        sign = -1.0 if lower_is_better else 1.0
         values = [sign * measured[seat][key] for seat in rated]
         accuracies = [measured[seat][STANDARDISED] for seat in rated]
         found = pearson(list(rankdata(values)), list(rankdata(accuracies)))  # of ranks: Spearman's rho
         lost = 100 * (max(accuracies) - accuracies[values.index(max(values))])
-        told = [f"{found.r:+.2f}", f"{found.p:.3f}"] if found.reason is None else ["–", "–"]
-        rows.append([MEASURES[key].name, *told, f"{lost:.1f}"])
+        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+        told = [f"{found.r:+.2f}", p] if found.reason is None else ["–", "–"]
+        rows.append([name, *told, f"{lost:.1f}"])
     table = markdown_table(rows, words=1)
     return f"Over {len(seats)} finished trials, limits aside; a metric to be low is taken negative:\n\n{table}"

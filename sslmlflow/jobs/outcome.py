@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import optuna
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
@@ -84,9 +84,7 @@ def tell_outcome(
         client.log_metric(leading.run_id, "tune/chosen", float(outcome.chosen.value or 0.0))
         leading.set_tags({"sslmlflow.chosen": ",".join(outcome.chosen.user_attrs[RUNS])})
     client.log_metric(leading.run_id, "tune/untuned", untuned[key])
-    for name, figure in _figures(seats.study, outcome, space):
-        leading.log_figure(figure, f"figures/{name}.png")
-        plt.close(figure)
+    _log_figures(leading, seats.study, outcome, space)
     return outcome
 
 
@@ -165,11 +163,11 @@ def _as_csv(trials: Sequence[FrozenTrial]) -> str:
     return text.getvalue()
 
 
-def _figures(study: optuna.Study, outcome: Outcome, space: Sequence[Range]) -> list[tuple[str, Figure]]:
-    """The study's history, importances, contour over (alpha, beta) and parallel coordinates."""
-    if len(outcome.complete) < 2 or len({trial.value for trial in outcome.complete}) < 2:
+def _log_figures(leading: TrackedRun, study: optuna.Study, outcome: Outcome, space: Sequence[Range]) -> None:
+    """Keep history, importances, contour over (alpha, beta) and parallel coordinates, as Optuna draws them."""
+    if len({trial.value for trial in outcome.complete}) < 2:
         print("no figures: fewer than two different values")
-        return []
+        return
     names, label = [part.name for part in space], MEASURES[outcome.key].name
     drawn: dict[str, Callable[[], Any]] = {
         "history": lambda: plots.plot_optimization_history(study, target_name=label),
@@ -177,6 +175,13 @@ def _figures(study: optuna.Study, outcome: Outcome, space: Sequence[Range]) -> l
         "contour": lambda: plots.plot_contour(study, params=["alpha", "beta"], target_name=label),
         "parallel_coordinates": lambda: plots.plot_parallel_coordinate(study, params=names, target_name=label),
     }
-    with warnings.catch_warnings():
+    # Its logarithmic axes have powers in mathematics, which our own figures leave off.
+    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": True}):
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return [(name, draw().figure) for name, draw in drawn.items()]
+        for name, draw in drawn.items():
+            axis = draw()
+            axis.set_title("")  # lies on the legend
+            leading.client.log_figure(
+                leading.run_id, axis.figure, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight"}
+            )
+            plt.close(axis.figure)

@@ -11,11 +11,12 @@ from sslmlflow.embedding import embed_views
 from sslmlflow.errors import DivergedError
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.training import Training
+from sslmlflow.measures import HELD_OUT_LOSS
 from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
 from sslmlflow.tracking.milestones import load_method, load_milestone
 from sslmlflow.training.device import memory_format
-from sslmlflow.tuning.checks import HELD_OUT_LOSS, NOISY
+from sslmlflow.tuning.checks import NOISY
 
 NOISE = 0.3  # standard deviations of the embeddings
 

@@ -5,8 +5,10 @@ Coding rates alone cannot say so: a tuning that is trained on them can raise the
 
 from collections.abc import Mapping
 
+from sslmlflow.measures import HELD_OUT_LOSS
+
 ALIGNMENT, SPREAD, POOLED = "label_free/crr_A", "label_free/crr_U", "label_free/crr_pooled"
-HELD_OUT_LOSS, NOISY = "tune/held_out_loss", "tune/objective_with_noise"
+NOISY = "tune/objective_with_noise"
 ALIGNMENT_LOST, LOSS_RISE, MOST_SPREAD = 0.02, 0.05, 0.95
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sslmlflow.tuning.checks import ALIGNMENT, HELD_OUT_LOSS, NOISY, POOLED, SPREAD, alarms, constraints
+from sslmlflow.measures import HELD_OUT_LOSS
+from sslmlflow.tuning.checks import ALIGNMENT, NOISY, POOLED, SPREAD, alarms, constraints
 
 UNTUNED = {ALIGNMENT: 0.80, POOLED: 5.0, HELD_OUT_LOSS: 2.0}
 CRR = "label_free/crr"
