@@ -12,8 +12,6 @@ from sslmlflow.data.source import Images
 from sslmlflow.data.views import Augmentation, make_views
 from sslmlflow.encoders import Encoder
 
-BLOCK = 256
-
 
 def embed_images(
     encoder: Encoder,
@@ -65,15 +63,15 @@ def _embedded_blocks(
     was_training = encoder.training
     encoder.eval()
     try:
-        for block in _blocks(len(images)):
+        for block in _blocks(len(images), encoder.block):
             early, last = encoder.embed(prepare(torch.from_numpy(images.read(block))))
             yield early.float().cpu(), last.float().cpu()
     finally:
         encoder.train(was_training)
 
 
-def _blocks(count: int) -> list[NDArray[np.int64]]:
-    return np.array_split(np.arange(count), range(BLOCK, count, BLOCK))
+def _blocks(count: int, size: int) -> list[NDArray[np.int64]]:
+    return np.array_split(np.arange(count), range(size, count, size))
 
 
 def _device(encoder: Encoder) -> torch.device:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 AMI_TRUTH, SILHOUETTE_TRUTH = "labelled/ami_clusters_truth", "labelled/silhouette_truth"
 AGREEMENT, SILHOUETTE = "label_free/cluster_agreement", "label_free/silhouette"
 ENTROPY, ROBUST_ENTROPY = "label_free/entropy", "label_free/entropy_robust"
+CRR_PER_DIMENSION, SPREAD, ALIGNMENT = "label_free/crr_adjusted_per_dimension", "label_free/crr_U", "label_free/crr_A"
 CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
 HELD_OUT_LOSS = "label_free/held_out_loss"

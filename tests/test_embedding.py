@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sslmlflow import embedding
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.data.views import Augmentation
@@ -63,7 +62,7 @@ def test_the_embedding_of_an_image_does_not_depend_on_the_others(
     block: int, encoder: Encoder, images: ArrayImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = embed_images(encoder, images, PREPROCESSING)
-    monkeypatch.setattr(embedding, "BLOCK", block)
+    encoder.block = block
     for ours, theirs in zip(embed_images(encoder, images, PREPROCESSING), whole, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 

@@ -5,6 +5,7 @@ from sslmlflow.config.grid import Grid
 from sslmlflow.config.main import Main
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.report import Report
+from sslmlflow.config.sweep import Sweep
 from sslmlflow.config.tune import Tune
 from sslmlflow.config.umm import Umm
 
@@ -16,4 +17,5 @@ ENTRY_POINTS: dict[str, type] = {
     "umm": Umm,
     "grid": Grid,
     "tune": Tune,
+    "sweep": Sweep,
 }

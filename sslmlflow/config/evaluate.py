@@ -27,6 +27,10 @@ class EvaluationOptions:
     entropy_width: float = option(
         0.4, "width of the entropy's bins in standard deviations; 0.8 for encoders pretrained with labels", above=0
     )
+    probe_lr: float = option(
+        0.08, "peak learning rate of the linear probe; 0.003 for encoders pretrained with labels", above=0
+    )
+    probe_batch_size: int = option(256, "batch size of the linear probe", minimum=1)
     evaluation_seed: int = option(0, "seed of UMAP, k-means and the linear probe", minimum=0, maximum=10**9)
 
 

@@ -20,6 +20,6 @@ class Report(ReportOptions):
 
     runs: str | None = option(
         None,
-        "run ids of trainings or tunings, separated by commas; auto: every training of the experiment that has "
-        "milestones, finished or not, and no tuning",
+        "run ids of trainings or tunings, separated by commas, or that of a sweep; auto: every training of the "
+        "experiment that has milestones, finished or not, and no tuning",
     )

@@ -5,14 +5,25 @@ from typing import Any
 
 import torch
 import torchvision
+from torch import nn
 
 from sslmlflow.config.options import nearest
-from sslmlflow.encoders.encoder import Encoder, EncoderSpec, pool
+from sslmlflow.encoders.encoder import Encoder, EncoderSpec, Upscale, pool
+from sslmlflow.encoders.pretrained import load_weights, published_weights
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.splitting import split
 from sslmlflow.errors import ConfigError
 
-__all__ = ["RESNETS", "Encoder", "EncoderSpec", "build_encoder", "check_encoder", "pool", "with_early"]
+__all__ = [
+    "RESNETS",
+    "Encoder",
+    "EncoderSpec",
+    "build_encoder",
+    "check_encoder",
+    "pool",
+    "published_weights",
+    "with_early",
+]
 
 
 def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
@@ -24,11 +35,11 @@ def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
     check_encoder(spec.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if spec.name in RESNETS:
-            layers = resnet(spec.name, spec.width, spec.stem)
-            cut = [name for name, _ in layers.named_children()].index(spec.early) + 1
-            return Encoder(layers[:cut], layers[cut:], spec.image_size)
-        return _torchvision_encoder(spec)
+        own = spec.name in RESNETS and not spec.published
+        early, late = _own_resnet(spec) if own else _torchvision_parts(spec)
+        if spec.upscale:
+            early = nn.Sequential(Upscale(spec.image_size), early)
+        return Encoder(early, late, spec.image_size, spec.block)
 
 
 def check_encoder(name: str) -> None:
@@ -53,7 +64,13 @@ def with_early(spec: EncoderSpec, early: str) -> EncoderSpec:
     return replace(spec, early=early)
 
 
-def _torchvision_encoder(spec: EncoderSpec) -> Encoder:
+def _own_resnet(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
+    layers = resnet(spec.name, spec.width, spec.stem)
+    cut = [name for name, _ in layers.named_children()].index(spec.early) + 1
+    return layers[:cut], layers[cut:]
+
+
+def _torchvision_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
     keywords: dict[str, Any] = {}
     if spec.name in ("googlenet", "inception_v3"):
         keywords = {"aux_logits": False, "init_weights": True}
@@ -63,8 +80,9 @@ def _torchvision_encoder(spec: EncoderSpec) -> Encoder:
         keywords = {"input_size": (spec.image_size, spec.image_size)}
     try:
         model = torchvision.models.get_model(spec.name, weights=None, **keywords)
-        early, late = split(model, torch.randn(2, 3, spec.image_size, spec.image_size))
-        return Encoder(early, late, spec.image_size)
+        if spec.published:
+            load_weights(model, spec.name)
+        return split(model, torch.randn(2, 3, spec.image_size, spec.image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(

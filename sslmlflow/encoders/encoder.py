@@ -4,24 +4,34 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """All that is needed to build an encoder again, besides its weights; a ResNet's early part ends with `early`."""
+    """All that is needed to build an encoder again, besides weights that were trained here.
+
+    A ResNet's early part ends with `early`. `published`: it begins with torchvision's weights, and with torchvision's
+    layers. `upscale`: it takes images of any size and scales them to `image_size` first. At most `block` images are
+    embedded at once.
+    """
 
     name: str = "resnet18"
     stem: str = "cifar"
     width: int = 64
     image_size: int = 32
     early: str = "layer3"
+    published: bool = False
+    upscale: bool = False
+    block: int = 256
 
 
 class Encoder(nn.Module):
     """An encoder without its classification head; images (n, 3, size, size) to embeddings (n, width)."""
 
-    def __init__(self, early: nn.Module, late: nn.Module, image_size: int) -> None:
+    def __init__(self, early: nn.Module, late: nn.Module, image_size: int, block: int = 256) -> None:
         super().__init__()
+        self.block = block
         self.early = early
         self.late = late
         self.early_width, self.embedding_width = self._widths(image_size)
@@ -41,6 +51,18 @@ class Encoder(nn.Module):
             early, last = self.embed(torch.zeros(1, 3, image_size, image_size))
         self.train()
         return early.shape[1], last.shape[1]
+
+
+class Upscale(nn.Module):
+    """Images (n, c, h, w) to (n, c, size, size), bilinearly."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        scaled: Tensor = interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return scaled
 
 
 def pool(feature_map: Tensor) -> Tensor:

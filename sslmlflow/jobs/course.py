@@ -1,7 +1,7 @@
 """The course of a training: the metrics of its milestones, read back from MLflow."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
@@ -21,12 +21,17 @@ class Course:
     dataset: str
     models: Sequence[LoggedModel]
     ways: dict[str, Way]
-    trained_on_rate: bool = False  # a tuning by UMM, which raises the coding rate reduction itself
+    params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, dict[int, float]]:
         """Values by epoch, by metric name."""
         return {key: way.values for key, way in self.ways.items()}
+
+    @property
+    def trained_on_rate(self) -> bool:
+        """Whether it is a tuning by UMM, which raises the coding rate reduction itself."""
+        return self.params.get("variant", "continuation") != "continuation" and float(self.params["alpha"]) > 0
 
     @property
     def epochs(self) -> list[int]:
@@ -55,5 +60,4 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     params = run.data.params
     dataset = params.get("dataset", "")
-    tuned = params.get("variant", "continuation") != "continuation" and float(params.get("alpha", 0)) > 0
-    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset), tuned)
+    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset), params)

@@ -41,7 +41,9 @@ class LabelledImages:
     @property
     def digest(self) -> str:
         """Values with different digests are not to be compared."""
-        settings = [self.train.fingerprint, self.truth_digest, self.options.probe, self.options.evaluation_seed]
+        options = self.options
+        how = options.probe, options.probe_lr, options.probe_batch_size, options.evaluation_seed
+        settings = [self.train.fingerprint, self.truth_digest, *how]
         return _digest([*settings, hashlib.sha256(self.train_labels.tobytes()).hexdigest()])
 
     @property
@@ -60,7 +62,7 @@ class LabelledImages:
         neighbours = min(5, len(y))
         draw = self._augmented(milestone) if self.options.probe == "autoaugment" else lambda epoch: last
         metrics: dict[str, Callable[[], float]] = {
-            PROBE: lambda: paper_probe(draw, y, last_test, y_test, seed=self.options.evaluation_seed),
+            PROBE: lambda: paper_probe(draw, y, last_test, y_test, **self._probe_settings()),
             STANDARDISED: lambda: standardised_probe(last, y, last_test, y_test),
             KNN: lambda: knn_accuracy(last, y, last_test, y_test, neighbours),
             EARLY_STANDARDISED: lambda: standardised_probe(early, y, early_test, y_test),
@@ -69,6 +71,14 @@ class LabelledImages:
         for name, metric in metrics.items():
             measured.add(name, metric)
         return measured
+
+    def _probe_settings(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "peak_lr": options.probe_lr,
+            "batch_size": options.probe_batch_size,
+            "seed": options.evaluation_seed,
+        }
 
     def measure_clusters(self, clusters: NDArray[np.int64], last: Tensor) -> Measured:
         """How the clusters (n,) of all held-out images, and their embeddings (n, d), agree with the classes."""

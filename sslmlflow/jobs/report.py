@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from sslmlflow.config.report import Report, ReportOptions
 from sslmlflow.errors import ConfigError
@@ -16,10 +17,12 @@ from sslmlflow.jobs.overfitting import overfitting_table
 from sslmlflow.jobs.report_figures import report_figures
 from sslmlflow.jobs.seconds import augmenting_probes, seconds_table
 from sslmlflow.jobs.starting import trainings
+from sslmlflow.jobs.sweep import swept_runs
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
+from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect
+from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, tracked_run
+from sslmlflow.tracking.server import connect, run_of
 
 NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
 
@@ -27,6 +30,11 @@ NOT_ALONE = "Not registered: a milestone is registered by a report on its traini
 def run(config: Report) -> None:
     """Report from the command line or `mlflow run`."""
     client = connect()
+    if config.runs and (sweep := _sweep(client, config.runs)):
+        with tracked_run("report", config, f"report on {sweep.info.run_name}") as tracked:
+            tracked.set_tags({"mlflow.parentRunId": sweep.info.run_id})
+            tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, sweep.info.run_id)])
+        return
     courses = _told_apart([course_of(client, run_id) for run_id in _run_ids(client, config)])
     name = f"report on {courses[0].name}" if len(courses) == 1 else f"report on {len(courses)} runs"
     with tracked_run("report", config, name) as tracked:
@@ -81,6 +89,12 @@ def _run_ids(client: MlflowClient, config: Report) -> list[str]:
             raise ConfigError(f"runs={config.runs} is not possible. Allowed: auto, or run ids separated by commas.")
         return list(dict.fromkeys(given))
     return trainings(client)
+
+
+def _sweep(client: MlflowClient, run_id: str) -> Run | None:
+    """The run with this id, if it is that of a sweep."""
+    run = run_of(client, run_id.strip()) if "," not in run_id else None
+    return run if run and run.data.tags.get(ENTRY_POINT) == "sweep" else None
 
 
 def _told_apart(courses: Sequence[Course]) -> list[Course]:

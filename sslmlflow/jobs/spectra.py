@@ -16,8 +16,7 @@ def spectra(milestone: Milestone, last: Tensor) -> dict[str, list[float]]:
 
     Dimensional collapse (arXiv 2110.09348) shows as a fall to nothing within the spectrum.
     """
-    method, _ = load_method(milestone)
-    heads = dict(method.eval().named_children())
+    heads = dict(load_method(milestone)[0].eval().named_children()) if milestone.about["method"] else {}
     outputs, parts = last, {"encoder": last}
     for name in HEADS:
         if name in heads:

@@ -72,13 +72,23 @@ class Milestone:
 
 def write_milestone(folder: Path, method: Method, spec: EncoderSpec, about: dict[str, Any]) -> None:
     """Write a milestone's three files; `folder` appears only when they are whole."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    encoder = {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
+    heads = {name: tensor for name, tensor in state.items() if not name.startswith("encoder.")}
+    _write(folder, {ENCODER_FILE: encoder, METHOD_FILE: heads}, spec, about)
+
+
+def write_untrained(folder: Path, spec: EncoderSpec, about: dict[str, Any]) -> None:
+    """Write a milestone of an encoder that was not trained here, and is as `build_encoder(spec, seed=0)` makes it."""
+    _write(folder, {}, spec, {**about, "trained": False})
+
+
+def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec, about: dict[str, Any]) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    encoder = {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
-    save_file(encoder, part / ENCODER_FILE)
-    save_file({name: t for name, t in state.items() if not name.startswith("encoder.")}, part / METHOD_FILE)
+    for name, tensors in files.items():
+        save_file(tensors, part / name)
     described = {"format": FORMAT, "encoder": asdict(spec), **about}
     (part / ABOUT_FILE).write_text(json.dumps(described, indent=2) + "\n")
     for path in part.iterdir():
@@ -165,7 +175,8 @@ def load_milestone(model_id: str) -> Milestone:
                 "install a newer one."
             )
         encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
-        encoder.load_state_dict(load_file(folder / ENCODER_FILE))
+        if about.get("trained", True):
+            encoder.load_state_dict(load_file(folder / ENCODER_FILE))
         heads = load_file(folder / METHOD_FILE) if (folder / METHOD_FILE).exists() else {}
     preprocessing = Preprocessing.from_json(about["preprocessing"])
     return Milestone(encoder.eval(), preprocessing, about["epoch"], about, heads)
@@ -177,6 +188,8 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
     `early` ends the encoder's early part elsewhere. UserError if the milestone lacks any of the method's state.
     """
     about = milestone.about
+    if about["method"] is None:
+        raise UserError("the milestone is of a model that was not trained here: it embeds images, but has no method.")
     spec = EncoderSpec(**about["encoder"])
     spec = with_early(spec, early) if early else spec
     method = build_method(about["method"], about["method_options"], build_encoder(spec, seed=0), seed=0)

@@ -1,0 +1,163 @@
+"""Entry point `sweep`: models with published weights, each measured in a run of its own as a milestone would be."""
+
+import dataclasses
+from typing import Any
+
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Metric
+
+from sslmlflow.config.sweep import PAPER_MODELS, Sweep
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import DatasetSpec, ImageSets
+from sslmlflow.data.views import Augmentation
+from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_encoder, published_weights
+from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.jobs.course import course_of
+from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
+from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.jobs.monitor import Monitor
+from sslmlflow.jobs.training import resolved
+from sslmlflow.jobs.transfer import tell_transfer
+from sslmlflow.measures import CRR_ADJUSTED, CRR_PER_DIMENSION
+from sslmlflow.memory import peak_mb, start_peak
+from sslmlflow.tracking.milestones import send_milestone, write_untrained
+from sslmlflow.tracking.run import TrackedRun, tracked_run
+from sslmlflow.tracking.server import connect, is_there
+from sslmlflow.training.device import choose_machine
+
+SWEPT = "sslmlflow.swept"  # tag of the sweep's run: the run of a model that is done
+
+
+def run(config: Sweep) -> None:
+    """Sweep from the command line or `mlflow run`; fails at its end if any model did."""
+    names = _names(config)
+    device = choose_machine(config.device, "float32").device
+    client = connect()
+    spec = dataset_spec(config, labels=config.labels)
+    sets = open_and_tell(spec)
+    data = {"training images": sets.train.fingerprint[:16], "held-out images": sets.test.fingerprint[:16]}
+    title = f"sweep over {len(names)} models on {sets.name}"
+    with tracked_run("sweep", config, title, config.resume, data) as tracked:
+        failed = {}
+        for place, name in enumerate(names, start=1):
+            print(f"\n{name} ({place} of {len(names)})")
+            if _done(client, tracked, name):
+                print("was measured before")
+                continue
+            if reason := _try(tracked, config, spec, sets, name, device):
+                failed[name] = reason
+        tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, tracked.run_id)])
+        if failed:
+            told = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
+            raise UserError(
+                f"{len(failed)} of {len(names)} models could not be measured:\n{told}\n"
+                f"--resume={tracked.run_id} tries them again."
+            )
+
+
+def swept_runs(client: MlflowClient, run_id: str) -> list[str]:
+    """The runs of the models that a sweep has measured, in order."""
+    tags = client.get_run(run_id).data.tags
+    return [run for tag, run in tags.items() if tag.startswith(f"{SWEPT}.") and is_there(client, run)]
+
+
+def _names(config: Sweep) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in (config.models or "").split(",") if name.strip()))
+    if config.models is None:
+        names = list(PAPER_MODELS)
+    if not names:
+        raise ConfigError(f"models={config.models} is not possible. Allowed: auto, or names separated by commas.")
+    for name in names:
+        check_encoder(name)
+    return names
+
+
+def _done(client: MlflowClient, tracked: TrackedRun, name: str) -> bool:
+    done = client.get_run(tracked.run_id).data.tags.get(f"{SWEPT}.{name}")
+    return is_there(client, done)
+
+
+def _try(
+    tracked: TrackedRun, config: Sweep, spec: DatasetSpec, sets: ImageSets, name: str, device: torch.device
+) -> str | None:
+    """Measure one model in a run below the sweep's; why it failed, if it did: the others are measured all the same."""
+    one = dataclasses.replace(config, models=name)
+    try:
+        with tracked_run("swept", one, name, "auto", {"parent": tracked.run_id}, below=tracked) as child:
+            try:
+                _measure(child, one, spec, sets, name, device)
+            except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_memory(error):
+                    raise
+                raise UserError(f"out of memory with batch_size={config.batch_size}: give a smaller one.") from error
+            tracked.set_tags({f"{SWEPT}.{name}": child.run_id})
+    except UserError as error:
+        print(f"failed: {error}")
+        return str(error)
+    return None
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _measure(
+    child: TrackedRun, config: Sweep, spec: DatasetSpec, sets: ImageSets, name: str, device: torch.device
+) -> None:
+    """Keep the model as a milestone of epoch 0, measure its rates at once, and have it evaluated."""
+    start_peak(device)
+    encoder_spec, preprocessing = _how(config, sets, name)
+    how = {
+        "image_size": preprocessing.image_size,
+        "scaled_to": encoder_spec.image_size,
+        "data_dir": spec.folder,
+        "device": device,
+        "weights": published_weights(name) if encoder_spec.published else "random",
+    }
+    child.log_missing_params(resolved(how))
+    encoder = build_encoder(encoder_spec, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    watched = config.monitor_images, config.eps, config.data_seed
+    monitor = Monitor(sets.test, preprocessing, Augmentation(preprocessing.image_size), encoder_spec.early, *watched)
+    about = {
+        "epoch": 0,
+        "method": None,
+        "method_options": None,
+        "dataset": {"train_fingerprint": sets.train.fingerprint},
+        "preprocessing": preprocessing.as_json(),
+        "monitor": monitor.settings,
+        "tags": {"sslmlflow.monitor": monitor.digest},
+    }
+    folder = child.folder / "milestones" / "epoch-000000"
+    write_untrained(folder, encoder_spec, about)
+    model = child.client.get_logged_model(send_milestone(child.client, child.run_id, 0, folder))
+    _log_rates(child, model, monitor, encoder)
+    evaluate(child, spec, config, [model], device)
+    if (peak := peak_mb(device)) is not None:
+        child.client.log_metric(child.run_id, "memory/peak_mb", peak, step=0, model_id=model.model_id)
+
+
+def _how(config: Sweep, sets: ImageSets, name: str) -> tuple[EncoderSpec, Preprocessing]:
+    """How the model is built, and how images are scaled and normalised for it."""
+    transform: Any = published_weights(name).transforms()
+    channels, size, _ = sets.train.shape
+    scaled = config.image_size or transform.crop_size[0]
+    published = config.weights == "published"
+    spec = EncoderSpec(name, "imagenet", image_size=scaled, published=published, upscale=True, block=config.batch_size)
+    return spec, Preprocessing(size, channels, tuple(transform.mean), tuple(transform.std))
+
+
+def _log_rates(child: TrackedRun, model: LoggedModel, monitor: Monitor, encoder: Encoder) -> None:
+    scores, seconds = monitor.measure(encoder)
+    values = {**scores.values, **seconds}
+    if CRR_ADJUSTED in values:
+        values[CRR_PER_DIMENSION] = values[CRR_ADJUSTED] / encoder.embedding_width
+    known = {metric.key for metric in model.metrics or []}
+    points = [
+        Metric(key, value, model.creation_timestamp, 0, model.model_id)
+        for key, value in values.items()
+        if key not in known
+    ]
+    child.client.log_batch(child.run_id, metrics=points)
+    undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in scores.undefined.items()}
+    child.client.set_logged_model_tags(model.model_id, undefined)

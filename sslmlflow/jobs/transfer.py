@@ -1,0 +1,145 @@
+"""How far metrics go with the linear probe across pretrained models: the paper's Table II and its figures 5 and 6.
+
+Source: Xu, Lowe and Trappenberg, "Label-free Monitoring of Self-Supervised Learning Progress", sections III-D and IV.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from sslmlflow.figures.models import Point, models_figure
+from sslmlflow.jobs.correlations import SIGNIFICANT
+from sslmlflow.jobs.course import Course
+from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.measures import (
+    ACCURACIES,
+    AGREEMENT,
+    ALIGNMENT,
+    AMI_TRUTH,
+    CRR_ADJUSTED,
+    CRR_PER_DIMENSION,
+    ENTROPY,
+    MEASURES,
+    PROBE,
+    ROBUST_ENTROPY,
+    SILHOUETTE,
+    SILHOUETTE_TRUTH,
+    SPREAD,
+    STANDARDISED,
+)
+from sslmlflow.metrics.correlation import Correlation, pearson
+from sslmlflow.tracking.run import TrackedRun
+
+PAPER = (AMI_TRUTH, AGREEMENT, SILHOUETTE_TRUTH, SILHOUETTE, ENTROPY)
+OURS = (ROBUST_ENTROPY, SPREAD, ALIGNMENT, CRR_PER_DIMENSION, CRR_ADJUSTED)
+OVERALL = "all models"
+
+
+def tell_transfer(tracked: TrackedRun, courses: Sequence[Course]) -> None:
+    """Print tables of the models and of Pearson's r, and keep them and the figure in the sweep's run."""
+    report = models_table(courses)
+    published = [course for course in courses if _published(course)]
+    if left_out := len(courses) - len(published):
+        report += f"\n\n{left_out} without published weights, left out below."
+    for probe in (PROBE, STANDARDISED):
+        if found := transfer(published, probe):
+            report += f"\n\n{transfer_table(found, probe)}"
+            tracked.client.log_text(tracked.run_id, as_csv(found, probe), f"transfer_{probe.rpartition('/')[2]}.csv")
+    print(f"\n{report}\n\ntables and figures: artifacts of run {tracked.run_id}")
+    tracked.describe(report)
+    tracked.client.log_text(tracked.run_id, report + "\n", "sweep.md")
+    points = {family: _points(of_family) for family, of_family in by_family(published).items()}
+    if points := {family: found for family, found in points.items() if found}:
+        names = MEASURES[ENTROPY].name, MEASURES[PROBE].name
+        tracked.log_figure(models_figure(points, *names), "figures/entropy.png")
+
+
+def family(name: str) -> str:
+    """The architecture of a model, whatever its size.
+
+    >>> [family(name) for name in ("resnet152", "efficientnet_b7", "efficientnet_v2_s", "vit_b_16", "densenet121")]
+    ['resnet', 'efficientnet', 'efficientnet_v2', 'vit', 'densenet']
+    """
+    return re.sub(r"^([a-z]+(?:_v\d+)?).*$", r"\1", name)
+
+
+def by_family(courses: Sequence[Course]) -> dict[str, list[Course]]:
+    """The models of each architecture, in order."""
+    found: dict[str, list[Course]] = {}
+    for course in courses:
+        found.setdefault(family(course.name), []).append(course)
+    return found
+
+
+def transfer(courses: Sequence[Course], probe: str) -> dict[str, dict[str, Correlation]]:
+    """Pearson's r of each metric with a probe, over the models of each architecture of three or more, and over all."""
+    groups = {name: found for name, found in by_family(courses).items() if len(found) > 2}
+    groups[OVERALL] = list(courses)
+    accuracies = {name: [_value(course, probe) for course in found] for name, found in groups.items()}
+    if not any(value is not None for value in accuracies[OVERALL]):
+        return {}
+    return {
+        key: {
+            name: pearson([_value(course, key) for course in found], accuracies[name]) for name, found in groups.items()
+        }
+        for key in (*PAPER, *OURS)
+    }
+
+
+def transfer_table(found: dict[str, dict[str, Correlation]], probe: str) -> str:
+    """Metrics in rows, architectures in columns; a star marks p < 0.05."""
+    groups = list(next(iter(found.values())))
+    counts = {name: max(of_metric[name].n for of_metric in found.values()) for name in groups}
+    rows = [[f"Pearson's r with the {MEASURES[probe].name}", *(f"{name}, n = {counts[name]}" for name in groups)]]
+    for key, of_metric in found.items():
+        rows.append([_name(key), *(_told(of_metric[name]) for name in groups)])
+    return markdown_table(rows, words=1)
+
+
+def models_table(courses: Sequence[Course]) -> str:
+    """The models, their metrics and accuracies, one a row."""
+    keys = [key for key in (*PAPER, *OURS, *ACCURACIES) if any(course.has(key) for course in courses)]
+    rows = [["model", *(_name(key) for key in keys)]]
+    for course in courses:
+        rows.append([course.name, *(_cell(key, _value(course, key)) for key in keys)])
+    return markdown_table(rows, words=1)
+
+
+def as_csv(found: dict[str, dict[str, Correlation]], probe: str) -> str:
+    """One line a correlation, at full precision; r and p are empty where they are undefined."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["metric", "probe", "models", "r", "p", "n", "undefined"])
+    for key, of_metric in found.items():
+        for name, r in of_metric.items():
+            out.writerow([key, probe, name, *(("", "") if r.reason else (repr(r.r), repr(r.p))), r.n, r.reason or ""])
+    return text.getvalue()
+
+
+def _name(key: str) -> str:
+    own = {SPREAD: "U", ALIGNMENT: "A", CRR_PER_DIMENSION: "adjusted CRR per dimension"}
+    return own[key] if key in own else MEASURES[key].name
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return MEASURES[key].told(value) if key in MEASURES else f"{value:.4f}"
+
+
+def _told(r: Correlation) -> str:
+    return "–" if r.reason else f"{r.r:.2f}{'*' if r.p < SIGNIFICANT else ''}"
+
+
+def _value(course: Course, key: str) -> float | None:
+    return course.column(key)[0] if course.has(key) else None
+
+
+def _published(course: Course) -> bool:
+    return course.params.get("weights") == "published"
+
+
+def _points(courses: Sequence[Course]) -> list[Point]:
+    found = [(course.name, _value(course, ENTROPY), _value(course, PROBE)) for course in courses]
+    return [Point(name, x, y) for name, x, y in found if x is not None and y is not None]
