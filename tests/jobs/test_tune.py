@@ -23,6 +23,7 @@ from sslmlflow.data.source import LabelSets
 from tests.conftest import Command
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL
+from tests.tuning.postgres import postgres
 
 pytestmark = pytest.mark.slow
 QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--milestone_every=1"]
@@ -288,3 +289,21 @@ def test_mistakes_are_told_in_words(training: MlflowClient, sslmlflow: Command) 
         assert said in refused.stderr
         assert "Traceback" not in refused.stderr
     assert runs(training, "tune") == [], "a mistake leaves no run"
+
+
+def test_two_workers_share_a_study_in_postgres(
+    training: MlflowClient, sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    with postgres() as url:
+        search = ["tune", *QUICK, "--epochs=5", "--prune=false", "--labels=none", f"--storage={url}", "--workers=2"]
+        done = sslmlflow(*search, "--trials=8")
+        assert done.returncode == 0, done.stderr
+    (tune,) = runs(training, "tune")
+    found = trials(training, tune)
+    assert list(found) == list(range(8))
+    assert {told["state"] for told in found.values()} == {"COMPLETE"}
+    assert Counter(run.info.status for run in runs(training, "umm")) == {"FINISHED": 9}
+    worker = Path(environment["SSLMLFLOW_HOME"], "runs", tune.info.run_id, "worker-2.txt").read_text()
+    taken = [line.partition(":")[0] for line in (done.stdout + worker).splitlines() if line.startswith("trial ")]
+    assert sorted(taken) == [f"trial {seat}" for seat in range(8)]
+    assert "\ntrial " in worker, "both take some"
