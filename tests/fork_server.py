@@ -6,6 +6,7 @@ and `stderr` to append to. Forks a child that serves it, and prints the child's 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ def serve() -> None:
         if child == 0:
             for stream, name in ((1, "stdout"), (2, "stderr")):
                 os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+            # A test run in the background of a script is started with Ctrl-C ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ.clear()
             os.environ.update(request["environment"])
             os.chdir(request["folder"])

@@ -17,7 +17,9 @@ def test_a_peak_is_forgotten_when_another_stretch_begins() -> None:
     assert during is not None
     assert 200 < during - before < 300  # 240 MB
     del large
-    assert peak_mb(CPU) == during
+    still = peak_mb(CPU)
+    assert still is not None
+    assert abs(still - during) < 5  # the kernel counts pages by batches
     start_peak(CPU)
     after = peak_mb(CPU)
     assert after is not None

@@ -104,7 +104,7 @@ def tracked_run(
     experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
     chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
-        if resume == "auto" and below is None:
+        if resume == "auto" and config.resume == "auto" and below is None:
             print("nothing unfinished to go on with: a new run")
         own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)}
         tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)

@@ -66,16 +66,20 @@ def _train(server: ForkServer, environment: dict[str, str], folder: Path, argume
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [["--method=simclr"], ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64"]]
+    ("method", "workers"),
+    [
+        (["--method=simclr"], (0, 2)),
+        (["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64"], (0,)),
+    ],
 )
 def test_killed_training_ends_bit_identical(
-    fork_server: ForkServer, environment: dict[str, str], tmp_path: Path, method: list[str]
+    fork_server: ForkServer, environment: dict[str, str], tmp_path: Path, method: list[str], workers: tuple[int, ...]
 ) -> None:
     arguments = ["pretrain", *SMALL, *method, f"--epochs={EPOCHS}", "--milestone_every=7", "--checkpoint_minutes=0.003"]
     calm = _train(fork_server, environment, tmp_path / "calm", arguments, kills=0)
-    for workers in (0, 2):
-        ways = [*arguments, f"--workers={workers}"]
-        stormy = _train(fork_server, environment, tmp_path / f"stormy-{workers}", ways, kills=KILLS)
+    for count in workers:
+        ways = [*arguments, f"--workers={count}"]
+        stormy = _train(fork_server, environment, tmp_path / f"stormy-{count}", ways, kills=KILLS)
         _check_same(stormy, calm)
 
 

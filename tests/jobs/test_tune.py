@@ -71,7 +71,7 @@ def value(client: MlflowClient, run: Run, key: str) -> float:
 
 def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, sslmlflow: Command) -> None:
     client, search = training, ["tune", *QUICK, "--alpha_range=0.005..0.05:log", "--study=mine"]
-    done = sslmlflow(*search, "--trials=4")
+    done = sslmlflow(*search, "--trials=3")
     assert done.returncode == 0, done.stderr
     (tune,) = runs(client, "tune")
     assert tune.info.status == "FINISHED"
@@ -79,10 +79,10 @@ def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, s
     names = [run.info.run_name for run in children]
     assert names[0] == "untuned"
     assert names[1] == "trial 0: alpha = 0.01, beta = 1"
-    assert [name.partition(":")[0] for name in names[1:]] == [f"trial {number}" for number in range(4)]
+    assert [name.partition(":")[0] for name in names[1:]] == [f"trial {number}" for number in range(3)]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {tune.info.run_id}
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert len({run.data.params["alpha"] for run in children}) == 5
+    assert len({run.data.params["alpha"] for run in children}) == 4
     assert all(0.005 <= float(run.data.params["alpha"]) <= 0.05 for run in children[1:])
     told = [m.value for m in client.get_metric_history(tune.info.run_id, "tune/objective")]
     assert told == [value(client, run, "label_free/crr_adjusted") for run in children[1:]]
@@ -92,18 +92,18 @@ def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, s
     figures = {file.path for file in client.list_artifacts(tune.info.run_id, "figures")}
     drawn = ("history", "importance", "contour", "parallel_coordinates")
     assert figures == {f"figures/{name}.png" for name in drawn}
-    assert "4 trials: 4 finished." in done.stdout
+    assert "3 trials: 3 finished." in done.stdout
     assert "default, trial 0" in done.stdout
     assert "| adjusted CRR |" in done.stdout
 
     old = runs(client, "pretrain")[0].info.run_id
     assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
-    more = sslmlflow(*search, "--trials=6", f"--run={old}")
+    more = sslmlflow(*search, "--trials=4", f"--run={old}")
     assert more.returncode == 0, more.stderr
     assert [run.info.run_id for run in runs(client, "tune")] == [tune.info.run_id]
-    assert len(runs(client, "umm")) == 7, "what was done is not done again"
-    assert list(trials(client, tune)) == list(range(6))
-    refused = sslmlflow(*search, "--trials=8", "--lr=0.1", "--alpha_range=0.1..1", f"--run={old}")
+    assert len(runs(client, "umm")) == 5, "what was done is not done again"
+    assert list(trials(client, tune)) == list(range(4))
+    refused = sslmlflow(*search, "--trials=5", "--lr=0.1", "--alpha_range=0.1..1", f"--run={old}")
     assert refused.returncode == 1
     assert "study mine cannot go on with other settings" in refused.stderr
     assert "lr was 0.001, now 0.1" in refused.stderr
@@ -119,13 +119,13 @@ def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_
     alone = sslmlflow("umm", *QUICK[:3], QUICK[4], "--alpha=0.02", "--beta=2", "--seed=1")
     assert alone.returncode == 0, alone.stderr
     (umm,) = runs(client, "umm")
-    search = ["tune", *QUICK, "--alpha=0.02", "--beta=2", "--trials=3", "--trial_seeds=2", "--objective=rankme"]
+    search = ["tune", *QUICK, "--alpha=0.02", "--beta=2", "--trials=2", "--trial_seeds=2", "--objective=rankme"]
     done = sslmlflow(*search, "--sampler=quasi-random", "--labels=none")
     assert done.returncode == 0, done.stderr
     assert "linear probe" not in done.stdout
     (tune,) = runs(client, "tune")
     children = {run.info.run_name: run for run in runs(client, "umm")[1:]}
-    assert len(children) == 8
+    assert len(children) == 6
     same = children["trial 0: alpha = 0.02, beta = 2, seed 1"]
     for key in ("label_free/rankme", "label_free/crr_adjusted", "train/objective"):
         assert client.get_metric_history(same.info.run_id, key)[-1].value == value(client, umm, key)
@@ -203,10 +203,10 @@ def test_stopped_and_killed_workers_lose_nothing(
     training: MlflowClient, fork_server: ForkServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
     client, log = training, tmp_path / "output.txt"
-    arguments = ["tune", *QUICK, "--epochs=4", "--trials=8", "--workers=2", "--heartbeat=1", "--labels=none"]
+    arguments = ["tune", *QUICK, "--epochs=4", "--trials=6", "--workers=2", "--heartbeat=1", "--labels=none"]
     files = {"folder": str(tmp_path), "stdout": str(log), "stderr": str(log)}
     request = {"arguments": [*arguments, "--prune=false"], "environment": environment, **files}
-    for begun, stop in ((3, signal.SIGINT), (6, signal.SIGKILL)):
+    for begun, stop in ((3, signal.SIGINT), (5, signal.SIGKILL)):
         leader = fork_server.start(**request)
         patience = time.monotonic() + 200
         while len(runs(client, "umm")) < 1 + begun and time.monotonic() < patience:
@@ -224,10 +224,10 @@ def test_stopped_and_killed_workers_lose_nothing(
     (tune,) = runs(client, "tune")
     assert tune.info.status == "FINISHED"
     found = trials(client, tune)
-    assert list(found) == list(range(8))
+    assert list(found) == list(range(6))
     assert {told["state"] for told in found.values()} == {"COMPLETE"}
     ended = Counter(run.info.run_name.partition(":")[0] for run in runs(client, "umm") if run.info.status == "FINISHED")
-    assert ended == {"untuned": 1, **{f"trial {seat}": 1 for seat in range(8)}}
+    assert ended == {"untuned": 1, **{f"trial {seat}": 1 for seat in range(6)}}
     assert {run.info.status for run in runs(client, "umm")} <= {"FINISHED", "KILLED"}
     assert "going on with run" in log.read_text(), "from a checkpoint"
 
@@ -261,7 +261,7 @@ def test_labels_have_no_part_in_the_trials(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / name))
         mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/{name}.db")
         assert main(["pretrain", *SMALL, "--epochs=1"]) == 0
-        assert main(["tune", *QUICK, "--trials=3", "--objective=silhouette"]) == 0
+        assert main(["tune", *QUICK, "--trials=2", "--objective=silhouette"]) == 0
         client = MlflowClient()
         (tune,) = runs(client, "tune")
         found.append((trials(client, tune), load_text(f"{tune.info.artifact_uri}/tune.md")))
@@ -295,15 +295,15 @@ def test_two_workers_share_a_study_in_postgres(
     training: MlflowClient, sslmlflow: Command, environment: dict[str, str]
 ) -> None:
     with postgres() as url:
-        search = ["tune", *QUICK, "--epochs=5", "--prune=false", "--labels=none", f"--storage={url}", "--workers=2"]
-        done = sslmlflow(*search, "--trials=8")
+        search = ["tune", *QUICK, "--epochs=4", "--prune=false", "--labels=none", f"--storage={url}", "--workers=2"]
+        done = sslmlflow(*search, "--trials=6")
         assert done.returncode == 0, done.stderr
     (tune,) = runs(training, "tune")
     found = trials(training, tune)
-    assert list(found) == list(range(8))
+    assert list(found) == list(range(6))
     assert {told["state"] for told in found.values()} == {"COMPLETE"}
-    assert Counter(run.info.status for run in runs(training, "umm")) == {"FINISHED": 9}
+    assert Counter(run.info.status for run in runs(training, "umm")) == {"FINISHED": 7}
     worker = Path(environment["SSLMLFLOW_HOME"], "runs", tune.info.run_id, "worker-2.txt").read_text()
     taken = [line.partition(":")[0] for line in (done.stdout + worker).splitlines() if line.startswith("trial ")]
-    assert sorted(taken) == [f"trial {seat}" for seat in range(8)]
+    assert sorted(taken) == [f"trial {seat}" for seat in range(6)]
     assert "\ntrial " in worker, "both take some"
