@@ -229,7 +229,8 @@ def test_stopped_and_killed_workers_lose_nothing(
     ended = Counter(run.info.run_name.partition(":")[0] for run in runs(client, "umm") if run.info.status == "FINISHED")
     assert ended == {"untuned": 1, **{f"trial {seat}": 1 for seat in range(6)}}
     assert {run.info.status for run in runs(client, "umm")} <= {"FINISHED", "KILLED"}
-    assert "going on with run" in log.read_text(), "from a checkpoint"
+    # Four trials were interrupted; at most one of them between making its run and saying which it is.
+    assert len(runs(client, "umm")) <= 8, "what was begun goes on in its run"
 
 
 def kill_children(process: int) -> None:
