@@ -68,8 +68,11 @@ def _names(config: Sweep) -> list[str]:
         names = list(PAPER_MODELS)
     if not names:
         raise ConfigError(f"models={config.models} is not possible. Allowed: auto, or names separated by commas.")
-    for name in names:
-        check_encoder(name)
+    try:
+        for name in names:
+            check_encoder(name)
+    except ConfigError as error:
+        raise ConfigError(f"models={config.models} is not possible: {error}") from None
     return names
 
 
