@@ -127,7 +127,9 @@ class Search:
 
     def _one(self, values: Mapping[str, Any]) -> Umm:
         given = {field.name: getattr(self._config, field.name) for field in dataclasses.fields(Umm)}
-        return Umm(**{**given, "workers": 0, **values})
+        # Named, not `auto`: whichever process goes on with a trial gives the same.
+        start = {"run": str(self._model.source_run_id), "milestone": self._model.model_id}
+        return Umm(**{**given, **start, "workers": 0, **values})
 
     def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> dict[str, float]:
         training = dataclasses.replace(prepare(self._client, one, self._model), name=name)

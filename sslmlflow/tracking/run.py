@@ -9,7 +9,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +27,7 @@ from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
+from sslmlflow.signals import uninterrupted
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
 ENTRY_POINT, TRAINING, KEY = "sslmlflow.entry_point", "sslmlflow.training", "sslmlflow.key"
@@ -96,8 +97,18 @@ def tracked_run(
     that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken. `deciding` is what
     decides in place of the options, where not all of them do.
     """
-    client = connect()
     deciding = {**(deciding_texts(config) if deciding is None else deciding), **(data or {})}
+    with ExitStack() as stack:
+        with uninterrupted():  # a run that was made is ended, whenever Ctrl-C comes
+            run = stack.enter_context(_begun(entry_point, config, name, resume, deciding, below))
+        yield run
+
+
+@contextmanager
+def _begun(
+    entry_point: str, config: Any, name: str, resume: str, deciding: Mapping[str, str], below: TrackedRun | None
+) -> Iterator[TrackedRun]:
+    client = connect()
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
@@ -113,13 +124,13 @@ def tracked_run(
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
         _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
-        drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
-        client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
-        run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
-        run.log_missing_params(texts_of(config))
-        if adopted and adopted != chosen:
-            _point_from(client, adopted, chosen)
         with _ended(run):
+            drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
+            client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
+            run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
+            run.log_missing_params(texts_of(config))
+            if adopted and adopted != chosen:
+                _point_from(client, adopted, chosen)
             yield run
 
 
@@ -228,7 +239,8 @@ def _ended(run: TrackedRun) -> Iterator[None]:
         raise
     finally:
         try:
-            run.client.set_terminated(run.run_id, status)
+            with uninterrupted():
+                run.client.set_terminated(run.run_id, status)
         except MlflowException as error:
             print(
                 f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {error.message}", file=sys.stderr

@@ -45,7 +45,7 @@ class Seats:
         self._url = _checked(url)
         try:
             with _alone(url), _calm():
-                storage = _storage(url, heartbeat)
+                self._storage = storage = _storage(url, heartbeat)
                 try:
                     self.study = optuna.create_study(storage=storage, study_name=name, direction=direction)
                     self.new = True
@@ -124,6 +124,8 @@ class Seats:
             turn.close()
             if SEAT not in trial.user_attrs:  # a process of another machine took the last one
                 raise DivergedError("no seat was left")
+            # Its thread may not have come so far: a trial that has begun without one is never called stale.
+            self._storage.record_heartbeat(trial._trial_id)
             trial.set_user_attr(BEGUN, True)
             try:
                 return objective(trial)

@@ -139,6 +139,8 @@ def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_
     if not beaten:
         assert "Not registered: no trial beats the untuned encoder within the limits." in done.stdout
         return
+    registered = "Registered as sslmlflow-Default, version 1, alias label-free-tuned."
+    assert registered in done.stdout, done.stdout[-2000:]
     version = client.get_model_version_by_alias("sslmlflow-Default", "label-free-tuned")
     assert version.tags["trial"] == str(best)
     model = client.get_logged_model(version.tags["model_id"])
@@ -209,7 +211,7 @@ def test_stopped_and_killed_workers_lose_nothing(
     for begun, stop in ((3, signal.SIGINT), (5, signal.SIGKILL)):
         leader = fork_server.start(**request)
         patience = time.monotonic() + 200
-        while len(runs(client, "umm")) < 1 + begun and time.monotonic() < patience:
+        while not under_way(client, 1 + begun) and time.monotonic() < patience:
             time.sleep(0.1)
         if stop == signal.SIGKILL:
             kill_children(leader)
@@ -229,8 +231,14 @@ def test_stopped_and_killed_workers_lose_nothing(
     ended = Counter(run.info.run_name.partition(":")[0] for run in runs(client, "umm") if run.info.status == "FINISHED")
     assert ended == {"untuned": 1, **{f"trial {seat}": 1 for seat in range(6)}}
     assert {run.info.status for run in runs(client, "umm")} <= {"FINISHED", "KILLED"}
-    # Four trials were interrupted; at most one of them between making its run and saying which it is.
+    # Four trials were interrupted; at most one of them had begun after the look and not yet said which run is its.
     assert len(runs(client, "umm")) <= 8, "what was begun goes on in its run"
+
+
+def under_way(client: MlflowClient, count: int) -> bool:
+    """Whether so many trainings were begun, and all of them train or have."""
+    found = runs(client, "umm")
+    return len(found) >= count and all("train/loss" in run.data.metrics for run in found)
 
 
 def kill_children(process: int) -> None:

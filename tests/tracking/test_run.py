@@ -1,6 +1,7 @@
 """The one MLflow run of a job: how it ends, which one is gone on with, and what is refused."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,23 @@ def test_it_says_how_it_ended(client: MlflowClient, error: type[BaseException] |
     run = client.get_run(do(error=error))
     assert (run.info.status, run.info.run_name) == (status, "a name")
     assert run.data.params == texts_of(CONFIG)
+
+
+@pytest.mark.parametrize("call", ["create_run", "update_run", "set_terminated"])
+def test_interrupted_at_any_moment_it_is_ended(
+    client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    real = getattr(MlflowClient, call)
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return real(*given, **named)
+
+    monkeypatch.setattr(MlflowClient, call, interrupted)
+    with pytest.raises(KeyboardInterrupt), tracked_run("pretrain", CONFIG, "a name"):
+        pass
+    (run,) = client.search_runs([experiment_id])
+    assert run.info.status == ("FINISHED" if call == "set_terminated" else "KILLED")
 
 
 def test_a_figure_of_an_epoch_is_kept_once(client: MlflowClient) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages._heartbeat import HeartbeatThread
 from optuna.trial import TrialState
 
 from sslmlflow.errors import ConfigError, DivergedError, UserError
@@ -169,6 +170,23 @@ def test_a_process_that_was_taken_for_dead_leaves_its_trial_to_others(
     assert "taken for dead" in capsys.readouterr().out
     take_all(seats)
     assert [trial.value for trial in seats.latest()] == [0.25]
+
+
+def test_a_process_that_gives_no_sign_of_life_after_it_has_begun_is_taken_for_dead(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(trial: optuna.Trial) -> float:
+        other, patience = seats_at(url), time.monotonic() + 30
+        while not other.requeue() and time.monotonic() < patience:
+            time.sleep(0.2)
+        return parabola(trial)
+
+    monkeypatch.setattr(HeartbeatThread, "start", lambda thread: None)
+    monkeypatch.setattr(HeartbeatThread, "join", lambda thread: None)
+    seats = seats_at(url)
+    seats.add(1, None)
+    seats.take("tpe", 0, 0, silent)
+    assert (seats.running(), seats.waiting()) == (0, 1)
 
 
 def test_without_a_seat_there_is_no_trial(url: str) -> None:
