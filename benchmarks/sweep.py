@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from benchmarks.runs import sslmlflow
 from sslmlflow.data import open_images, open_labels
 from sslmlflow.data.source import DatasetSpec
-from sslmlflow.encoders import published_weights
+from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.jobs.datasets import cache_folder
 
 MODELS = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "densenet121")

@@ -21,12 +21,12 @@ class Sweep(EvaluationOptions, MachineOptions, DataOptions):
 
     models: str | None = option(
         None,
-        "classification models of torchvision, separated by commas; auto: the paper's ResNets, DenseNets and "
-        "EfficientNets, 17 in all",
+        "classification models of torchvision, or timm/NAME, separated by commas; auto: the paper's ResNets, DenseNets "
+        "and EfficientNets, 17 in all",
     )
     weights: str = option(
         "published",
-        "published: those that torchvision recommends, from its cache or its download; random: none, to compare with",
+        "published: those that torchvision or timm recommends, from cache or download; random: none, to compare with",
         choices=("published", "random"),
     )
     image_size: int | None = option(

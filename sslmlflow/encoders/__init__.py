@@ -9,9 +9,10 @@ from torch import nn
 
 from sslmlflow.config.options import nearest
 from sslmlflow.encoders.encoder import Encoder, EncoderSpec, Upscale, pool
-from sslmlflow.encoders.pretrained import load_weights, published_weights
+from sslmlflow.encoders.pretrained import Published, load_weights, torchvision_published
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.splitting import split
+from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published
 from sslmlflow.errors import ConfigError
 
 __all__ = [
@@ -20,8 +21,9 @@ __all__ = [
     "EncoderSpec",
     "build_encoder",
     "check_encoder",
+    "check_pretrained",
     "pool",
-    "published_weights",
+    "published",
     "with_early",
 ]
 
@@ -29,12 +31,14 @@ __all__ = [
 def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
     """An encoder with random weights drawn from `seed`; the global random state is left alone.
 
-    Raises ConfigError for a name that torchvision does not have, for a model that does not take images
-    of this size, or one that cannot be split.
+    Raises ConfigError for a name that neither torchvision nor timm has, for a model that does not take images
+    of this size, or one that cannot be split; UserError if published weights cannot be had.
     """
-    check_encoder(spec.name)
+    check_pretrained(spec.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if spec.name.startswith(PREFIX):
+            return timm_encoder(spec)
         own = spec.name in RESNETS and not spec.published
         early, late = _own_resnet(spec) if own else _torchvision_parts(spec)
         if spec.upscale:
@@ -52,6 +56,19 @@ def check_encoder(name: str) -> None:
             + (f" Did you mean {suggestion}?" if suggestion else "")
             + " Allowed: resnet18, resnet50, or the name of a classification model in torchvision.models."
         )
+
+
+def check_pretrained(name: str) -> None:
+    """ConfigError if there is neither a model of torchvision of this name nor, as timm/NAME, one of timm."""
+    if name.startswith(PREFIX):
+        check_timm(name)
+    else:
+        check_encoder(name)
+
+
+def published(name: str) -> Published:
+    """What is published for a model of torchvision or timm."""
+    return timm_published(name) if name.startswith(PREFIX) else torchvision_published(name)
 
 
 def with_early(spec: EncoderSpec, early: str) -> EncoderSpec:

@@ -1,6 +1,8 @@
 """Weights that torchvision publishes, from its cache or its download; as tensors only, no pickle is run."""
 
 import re
+from dataclasses import dataclass
+from typing import Any
 from urllib.error import URLError
 
 from torch import Tensor, nn
@@ -9,11 +11,26 @@ from torchvision.models import WeightsEnum, get_model_weights
 from sslmlflow.errors import UserError
 
 
+@dataclass(frozen=True)
+class Published:
+    """Weights by their name, the side in pixels on which they were trained, and how channels were normalised."""
+
+    weights: str
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def torchvision_published(name: str) -> Published:
+    """What torchvision publishes for a model."""
+    weights = published_weights(name)
+    transform: Any = weights.transforms()
+    return Published(str(weights), transform.crop_size[0], tuple(transform.mean), tuple(transform.std))
+
+
 def published_weights(name: str) -> WeightsEnum:
-    """The weights that torchvision recommends for a model; UserError if it has none."""
-    weights: WeightsEnum | None = getattr(get_model_weights(name), "DEFAULT", None)
-    if weights is None:
-        raise UserError(f"torchvision publishes no weights for {name}: leave it out, or take weights=random.")
+    """The weights that torchvision recommends for a model; all its classification models have some."""
+    weights: WeightsEnum = get_model_weights(name).DEFAULT
     return weights
 
 

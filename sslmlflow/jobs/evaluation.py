@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from mlflow.entities import LoggedModel, LoggedModelInput, Metric
+from mlflow.entities import LoggedModel, LoggedModelInput
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from sslmlflow.jobs.measured import Measured
 from sslmlflow.jobs.pictures import pictures, renumbered
 from sslmlflow.jobs.spectra import SPECTRA_FILE, spectra
 from sslmlflow.tracking.best import log_best
-from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone
+from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone, log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import is_there
 
@@ -126,18 +126,10 @@ class _Evaluation:
         return results
 
     def _log(self, model: LoggedModel, measured: Measured, digest: str) -> None:
-        client, run_id, epoch = self._tracked.client, self._tracked.run_id, epoch_of(model)
-        # A killed evaluation that goes on says nothing twice; seconds, for one, would differ.
+        client = self._tracked.client
+        values = dict(sorted(measured.values.items(), key=lambda item: item[0].startswith("time/")))
+        log_missing_metrics(client, self._tracked.run_id, model, values, (self._sets.name, digest))
         now = client.get_logged_model(model.model_id)
-        known = {
-            metric.key for metric in now.metrics or [] if (metric.run_id, metric.dataset_digest) == (run_id, digest)
-        }
-        metrics = [
-            Metric(key, value, model.creation_timestamp, epoch, model.model_id, self._sets.name, digest)
-            for key, value in sorted(measured.values.items(), key=lambda item: item[0].startswith("time/"))
-            if key not in known
-        ]
-        client.log_batch(run_id, metrics=metrics)
         tags = {key: f"undefined.{key.replace('/', '.')}" for key in (*measured.values, *measured.undefined)}
         for key in measured.values:
             if tags[key] in now.tags:

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric
+from mlflow.entities import LoggedModel
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import as_text, options_of
@@ -22,7 +22,7 @@ from sslmlflow.jobs.soundness import soundness
 from sslmlflow.jobs.training import train_to_end
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
-from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.milestones import epoch_of, log_missing_metrics, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun, is_busy, run_folder
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.tuning.checks import alarms, constraints
@@ -145,7 +145,7 @@ class Search:
             }
             spool.close()
             found = soundness(training, last, self.key)
-            self._log(child, last, found)
+            log_missing_metrics(self._client, child.run_id, last, found)
             measured |= found
             if self.key not in measured:
                 measured |= self._clustered(child, one, last, training.machine.device)
@@ -165,15 +165,6 @@ class Search:
         course = course_of(self._client, child.run_id)
         values = {key: course.column(key)[-1] for key in LABEL_FREE if course.has(key)}
         return {key: value for key, value in values.items() if value is not None}
-
-    def _log(self, child: TrackedRun, last: LoggedModel, values: Mapping[str, float]) -> None:
-        known = {metric.key for metric in last.metrics or []}
-        metrics = [
-            Metric(key, value, last.creation_timestamp, epoch_of(last), last.model_id)
-            for key, value in values.items()
-            if key not in known
-        ]
-        self._client.log_batch(child.run_id, metrics=metrics)
 
 
 def key_of(objective: str) -> str:

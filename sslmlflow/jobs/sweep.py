@@ -1,17 +1,16 @@
 """Entry point `sweep`: models with published weights, each measured in a run of its own as a milestone would be."""
 
 import dataclasses
-from typing import Any
 
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric
+from mlflow.entities import LoggedModel
 
 from sslmlflow.config.sweep import PAPER_MODELS, Sweep
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.data.views import Augmentation
-from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_encoder, published_weights
+from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_pretrained, published
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
@@ -21,7 +20,7 @@ from sslmlflow.jobs.training import resolved
 from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import CRR_ADJUSTED, CRR_PER_DIMENSION
 from sslmlflow.memory import peak_mb, start_peak
-from sslmlflow.tracking.milestones import send_milestone, write_untrained
+from sslmlflow.tracking.milestones import log_missing_metrics, send_milestone, write_untrained
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect, is_there
 from sslmlflow.training.device import choose_machine
@@ -70,7 +69,7 @@ def _names(config: Sweep) -> list[str]:
         raise ConfigError(f"models={config.models} is not possible. Allowed: auto, or names separated by commas.")
     try:
         for name in names:
-            check_encoder(name)
+            check_pretrained(name)
     except ConfigError as error:
         raise ConfigError(f"models={config.models} is not possible: {error}") from None
     return names
@@ -116,7 +115,7 @@ def _measure(
         "scaled_to": encoder_spec.image_size,
         "data_dir": spec.folder,
         "device": device,
-        "weights": published_weights(name) if encoder_spec.published else "random",
+        "weights": published(name).weights if encoder_spec.published else "random",
     }
     child.log_missing_params(resolved(how))
     encoder = build_encoder(encoder_spec, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -142,12 +141,17 @@ def _measure(
 
 def _how(config: Sweep, sets: ImageSets, name: str) -> tuple[EncoderSpec, Preprocessing]:
     """How the model is built, and how images are scaled and normalised for it."""
-    transform: Any = published_weights(name).transforms()
+    how = published(name)
     channels, size, _ = sets.train.shape
-    scaled = config.image_size or transform.crop_size[0]
-    published = config.weights == "published"
-    spec = EncoderSpec(name, "imagenet", image_size=scaled, published=published, upscale=True, block=config.batch_size)
-    return spec, Preprocessing(size, channels, tuple(transform.mean), tuple(transform.std))
+    spec = EncoderSpec(
+        name,
+        "imagenet",
+        image_size=config.image_size or how.image_size,
+        published=config.weights == "published",
+        upscale=True,
+        block=config.batch_size,
+    )
+    return spec, Preprocessing(size, channels, how.mean, how.std)
 
 
 def _log_rates(child: TrackedRun, model: LoggedModel, monitor: Monitor, encoder: Encoder) -> None:
@@ -155,12 +159,6 @@ def _log_rates(child: TrackedRun, model: LoggedModel, monitor: Monitor, encoder:
     values = {**scores.values, **seconds}
     if CRR_ADJUSTED in values:
         values[CRR_PER_DIMENSION] = values[CRR_ADJUSTED] / encoder.embedding_width
-    known = {metric.key for metric in model.metrics or []}
-    points = [
-        Metric(key, value, model.creation_timestamp, 0, model.model_id)
-        for key, value in values.items()
-        if key not in known
-    ]
-    child.client.log_batch(child.run_id, metrics=points)
+    log_missing_metrics(child.client, child.run_id, model, values)
     undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in scores.undefined.items()}
     child.client.set_logged_model_tags(model.model_id, undefined)

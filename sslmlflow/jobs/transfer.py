@@ -58,10 +58,10 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course]) -> None:
 def family(name: str) -> str:
     """The architecture of a model, whatever its size.
 
-    >>> [family(name) for name in ("resnet152", "efficientnet_b7", "efficientnet_v2_s", "vit_b_16", "densenet121")]
-    ['resnet', 'efficientnet', 'efficientnet_v2', 'vit', 'densenet']
+    >>> [family(name) for name in ("resnet152", "efficientnet_v2_s", "vit_b_16", "timm/resnet18.a1_in1k")]
+    ['resnet', 'efficientnet_v2', 'vit', 'resnet']
     """
-    return re.sub(r"^([a-z]+(?:_v\d+)?).*$", r"\1", name)
+    return re.sub(r"^(?:timm/)?([a-z]+(?:_v\d+)?).*$", r"\1", name)
 
 
 def by_family(courses: Sequence[Course]) -> dict[str, list[Course]]:

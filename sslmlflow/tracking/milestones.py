@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image
@@ -153,6 +153,28 @@ def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
 def epoch_of(model: LoggedModel) -> int:
     """The epoch of a milestone."""
     return int((model.params or {})["epoch"])
+
+
+def log_missing_metrics(
+    client: MlflowClient,
+    run_id: str,
+    model: LoggedModel,
+    values: Mapping[str, float],
+    dataset: tuple[str | None, str | None] = (None, None),
+) -> None:
+    """Log what the run has not yet said of a milestone, in this order; `dataset` is name and digest of the images.
+
+    A job that was killed and goes on says nothing twice; seconds, for one, would differ.
+    """
+    name, digest = dataset
+    now = client.get_logged_model(model.model_id)
+    known = {metric.key for metric in now.metrics or [] if (metric.run_id, metric.dataset_digest) == (run_id, digest)}
+    metrics = [
+        Metric(key, value, model.creation_timestamp, epoch_of(model), model.model_id, name, digest)
+        for key, value in values.items()
+        if key not in known
+    ]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def load_milestone(model_id: str) -> Milestone:

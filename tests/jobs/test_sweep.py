@@ -17,7 +17,7 @@ from scipy import stats
 
 import sslmlflow.jobs.sweep as sweep_job
 from sslmlflow.cli import main
-from sslmlflow.encoders import published_weights
+from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.measures import AMI_TRUTH, ENTROPY, PROBE
 from sslmlflow.tracking.milestones import load_milestone
 from tests.conftest import Command
@@ -161,9 +161,10 @@ def test_a_broken_file_in_the_cache_is_told_and_never_run(
 
 
 def test_random_weights_never_enter_the_correlations(sslmlflow: Command, environment: dict[str, str]) -> None:
-    models = "--models=squeezenet1_0,squeezenet1_1,mobilenet_v3_small"
+    models = "--models=squeezenet1_0,squeezenet1_1,timm/test_vit"
     done = sslmlflow("sweep", models, *SMALL, "--weights=random")
     assert done.returncode == 0, done.stderr
+    assert "\n| timm/test_vit |" in done.stdout
     assert "3 without published weights, left out below" in done.stdout
     assert "Pearson" not in done.stdout
     client, (parent,) = runs(environment, "sweep")
