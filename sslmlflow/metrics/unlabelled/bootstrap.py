@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from sslmlflow.metrics.unlabelled.arrays import Views, as_views
-from sslmlflow.metrics.unlabelled.coding_rate import adjusted_mean_and_resolution, check_eps
+from sslmlflow.metrics.unlabelled.coding_rate import adjusted_mean_and_resolution
+from sslmlflow.metrics.unlabelled.determinants import check_eps
 
 
 class Interval(NamedTuple):

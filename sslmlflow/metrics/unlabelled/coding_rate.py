@@ -12,7 +12,7 @@ where a determinant is lost to rounding (un-normalised embeddings of very large 
 """
 
 from collections.abc import Sequence
-from math import inf, log, nan
+from math import log, nan
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import torch
@@ -20,7 +20,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_tensor, as_views, matmul, to_float64
+from sslmlflow.metrics.unlabelled.determinants import as_given, check_eps, half_logdet, rate, scatter_rate
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts, mismatches
+from sslmlflow.metrics.unlabelled.soft_rate import SoftRates, coding_rate_reduction_soft
+
+__all__ = [
+    "AdjustedMean",
+    "AdjustedRates",
+    "PairRates",
+    "PooledRates",
+    "SoftRates",
+    "adjusted_mean_and_resolution",
+    "coding_rate",
+    "coding_rate_reduction_adjusted",
+    "coding_rate_reduction_pairs",
+    "coding_rate_reduction_pooled",
+    "coding_rate_reduction_soft",
+    "unit_rows",
+]
 
 Scalar = TypeVar("Scalar", float, Tensor)
 TorchViews = Sequence[Tensor] | Tensor
@@ -99,8 +116,8 @@ def coding_rate(Z: Array, eps: float = 0.5) -> Any:
     0.693147
     """
     check_eps(eps)
-    (rate,) = _as_given(Z, _rate(as_matrix(Z), eps))
-    return rate
+    (found,) = as_given(Z, rate(as_matrix(Z), eps))
+    return found
 
 
 @overload
@@ -124,15 +141,15 @@ def coding_rate_reduction_pairs(views: Views, eps: float = 0.5) -> Any:
     v, n, d = z.shape
     rank = min(v * n, d)
     R_max = rank / 2 * log(1 + d / (rank * eps * eps))
-    R = _rate(z.flatten(0, 1), eps)
+    R = rate(z.flatten(0, 1), eps)
     rows = to_float64(z).transpose(0, 1)
-    Rc = _half_logdet(matmul(rows, rows.mT), d / (v * eps * eps)).mean()
+    Rc = half_logdet(matmul(rows, rows.mT), d / (v * eps * eps)).mean()
     s = min(v, d)
     lower, upper = 0.5 * log(1 + d / (eps * eps)), s / 2 * log(1 + d / (s * eps * eps))
     unit = bool((rows.detach().square().sum(-1) - 1).abs().max() < 1e-3)
     U = R / R_max if unit else torch.full_like(R, nan)
     A = (upper - Rc) / (upper - lower) if unit and s > 1 else torch.full_like(R, nan)
-    R, Rc, dR, U, A = _as_given(views, R, Rc, R - Rc, U, A)
+    R, Rc, dR, U, A = as_given(views, R, Rc, R - Rc, U, A)
     return PairRates(R, Rc, dR, R_max, U, A)
 
 
@@ -151,8 +168,8 @@ def coding_rate_reduction_pooled(views: Views, eps: float = 0.5) -> Any:
     """
     check_eps(eps)
     z = _at_least_two(as_views(views))
-    R, R_within = _rate(z.flatten(0, 1), eps), _rate_within(z, eps)
-    return PooledRates(*_as_given(views, R, R_within, R - R_within))
+    R, R_within = rate(z.flatten(0, 1), eps), _rate_within(z, eps)
+    return PooledRates(*as_given(views, R, R_within, R - R_within))
 
 
 @overload
@@ -173,7 +190,7 @@ def coding_rate_reduction_adjusted(views: Views, eps: float = 0.5, shift: int = 
     if not mismatches(shift, *z.shape[:2]):
         raise ValueError(f"a shift of {shift} leaves views of one image together among {z.shape[1]} images")
     R_shuffled, R_within = _rate_within(_shifted(z, shift), eps), _rate_within(z, eps)
-    return AdjustedRates(*_as_given(views, R_shuffled, R_within, R_shuffled - R_within))
+    return AdjustedRates(*as_given(views, R_shuffled, R_within, R_shuffled - R_within))
 
 
 @overload
@@ -190,47 +207,12 @@ def adjusted_mean_and_resolution(views: Views, eps: float = 0.5) -> Any:
     z = _at_least_two(as_views(views))
     shuffled = torch.stack([_rate_within(_shifted(z, s), eps) for s in fixed_shifts(*z.shape[:2])])
     mean = shuffled.mean() - _rate_within(z, eps)
-    return AdjustedMean(*_as_given(views, mean, shuffled.max() - shuffled.min()))
-
-
-def check_eps(eps: float) -> None:
-    """Raise ValueError unless eps, the distortion itself and not its square, is a positive number."""
-    if not (0 < eps < inf and eps * eps > 0):
-        raise ValueError(f"eps, the distortion, must be a positive finite number, got {eps}")
-
-
-def _as_given(given: Views, *parts: Tensor) -> tuple[Any, ...]:
-    """Give scalars back as tensors if tensors came in, else as floats."""
-    torch_given = isinstance(given if isinstance(given, Tensor) else given[0], Tensor)
-    return parts if torch_given else tuple(part.item() for part in parts)
-
-
-def _half_logdet(gram: Tensor, scale: float) -> Tensor:
-    gram = to_float64(gram)
-    factor, info = torch.linalg.cholesky_ex(torch.eye(gram.shape[-1]).to(gram) + scale * gram)
-    value: Tensor = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    if bool(info.any()) or not bool(torch.isfinite(value).all()):
-        raise ValueError(
-            "the coding rate cannot be computed at this precision: the embeddings are too large for eps; "
-            "scale their rows with unit_rows, or give float64"
-        )
-    return value
-
-
-def _scatter_rate(rows: Tensor, scale: float) -> Tensor:
-    """1/2 logdet(I + scale rows^T rows), through the smaller of the two Gram matrices (Sylvester's identity)."""
-    m, d = rows.shape
-    return _half_logdet(matmul(rows, rows.mT) if m < d else matmul(rows.mT, rows), scale)
-
-
-def _rate(rows: Tensor, eps: float) -> Tensor:
-    m, d = rows.shape
-    return _scatter_rate(rows, d / (m * eps * eps))
+    return AdjustedMean(*as_given(views, mean, shuffled.max() - shuffled.min()))
 
 
 def _rate_within(z: Tensor, eps: float) -> Tensor:
     v, n, d = z.shape
-    return _scatter_rate((z - z.mean(0)).flatten(0, 1), d / (n * (v - 1) * eps * eps))
+    return scatter_rate((z - z.mean(0)).flatten(0, 1), d / (n * (v - 1) * eps * eps))
 
 
 def _shifted(z: Tensor, shift: int) -> Tensor:

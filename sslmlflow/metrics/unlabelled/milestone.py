@@ -11,12 +11,12 @@ from torch import Tensor
 from sslmlflow.metrics.unlabelled.arrays import Array, as_tensor
 from sslmlflow.metrics.unlabelled.coding_rate import (
     adjusted_mean_and_resolution,
-    check_eps,
     coding_rate_reduction_pairs,
     coding_rate_reduction_pooled,
     unit_rows,
 )
 from sslmlflow.metrics.unlabelled.collapse import MIN_IMAGES, collapsed
+from sslmlflow.metrics.unlabelled.determinants import check_eps
 from sslmlflow.metrics.unlabelled.spectrum import rankme
 
 PAIRS = ("crr", "crr_R", "crr_U", "crr_A")
