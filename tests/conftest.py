@@ -1,6 +1,7 @@
 """Fixtures: every test has its own SSLMLFLOW_HOME and its own tracking database."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,14 @@ def labels_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     mlflow.set_tracking_uri(uri)
     return uri
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts: tests that run in the background of a script are started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler, "the handler is not as it was"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Ctrl-C at moments at which it must wait."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,11 +20,7 @@ def press(times: int, error: Exception | None = None) -> None:
             raise error
 
 
-@pytest.fixture(autouse=True)
-def handler_is_as_before() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 
 
 def test_a_first_interruption_waits_for_the_end_of_the_block() -> None:

@@ -69,6 +69,7 @@ def test_it_says_how_it_ended(client: MlflowClient, error: type[BaseException] |
     assert run.data.params == texts_of(CONFIG)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("call", ["create_run", "update_run", "set_terminated"])
 def test_interrupted_at_any_moment_it_is_ended(
     client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch, call: str
