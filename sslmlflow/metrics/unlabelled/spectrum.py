@@ -37,14 +37,52 @@ def effective_rank(Z: Array) -> float:
 
     Source: Roy and Vetterli 2007, "The effective rank", section 2.
     """
-    z, _ = rescaled(Z)
-    n, d = z.shape
-    singular = torch.linalg.svdvals(z - z.mean(0))
-    # Entries rounded at random to precision p form a matrix of spectral norm below p rms(Z) (sqrt(n) + sqrt(d)).
-    rounding = precision(Z) * z.norm() * (n**-0.5 + d**-0.5)
-    singular = singular[singular > rounding]
+    singular = _centred(Z)
     shares = singular / singular.sum()
     return float(torch.exp(-(shares * shares.log()).sum())) if len(singular) else 0.0
+
+
+def stable_rank(Z: Array) -> float:
+    """Stable rank of Z (n, d): the sum of its squared singular values over the largest one, 1 to min(n, d).
+
+    Neither centred nor normalised; small singular values hardly count, where `rankme` counts them almost fully. Raises
+    ValueError for empty, non-finite or all-zero Z.
+
+    Source: Rudelson and Vershynin 2007, "Sampling from large matrices", section 1.
+
+    >>> import numpy as np
+    >>> round(stable_rank(np.diag([2.0, 1.0])), 6)
+    1.25
+    """
+    z, largest = rescaled(Z)
+    if largest == 0:
+        raise ValueError("every embedding is zero: the singular values have no largest")
+    squared = torch.linalg.svdvals(z).square()
+    return float(squared.sum() / squared[0])
+
+
+def alpha_req(Z: Array) -> float:
+    """Exponent alpha of the decay `lambda_j ~ j^-alpha` of the eigenvalues of the covariance of Z (n, d).
+
+    The slope, taken negative, of the straight line through log lambda_j over log j by least squares, over all
+    eigenvalues that the rounding of Z could not make by itself. 0 or more, the scale of Z does not matter. Nearer to 1
+    is better where features generalise; small values are spread as noise is, large ones near collapse: neither more nor
+    less is better everywhere. With n near d, or below, the tail falls for lack of samples. Raises ValueError for empty
+    or non-finite Z and for fewer than 3 such eigenvalues.
+
+    Source: Agrawal et al. 2022, arXiv 2202.05808, section 3; the range of the fit is our decision.
+
+    >>> import numpy as np
+    >>> Z = np.diag(np.arange(1, 9) ** -0.75)
+    >>> round(alpha_req(np.vstack([Z, -Z])), 6)
+    1.5
+    """
+    singular = _centred(Z)
+    if len(singular) < 3:
+        raise ValueError(f"needs 3 eigenvalues beyond rounding to fit a decay, got {len(singular)}")
+    x = np.log(np.arange(1, len(singular) + 1))
+    slope, _ = np.polyfit(x, 2 * np.log(singular.numpy(force=True)), 1)
+    return max(0.0, -float(slope))
 
 
 def singular_value_spectrum(Z: Array) -> NDArray[np.float64]:
@@ -64,6 +102,15 @@ def singular_value_spectrum(Z: Array) -> NDArray[np.float64]:
     singular = torch.linalg.svdvals(z - z.mean(0))
     spectrum: NDArray[np.float64] = (singular / len(z) ** 0.5 * largest).cpu().numpy()
     return spectrum
+
+
+def _centred(Z: Array) -> Tensor:
+    """Singular values of the centred embeddings, in some unit, without those that rounding could make."""
+    z, _ = rescaled(Z)
+    n, d = z.shape
+    singular: Tensor = torch.linalg.svdvals(z - z.mean(0))
+    # Entries rounded at random to precision p form a matrix of spectral norm below p rms(Z) (sqrt(n) + sqrt(d)).
+    return singular[singular > precision(Z) * z.norm() * (n**-0.5 + d**-0.5)]
 
 
 def rescaled(Z: Array) -> tuple[Tensor, float]:

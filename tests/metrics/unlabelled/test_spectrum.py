@@ -3,8 +3,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from sslmlflow.metrics.unlabelled.spectrum import effective_rank, rankme, singular_value_spectrum
+from sslmlflow.metrics.unlabelled.spectrum import (
+    alpha_req,
+    effective_rank,
+    rankme,
+    singular_value_spectrum,
+    stable_rank,
+)
 
 
 def rankme_from_the_paper(Z):
@@ -97,3 +104,43 @@ def test_spectrum_of_what_does_not_vary_is_zero(Z):
 def test_undefined_spectrum_is_refused(Z):
     with pytest.raises(ValueError, match=r"finite|must be"):
         singular_value_spectrum(Z)
+
+
+def test_stable_rank_is_the_frobenius_over_the_spectral_norm():
+    Z = np.random.default_rng(0).normal(size=(40, 7))
+    expected = np.linalg.norm(Z) ** 2 / np.linalg.norm(Z, 2) ** 2
+    assert stable_rank(Z) == pytest.approx(expected)
+    assert stable_rank(1e300 * Z) == pytest.approx(expected)
+    assert 1 <= expected <= rankme(Z)
+    with pytest.raises(ValueError, match="zero"):
+        stable_rank(np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 3.0])
+def test_the_decay_of_a_power_law_is_found_again(alpha):
+    random = np.random.default_rng(0)
+    left, _ = np.linalg.qr(random.normal(size=(500, 50)) @ np.eye(50))
+    left -= left.mean(0)
+    left, _ = np.linalg.qr(left)
+    right, _ = np.linalg.qr(random.normal(size=(50, 50)))
+    Z = left * np.arange(1, 51) ** (-alpha / 2) @ right.T
+    assert alpha_req(Z) == pytest.approx(alpha, rel=1e-6)
+    assert alpha_req(5 + 100 * Z) == pytest.approx(alpha, rel=1e-6)
+
+
+def test_the_decay_is_that_of_a_straight_line_through_logs():
+    Z = np.random.default_rng(1).normal(size=(200, 20)) * np.linspace(1, 5, 20)
+    eigenvalues = np.linalg.eigvalsh(np.cov(Z.T))[::-1]
+    fitted = stats.linregress(np.log(np.arange(1, 21)), np.log(eigenvalues))
+    assert alpha_req(Z) == pytest.approx(-fitted.slope)
+
+
+def test_noise_decays_slowly_and_near_collapse_fast():
+    """The paper's two extremes: features that are all spread, and that are all in few directions."""
+    random = np.random.default_rng(2)
+    noise = random.normal(size=(5000, 30))
+    narrow = noise * np.exp(-np.arange(30.0))
+    assert alpha_req(noise) < 0.15
+    assert alpha_req(narrow) > 3
+    with pytest.raises(ValueError, match="3 eigenvalues"):
+        alpha_req(np.outer(random.normal(size=50), np.ones(8)))

@@ -1,0 +1,89 @@
+"""What two views of each image look like on the unit sphere: near each other, spread out, and found again."""
+
+from math import log
+
+import torch
+from torch import Tensor
+
+from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_views, matmul, to_float64
+from sslmlflow.metrics.unlabelled.coding_rate import unit_rows
+
+BLOCK = 2**23  # similarities held at once
+
+
+def alignment_loss(views: Views) -> float:
+    """Mean squared distance of the two views of an image on the unit sphere: 0 (equal) to 4 (opposite).
+
+    views: two arrays (n, d), row i of each from image i, or one (2, n, d) array; rows are scaled to norm 1, one of
+    zeros stays. Raises ValueError for other shapes and for non-finite values.
+
+    Source: Wang and Isola 2020, arXiv 2005.10242, section 4.1, with the exponent 2.
+
+    >>> import numpy as np
+    >>> alignment_loss(np.array([[[1.0, 0.0]], [[0.0, 1.0]]]))
+    2.0
+    """
+    one, other = _two(views)
+    return float((one - other).square().sum(1).mean())
+
+
+def uniformity_loss(Z: Array, t: float = 2.0) -> float:
+    """Log of the mean of `exp(-t |x - y|^2)` over all pairs of different rows of Z (n, d) on the unit sphere.
+
+    Between -4t (all opposite, which only two rows can be) and 0 (all equal); lower is more evenly spread. Rows are
+    scaled to norm 1, one of zeros stays. Time n^2 d, bounded memory. Raises ValueError for misshapen or non-finite Z
+    and n < 2.
+
+    Source: Wang and Isola 2020, arXiv 2005.10242, section 4.1, over all pairs instead of those of a batch.
+
+    >>> import numpy as np
+    >>> uniformity_loss(np.array([[1.0], [-1.0]]))
+    -8.0
+    """
+    z = to_float64(unit_rows(as_matrix(Z).detach()))
+    n = len(z)
+    if n < 2:
+        raise ValueError(f"needs at least 2 rows, got {n}")
+    squares = z.square().sum(1)
+    potentials = []
+    for rows in torch.split(torch.arange(n, device=z.device), max(1, BLOCK // n)):
+        squared = (squares[rows, None] + squares - 2 * matmul(z[rows], z.T)).clamp_min(0)
+        squared[torch.arange(len(rows)), rows] = torch.inf
+        potentials.append((-t * squared).flatten().logsumexp(0))
+    return float(torch.stack(potentials).logsumexp(0)) - log(n * (n - 1))
+
+
+def retrieval_accuracy(views: Views) -> float:
+    """How often the other view of an image is nearer by cosine than that of any other image: 0 to 1, chance 1/n.
+
+    views: two arrays (n, d), row i of each from image i, or one (2, n, d) array. Counted from either view; a tie
+    with another image counts as not found, so collapsed embeddings have 0. Compare equal n only: more images are harder
+    to tell apart. Time n^2 d, bounded memory. Raises ValueError for other shapes, non-finite values, and n < 2.
+
+    Source: this project's; the pretext of instance discrimination (Wu et al. 2018, arXiv 1805.01978) as a metric.
+
+    >>> import numpy as np
+    >>> retrieval_accuracy(np.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [1.0, 2.0]]]))
+    1.0
+    """
+    one, other = _two(views)
+    n = len(one)
+    if n < 2:
+        raise ValueError(f"needs at least 2 images, got {n}")
+    found = 0
+    for from_, to in ((one, other), (other, one)):
+        for rows in torch.split(torch.arange(n, device=one.device), max(1, BLOCK // n)):
+            cosines = matmul(from_[rows], to.T)
+            own = cosines[torch.arange(len(rows)), rows].clone()
+            cosines[torch.arange(len(rows)), rows] = -torch.inf
+            # What differs by rounding alone is a tie.
+            found += int((own > cosines.amax(1) + 1e-12).sum())
+    return found / (2 * n)
+
+
+def _two(views: Views) -> tuple[Tensor, Tensor]:
+    z = as_views(views)
+    if len(z) != 2:
+        raise ValueError(f"needs two views of every image, got {len(z)}")
+    one, other = to_float64(unit_rows(z.detach()))
+    return one, other

@@ -1,0 +1,41 @@
+"""LiDAR: how many directions tell images apart beyond what their augmentations change."""
+
+import torch
+
+from sslmlflow.metrics.unlabelled.arrays import Views, as_views, to_float64
+
+
+def lidar(views: Views, delta: float = 1e-4) -> float:
+    """Effective rank of the linear discriminant matrix of images as classes: 1 to min(n - 1, d), up to rounding.
+
+    views: v >= 2 arrays (n, d), row i of each from image i, or one (v, n, d) array, of the encoder or, as in the paper,
+    of the projector. With `S_b` the covariance of the images' means and `S_w` that of views about the mean of their
+    image, plus `delta` times the identity, it is exp of the entropy of the eigenvalues of `S_w^-1/2 S_b S_w^-1/2` as
+    shares of their sum, each plus 1e-7. delta is in the unit of Z squared: the scale of Z matters where views
+    hardly differ. The paper takes 50 views; with 2, S_w is singular for n < d but for delta. Raises ValueError for
+    other shapes, non-finite values, n < 2, delta <= 0, and where all images have the same mean.
+
+    Source: Thilak et al. 2023, arXiv 2312.04000, section 4.
+
+    >>> import numpy as np
+    >>> means = np.vstack([np.eye(3), -np.eye(3)])
+    >>> round(lidar(np.stack([means, means])), 3)
+    3.0
+    """
+    z = to_float64(as_views(views).detach())
+    v, n, d = z.shape
+    if v < 2 or n < 2:
+        raise ValueError(f"needs at least two views of two images, got {v} of {n}")
+    if not delta > 0:
+        raise ValueError(f"delta must be above 0, got {delta}")
+    means = z.mean(0)
+    between = means - means.mean(0)
+    if float(between.norm()) <= 1e-12 * float(means.norm()):
+        raise ValueError("all images have the same mean: nothing tells them apart")
+    within = (z - means).flatten(0, 1)
+    scatter = within.T @ within / (n * v) + delta * torch.eye(d, dtype=z.dtype, device=z.device)
+    # Eigenvalues of S_w^-1/2 S_b S_w^-1/2 are the squared singular values of L^-1 B^T, S_w = L L^T.
+    whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(scatter), between.T, upper=False)
+    eigenvalues = torch.linalg.svdvals(whitened).square()
+    shares = eigenvalues / eigenvalues.sum() + 1e-7
+    return float(torch.exp(-(shares * shares.log()).sum()))

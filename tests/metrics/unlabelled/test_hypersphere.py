@@ -1,0 +1,86 @@
+"""Alignment, uniformity and retrieval: written out in NumPy, and what their papers say of them."""
+
+import numpy as np
+import pytest
+import torch
+
+from sslmlflow.metrics.unlabelled import hypersphere
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+
+
+def views_with_noise(noise, n=60, d=8, seed=0):
+    """Two views of n images that differ by so much noise."""
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, d)) + noise * random.normal(size=(2, n, d))
+
+
+def unit(z):
+    return z / np.linalg.norm(z, axis=-1, keepdims=True)
+
+
+def test_alignment_is_the_mean_squared_distance():
+    one, other = unit(views_with_noise(0.5))
+    assert alignment_loss(views_with_noise(0.5)) == pytest.approx(np.mean(np.sum((one - other) ** 2, 1)))
+
+
+@pytest.mark.parametrize("t", [0.5, 2.0, 500.0])
+def test_uniformity_is_the_log_of_the_mean_potential(monkeypatch, t):
+    monkeypatch.setattr(hypersphere, "BLOCK", 600)
+    z = unit(views_with_noise(0.5)[0])
+    squared = [np.sum((a - b) ** 2) for i, a in enumerate(z) for b in z[:i]]
+    expected = np.logaddexp.reduce(-t * np.array(squared)) - np.log(len(squared))
+    assert uniformity_loss(7 * z, t) == pytest.approx(expected)
+
+
+def test_retrieval_is_counted_from_either_view(monkeypatch):
+    monkeypatch.setattr(hypersphere, "BLOCK", 600)
+    one, other = unit(views_with_noise(1.0))
+    cosines = one @ other.T
+    there, back = (np.mean(c.argmax(1) == np.arange(60)) for c in (cosines, cosines.T))
+    assert 0.1 < there < 0.9
+    assert there != back
+    assert retrieval_accuracy(views_with_noise(1.0)) == pytest.approx((there + back) / 2)
+
+
+def test_noise_between_views_worsens_alignment_and_retrieval_alone():
+    """Wang and Isola: alignment and uniformity are two things."""
+    levels = (0.1, 0.5, 2.0)
+    alignments = [alignment_loss(views_with_noise(noise)) for noise in levels]
+    found = [retrieval_accuracy(views_with_noise(noise)) for noise in levels]
+    assert alignments == sorted(alignments)
+    assert found == sorted(found, reverse=True)
+    spread = [uniformity_loss(views_with_noise(noise)[0]) for noise in levels]
+    assert np.ptp(spread) < 0.1
+
+
+def test_points_drawn_evenly_are_more_uniform_than_clusters():
+    random = np.random.default_rng(0)
+    even = random.normal(size=(200, 8))
+    clustered = random.normal(size=(4, 8))[random.integers(0, 4, 200)] + 0.1 * even
+    assert uniformity_loss(even) < uniformity_loss(clustered) < uniformity_loss(np.ones((200, 8))) + 1e-12
+
+
+def test_independent_views_are_found_by_chance_and_collapsed_ones_never():
+    independent = np.random.default_rng(0).normal(size=(2, 300, 32))
+    assert retrieval_accuracy(independent) < 0.02
+    assert retrieval_accuracy(np.ones((2, 30, 4))) == 0
+
+
+@pytest.mark.parametrize("function", [alignment_loss, retrieval_accuracy])
+@pytest.mark.parametrize("views", [np.ones((3, 5, 2)), np.ones((1, 5, 2)), np.full((2, 5, 2), np.nan), np.ones((5, 2))])
+def test_other_than_two_finite_views_are_refused(function, views):
+    with pytest.raises(ValueError, match="view"):
+        function(views)
+
+
+def test_one_image_has_nothing_to_be_told_from():
+    with pytest.raises(ValueError, match="at least 2"):
+        retrieval_accuracy(np.ones((2, 1, 3)))
+    with pytest.raises(ValueError, match="at least 2"):
+        uniformity_loss(np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("function", [alignment_loss, retrieval_accuracy, lambda v: uniformity_loss(v[0])])
+def test_torch_and_single_precision_give_the_same(function):
+    views = views_with_noise(0.5)
+    assert function(torch.from_numpy(views).float()) == pytest.approx(function(views), rel=1e-5)
