@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
-from scipy.stats import rankdata
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import as_text, options_of
@@ -19,7 +18,7 @@ from sslmlflow.jobs.search import RUNS
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.umm import training_images
 from sslmlflow.measures import ACCURACIES, LABEL_FREE, MEASURES, STANDARDISED
-from sslmlflow.metrics.correlation import pearson
+from sslmlflow.metrics.correlation import regret, spearman
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.training.device import choose_machine
@@ -113,11 +112,10 @@ def _objectives(measured: Mapping[int, Values]) -> str:
         rated = [seat for seat in seats if key in measured[seat]]
         if len(rated) < 3:
             continue
-        sign = -1.0 if lower_is_better else 1.0
-        values = [sign * measured[seat][key] for seat in rated]
+        values = [(-1.0 if lower_is_better else 1.0) * measured[seat][key] for seat in rated]
         accuracies = [measured[seat][STANDARDISED] for seat in rated]
-        found = pearson(list(rankdata(values)), list(rankdata(accuracies)))  # of ranks: Spearman's rho
-        lost = 100 * (max(accuracies) - accuracies[values.index(max(values))])
+        found = spearman(values, accuracies)
+        lost = 100 * (regret(values, accuracies) or 0.0)
         p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
         told = [f"{found.r:+.2f}", p] if found.reason is None else ["–", "–"]
         rows.append([name, *told, f"{lost:.1f}"])

@@ -1,11 +1,16 @@
 """The table of correlations: what is compared, and names that would break it."""
 
-from mlflow.entities import LoggedModel
+import csv
 
-from sslmlflow.jobs.correlations import as_markdown, correlations
+import pytest
+from mlflow.entities import LoggedModel
+from scipy import stats
+
+from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
 from sslmlflow.jobs.course import Course
-from sslmlflow.measures import CRR_ADJUSTED, ENTROPY, PROBE
+from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, PROBE
 from sslmlflow.tracking.values import Way
+from tests.jobs.courses import made_course
 
 
 def course(name: str) -> Course:
@@ -23,4 +28,34 @@ def test_only_what_was_measured_on_one_data_set_is_compared() -> None:
 
 def test_a_bar_in_the_name_of_a_run_does_not_make_a_column() -> None:
     lines = as_markdown(correlations([course("a | b")], PROBE)).splitlines()
-    assert {line.replace(r"\|", "").count("|") for line in lines} == {4}
+    end = lines.index("")
+    assert {line.replace(r"\|", "").count("|") for line in lines[:end]} == {4}
+    assert {line.replace(r"\|", "").count("|") for line in lines[end + 1 :]} == {3}
+
+
+def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses() -> None:
+    columns = {
+        CRR: [9.0, 2.0, 3.0, 4.0, 8.0],
+        CRR_ADJUSTED: [1.0, 2.0, 4.0, 3.0, 5.0],
+        ENTROPY: [5.0, 3.0, 1.0, 3.5, 2.0],
+        PROBE: [0.3, 0.5, 0.6, 0.7, 0.65],
+    }
+    cells = correlations([made_course(columns)], PROBE)
+    rows = list(csv.DictReader(as_csv(cells).splitlines()))
+    assert len(rows) == 6
+    for row in rows:
+        start = 0 if row["init"] == "with init" else 1
+        x, y = columns[row["metric"]][start:], columns[PROBE][start:]
+        for names, reference in ((("r", "p"), stats.pearsonr), (("rho", "rho_p"), stats.spearmanr)):
+            expected = reference(x, y)
+            assert [float(row[name]) for name in names] == pytest.approx([expected.statistic, expected.pvalue])
+        expected = stats.kendalltau(x, y)
+        assert [float(row[name]) for name in ("tau", "tau_p")] == pytest.approx([expected.statistic, expected.pvalue])
+        assert -1 <= float(row["low"]) <= float(row["r"]) <= float(row["high"]) <= 1
+    corrected = stats.false_discovery_control([float(row["p"]) for row in rows])
+    assert [float(row["p_corrected"]) for row in rows] == pytest.approx(corrected)
+    lost = {row["metric"]: float(row["regret"]) for row in rows if row["init"] == "with init"}
+    assert lost == pytest.approx({CRR: 0.4, CRR_ADJUSTED: 0.05, ENTROPY: 0.1})
+    table = as_markdown(cells)
+    assert "| highest pair CRR | 40.0 |" in table
+    assert "| lowest entropy H(Z3) | 10.0 |" in table
