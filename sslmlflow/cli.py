@@ -38,6 +38,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
     arguments, rest = _parser().parse_known_args(argv)
     given = {name: text for name, text in vars(arguments).items() if text is not None}
     entry_point = given.pop("entry_point")
+    if entry_point == "score" and rest and not rest[0].startswith("--"):
+        given["embeddings"] = rest.pop(0)
     names = [word.split("=")[0].lstrip("-") for word in rest if word.startswith("--")]
     if rest and not names:
         raise ConfigError(f"{rest[0]} is not a parameter. Write --name=value.")

@@ -9,6 +9,7 @@ CRR_PER_DIMENSION, SPREAD, ALIGNMENT = "label_free/crr_adjusted_per_dimension", 
 CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
 HELD_OUT_LOSS = "label_free/held_out_loss"
+DIMENSION, LEARNABILITY = "label_free/intrinsic_dimension", "label_free/cluster_learnability"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
 
 
@@ -42,6 +43,14 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure("label_free/crr_pooled", "pooled CRR", criterion=True, live=True),
     Measure(CRR, "pair CRR", criterion=True, live=True),
     Measure("label_free/rankme", "RankMe", criterion=True, live=True),
+    Measure("label_free/stable_rank", "stable rank", criterion=True, live=True),
+    Measure("label_free/alpha_req", "alpha-ReQ", lower_is_better=True),
+    Measure("label_free/lidar", "LiDAR", criterion=True, live=True),
+    Measure("label_free/alignment_loss", "alignment loss", lower_is_better=True),
+    Measure("label_free/uniformity_loss", "uniformity loss", lower_is_better=True),
+    Measure("label_free/retrieval", "retrieval", criterion=True, live=True),
+    Measure(DIMENSION, "intrinsic dimension"),
+    Measure(LEARNABILITY, "cluster learnability"),
     Measure(HELD_OUT_LOSS, "held-out loss", lower_is_better=True),
     Measure(PROBE, "linear probe", accuracy=True),
     Measure(STANDARDISED, "standardised probe", accuracy=True),

@@ -5,6 +5,7 @@ from sslmlflow.config.grid import Grid
 from sslmlflow.config.main import Main
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.report import Report
+from sslmlflow.config.score import Score
 from sslmlflow.config.sweep import Sweep
 from sslmlflow.config.tune import Tune
 from sslmlflow.config.umm import Umm
@@ -18,4 +19,5 @@ ENTRY_POINTS: dict[str, type] = {
     "grid": Grid,
     "tune": Tune,
     "sweep": Sweep,
+    "score": Score,
 }

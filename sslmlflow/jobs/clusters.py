@@ -12,8 +12,9 @@ from torch import Tensor
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import Images
 from sslmlflow.jobs.measured import Measured
-from sslmlflow.measures import AGREEMENT, ENTROPY, ROBUST_ENTROPY, SILHOUETTE
+from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, ROBUST_ENTROPY, SILHOUETTE
 from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.metrics.unlabelled.clid import cluster_learnability, intrinsic_dimension
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.collapse import collapsed
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
@@ -61,44 +62,55 @@ class HeldOut:
 
     def measure(self, last: Tensor) -> Found:
         """Measure the last layer's embeddings (n, d) of the images."""
-        measured = Measured()
-        started = time.perf_counter()
-        try:
-            if reason := collapsed(last):
-                raise ValueError(f"collapsed: {reason}")
-            z3 = umap_embedding(last, self.options.evaluation_seed)
-        except ValueError as error:
-            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY), str(error)))
-            return Found(measured)
-        measured.time("umap", started)
-        width = self.options.entropy_width
-        measured.add(ENTROPY, lambda: histogram_entropy(z3, width))
-        measured.add(ROBUST_ENTROPY, lambda: histogram_entropy(z3, width, robust=True))
-        measured.values[OUTLIERS] = float(far_from_the_rest(z3).sum())
-        try:
-            return self._clustered(last, z3, measured)
-        except ValueError as error:
-            measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), str(error)))
-            return Found(measured, z3)
+        return map_and_cluster(last, self.options)
 
-    def _clustered(self, last: Tensor, z3: NDArray[np.float32], measured: Measured) -> Found:
-        k, n = self.options.clusters, len(z3)
-        if 2 * k >= n:
-            raise ValueError(f"{n} images are too few for {k} and {2 * k} clusters")
-        started = time.perf_counter()
-        swept = sorted(j for j in {k, *SWEPT} if 2 * j < n)
-        partitions = {
-            # Each run of k-means has a seed of its own: C1 and C2 of the paper are independent.
-            j: spherical_kmeans(z3, j, self.options.evaluation_seed + j).assignment
-            for j in sorted({*swept, *(2 * j for j in swept)})
-        }
-        measured.time("clusters", started)
-        started = time.perf_counter()
-        scores = silhouettes(last, {str(j): partitions[j] for j in swept})
-        measured.time("silhouette", started)
-        sweep = Sweep(
-            {j: scores[str(j)] for j in swept}, {j: agreement(partitions[j], partitions[2 * j]) for j in swept}
-        )
-        measured.values[SILHOUETTE] = sweep.silhouette[k]
-        measured.values[AGREEMENT] = sweep.agreement[k]
-        return Found(measured, z3, partitions[k], sweep)
+
+def map_and_cluster(last: Tensor, options: EvaluationOptions) -> Found:
+    """The map, the clusters and the entropy of embeddings (n, d), and the two parts of CLID."""
+    measured, started, seed = Measured(), time.perf_counter(), options.evaluation_seed
+    try:
+        if reason := collapsed(last):
+            raise ValueError(f"collapsed: {reason}")
+        z3 = umap_embedding(last, seed)
+    except ValueError as error:
+        names = AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY, DIMENSION, LEARNABILITY
+        measured.undefined.update(dict.fromkeys(names, str(error)))
+        return Found(measured)
+    measured.time("umap", started)
+    measured.add(ENTROPY, lambda: histogram_entropy(z3, options.entropy_width))
+    measured.add(ROBUST_ENTROPY, lambda: histogram_entropy(z3, options.entropy_width, robust=True))
+    measured.values[OUTLIERS] = float(far_from_the_rest(z3).sum())
+    measured.add(DIMENSION, lambda: intrinsic_dimension(last))
+    measured.add(LEARNABILITY, lambda: _learnability(last, options))
+    try:
+        return _clustered(last, z3, options, measured)
+    except ValueError as error:
+        measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), str(error)))
+        return Found(measured, z3)
+
+
+def _learnability(last: Tensor, options: EvaluationOptions) -> float:
+    """Of clusters of the embeddings themselves, not of those of the map."""
+    clusters = spherical_kmeans(last, options.clusters, options.evaluation_seed).assignment
+    return cluster_learnability(last, clusters, options.evaluation_seed)
+
+
+def _clustered(last: Tensor, z3: NDArray[np.float32], options: EvaluationOptions, measured: Measured) -> Found:
+    k, n = options.clusters, len(z3)
+    if 2 * k >= n:
+        raise ValueError(f"{n} images are too few for {k} and {2 * k} clusters")
+    started = time.perf_counter()
+    swept = sorted(j for j in {k, *SWEPT} if 2 * j < n)
+    partitions = {
+        # Each run of k-means has a seed of its own: C1 and C2 of the paper are independent.
+        j: spherical_kmeans(z3, j, options.evaluation_seed + j).assignment
+        for j in sorted({*swept, *(2 * j for j in swept)})
+    }
+    measured.time("clusters", started)
+    started = time.perf_counter()
+    scores = silhouettes(last, {str(j): partitions[j] for j in swept})
+    measured.time("silhouette", started)
+    sweep = Sweep({j: scores[str(j)] for j in swept}, {j: agreement(partitions[j], partitions[2 * j]) for j in swept})
+    measured.values[SILHOUETTE] = sweep.silhouette[k]
+    measured.values[AGREEMENT] = sweep.agreement[k]
+    return Found(measured, z3, partitions[k], sweep)

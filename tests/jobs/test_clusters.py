@@ -9,11 +9,11 @@ from torch import Tensor
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.jobs.clusters import OUTLIERS, Found, HeldOut
-from sslmlflow.measures import AGREEMENT, ENTROPY, ROBUST_ENTROPY, SILHOUETTE
+from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, ROBUST_ENTROPY, SILHOUETTE
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 
-ALL = {AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY}
+ALL = {AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY, DIMENSION, LEARNABILITY}
 
 
 def measure(last: Tensor, clusters: int = 3, seed: int = 0) -> Found:
@@ -40,6 +40,8 @@ def test_heaps_are_found_and_scored_as_scikit_learn_scores_them(three_heaps: Ten
     assert 0 < values[AGREEMENT] < 1
     assert 0 < values[ENTROPY] <= np.log(90)
     assert not found.measured.undefined
+    assert values[LEARNABILITY] > 0.9
+    assert 3 < values[DIMENSION] < 12
     assert found.sweep is not None
     assert list(found.sweep.silhouette) == [2, 3, 5, 7, 10, 14, 20]
     # The heaps are three: so many clusters score best.

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sslmlflow.metrics.labelled.inputs import check_part, check_widths
 from sslmlflow.metrics.unlabelled.arrays import Array, matmul
+from sslmlflow.metrics.unlabelled.coding_rate import unit_rows
 
 BLOCK = 2**25  # distances held at once
 
@@ -30,6 +31,38 @@ def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k
     blocks = torch.split(test, max(1, BLOCK // len(train)))
     predicted = torch.cat([_vote(votes_of[_nearest(train, block, k)], len(classes)) for block in blocks])
     return float(np.mean(classes[predicted.numpy(force=True)] == test_labels))
+
+
+def weighted_knn_accuracy(
+    train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k: int = 200, temperature: float = 0.07
+) -> float:
+    """Accuracy in [0, 1] of a vote among the k training embeddings nearest by cosine, weighted by similarity.
+
+    A neighbour with the cosine s to the test embedding votes with `exp(s / temperature)` for its class; among equal
+    sums the smallest label wins. Arguments as those of `knn_accuracy`; rows are scaled to norm 1. k is lowered to the
+    number of training embeddings where that is less. Raises ValueError where `knn_accuracy` does, and for a
+    temperature of 0 or less.
+
+    Source: Wu et al. 2018, arXiv 1805.01978, section 3.4, with its k and temperature.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    train, train_labels = check_part(train_Z, train_y, "train")
+    test, test_labels = check_part(test_Z, test_y, "test")
+    check_widths(train, test)
+    classes, index = np.unique(train_labels, return_inverse=True)
+    votes_of = torch.from_numpy(index).to(train.device)
+    train, test = unit_rows(train), unit_rows(test.to(train))
+    predicted = []
+    for block in torch.split(test, max(1, BLOCK // len(train))):
+        near = matmul(block, train.T).topk(min(k, len(train)))
+        votes = torch.zeros(len(block), len(classes), dtype=torch.float64, device=train.device)
+        # Less the largest: weights are at most 1 at any temperature.
+        weights = ((near.values - near.values[:, :1]).double() / temperature).exp()
+        predicted.append(votes.scatter_add_(1, votes_of[near.indices], weights).argmax(1))
+    return float(np.mean(classes[torch.cat(predicted).numpy(force=True)] == test_labels))
 
 
 def _nearest(train: Tensor, block: Tensor, k: int) -> Tensor:

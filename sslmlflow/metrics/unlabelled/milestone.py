@@ -17,13 +17,16 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
 )
 from sslmlflow.metrics.unlabelled.collapse import MIN_IMAGES, collapsed
 from sslmlflow.metrics.unlabelled.determinants import check_eps
-from sslmlflow.metrics.unlabelled.spectrum import rankme
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.lidar import lidar
+from sslmlflow.metrics.unlabelled.spectrum import alpha_req, rankme, stable_rank
 
 PAIRS = ("crr", "crr_R", "crr_U", "crr_A")
 POOLED = ("crr_pooled",)
 ADJUSTED = ("crr_adjusted", "crr_adjusted_resolution")
 RANKME = ("rankme",)
-ALL = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
+EARLY = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
+LAST = (*EARLY, "stable_rank", "alpha_req", "lidar", "alignment_loss", "uniformity_loss", "retrieval")
 NOT_FINITE = {
     "crr_U": "an embedding is zero and so has no direction",
     "crr_A": "needs two views, two features and no embedding of zero",
@@ -46,7 +49,9 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     early, last: (v, n, d) floats, v views of the same n images; d may differ. The names are `label_free/<metric>`
     for the last and `early/<metric>` for the early layer, with the metrics `crr`, `crr_R`, `crr_U`, `crr_A` (one
     class per image), `crr_pooled`, `crr_adjusted` and `crr_adjusted_resolution` (mean and range over three shifts),
-    all of unit rows; `rankme` of the first view's raw embeddings; `collapsed`, 1.0 when any view is, else 0.0.
+    all of unit rows; `rankme` of the first view's raw embeddings; `collapsed`, 1.0 when any view is, else 0.0. For the
+    last layer also `stable_rank` and `alpha_req`, as `rankme`, and `lidar`, `alignment_loss`, `uniformity_loss` (first
+    view) and `retrieval`, of unit rows.
 
     Every name is in exactly one of the two dicts. Non-finite embeddings and fewer than 4 images leave all metrics of
     a layer undefined, collapse leaves all but `collapsed`: a collapsed layer has no score that could look good.
@@ -60,8 +65,8 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     values: dict[str, float] = {}
     undefined: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    for prefix, layer in (("early/", early), ("label_free/", last)):
-        scores = _layer_scores(layer, eps)
+    for prefix, layer, names in (("early/", early, EARLY), ("label_free/", last, LAST)):
+        scores = layer_metrics(layer, eps, names)
         values |= {prefix + name: value for name, value in scores.values.items()}
         undefined |= {prefix + name: reason for name, reason in scores.undefined.items()}
         seconds |= {prefix + name: taken for name, taken in scores.seconds.items()}
@@ -74,21 +79,23 @@ def unit_views(views: Tensor) -> Tensor:
     return unit_rows(views / views.abs().max())
 
 
-def _layer_scores(layer: Array, eps: float) -> Scores:
+@torch.no_grad()
+def layer_metrics(layer: Array, eps: float = 0.5, names: Sequence[str] = LAST) -> Scores:
+    """The same of one layer (v, n, d), by the names alone."""
     views = as_tensor(layer)
     v, n, _ = views.shape
     broken = int((~torch.isfinite(views)).any(-1).sum())
     if broken:
-        return _none(f"{broken} of {v * n} embeddings hold NaN or infinity")
+        return _none(f"{broken} of {v * n} embeddings hold NaN or infinity", names)
     if n < MIN_IMAGES:
-        return _none(f"needs at least {MIN_IMAGES} images, got {n}")
+        return _none(f"needs at least {MIN_IMAGES} images, got {n}", names)
     for view in layer:
         if reason := collapsed(view):
-            return Scores({"collapsed": 1.0}, _none(f"collapsed: {reason}", ALL[1:]).undefined)
-    return _measured(views, eps)
+            return Scores({"collapsed": 1.0}, _none(f"collapsed: {reason}", names[1:]).undefined)
+    return _measured(views, eps, names)
 
 
-def _measured(views: Tensor, eps: float) -> Scores:
+def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
     started = time.perf_counter()
     unit = unit_views(views)
     metrics: list[tuple[Sequence[str], Callable[[], Sequence[Tensor | float]]]] = [
@@ -96,9 +103,17 @@ def _measured(views: Tensor, eps: float) -> Scores:
         (POOLED, lambda: (coding_rate_reduction_pooled(unit, eps).dR,)),
         (ADJUSTED, lambda: adjusted_mean_and_resolution(unit, eps)),
         (RANKME, lambda: (rankme(views[0]),)),
+        (("stable_rank",), lambda: (stable_rank(views[0]),)),
+        (("alpha_req",), lambda: (alpha_req(views[0]),)),
+        (("lidar",), lambda: (lidar(unit),)),
+        (("alignment_loss",), lambda: (alignment_loss(unit),)),
+        (("uniformity_loss",), lambda: (uniformity_loss(unit[0]),)),
+        (("retrieval",), lambda: (retrieval_accuracy(unit),)),
     ]
     values, undefined, seconds = {"collapsed": 0.0}, dict[str, str](), dict[str, float]()
     for names, compute in metrics:
+        if names[0] not in wanted:
+            continue
         try:
             results = [float(result) for result in compute()]
         except ValueError as error:
@@ -119,5 +134,5 @@ def _pairs(unit: Tensor, eps: float) -> tuple[Tensor, ...]:
     return rates.dR, rates.R, rates.U, rates.A
 
 
-def _none(reason: str, names: Sequence[str] = ALL) -> Scores:
+def _none(reason: str, names: Sequence[str]) -> Scores:
     return Scores({}, dict.fromkeys(names, reason))

@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from sslmlflow.metrics.labelled import knn
-from sslmlflow.metrics.labelled.knn import knn_accuracy
+from sslmlflow.metrics.labelled.knn import knn_accuracy, weighted_knn_accuracy
 
 
 def blobs(seed, n=400, d=16, classes=10, dtype=np.float64):
@@ -87,3 +87,30 @@ def test_impossible_k_is_refused(k):
 def test_bad_input_is_refused(train, test, message):
     with pytest.raises(ValueError, match=message):
         knn_accuracy(train, np.arange(4), test, np.arange(4), k=1)
+
+
+@pytest.mark.parametrize("k", [1, 7, 200, 1000])
+@pytest.mark.parametrize("temperature", [0.07, 1e-4])
+def test_the_weighted_vote_is_that_of_scikit_learn(monkeypatch, k, temperature):
+    monkeypatch.setattr(knn, "BLOCK", 3000)
+    Z, y = blobs(1)
+    Z = Z - 20
+    data = Z[:300], y[:300], Z[300:], y[300:]
+
+    # scikit-learn weights by cosine distance, 1 less the cosine; shifted so that the nearest weighs 1.
+    def weights(distance):
+        return np.exp(-(distance - distance.min(1, keepdims=True)) / temperature)
+
+    model = KNeighborsClassifier(min(k, 300), weights=weights, metric="cosine", algorithm="brute").fit(*data[:2])
+    expected = model.score(*data[2:])
+    assert weighted_knn_accuracy(*data, k=k, temperature=temperature) == pytest.approx(expected)
+    scaled = 7 * data[0], data[1], 1e-3 * data[2], data[3]
+    assert weighted_knn_accuracy(*scaled, k=k, temperature=temperature) == pytest.approx(expected)
+
+
+def test_bad_settings_of_the_weighted_vote_are_refused():
+    Z, y = blobs(1)
+    with pytest.raises(ValueError, match="temperature"):
+        weighted_knn_accuracy(Z, y, Z, y, temperature=0.0)
+    with pytest.raises(ValueError, match="k must be"):
+        weighted_knn_accuracy(Z, y, Z, y, k=0)

@@ -16,7 +16,9 @@ from sslmlflow.metrics.unlabelled.spectrum import rankme
 
 METRICS = ["crr", "crr_R", "crr_U", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution", "rankme"]
 METRICS += ["collapsed"]
+OF_THE_LAST = ["stable_rank", "alpha_req", "lidar", "alignment_loss", "uniformity_loss", "retrieval"]
 NAMES = {prefix + name for prefix in ("early/", "label_free/") for name in METRICS}
+NAMES |= {"label_free/" + name for name in OF_THE_LAST}
 
 
 def normal(n, v=2, d=6):
