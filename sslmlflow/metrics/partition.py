@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, matmul
+from sslmlflow.metrics.unlabelled.arrays import Array, matmul, rescaled
 from sslmlflow.metrics.unlabelled.neighbours import BLOCK, squared_distances
-from sslmlflow.metrics.unlabelled.spectrum import rescaled
 
 Partition = Array | Sequence[int]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sslmlflow.metrics.labelled.inputs import check_labels, check_part, check_widths
-from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix
+from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, rescaled, to_float64
 
 
 def standardised_probe(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array) -> float:
@@ -27,10 +27,10 @@ def standardised_probe(train_Z: Array, train_y: Array, test_Z: Array, test_y: Ar
     check_widths(train, test)
     if len(np.unique(train_labels)) < 2:
         raise ValueError("a probe needs training labels of at least two classes")
-    scaler = StandardScaler().fit(train.double().numpy(force=True))
-    model = LogisticRegression(max_iter=1000)
-    model.fit(scaler.transform(train.double().numpy(force=True)), train_labels)
-    predicted = model.predict(scaler.transform(test.double().numpy(force=True)))
+    train, scale = rescaled(train, "train_Z")
+    scaler = StandardScaler().fit(train.numpy(force=True))
+    model = LogisticRegression(max_iter=1000).fit(scaler.transform(train.numpy(force=True)), train_labels)
+    predicted = model.predict(scaler.transform((to_float64(test) / (scale or 1.0)).numpy(force=True)))
     return float(np.mean(predicted == test_labels))
 
 

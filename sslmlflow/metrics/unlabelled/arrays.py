@@ -1,6 +1,7 @@
 """Embeddings as the metrics take them: checked, at least float32, never multiplied in lower precision."""
 
 from collections.abc import Sequence
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,19 @@ def as_views(views: Views) -> Tensor:
 def to_float64(x: Tensor) -> Tensor:
     """Give x in float64, on the CPU where its own device has no float64 (Apple's GPUs)."""
     return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def rescaled(Z: Array, name: str = "Z") -> tuple[Tensor, float]:
+    """Give Z in float64 with its largest magnitude in [1, 2), and what it was divided by; its squares stay in range.
+
+    That is a power of two, which rounds nothing, or 0 where all of Z is zero.
+    """
+    z = to_float64(as_matrix(Z, name).detach())
+    largest = float(z.abs().max())
+    if largest == 0:
+        return z, 0.0
+    scale: float = 2.0 ** (frexp(largest)[1] - 1)
+    return z / scale, scale
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

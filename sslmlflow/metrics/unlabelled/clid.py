@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sslmlflow.metrics.unlabelled.arrays import Array
+from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
 from sslmlflow.metrics.unlabelled.neighbours import BLOCK, nearest_neighbours, squared_distances
-from sslmlflow.metrics.unlabelled.spectrum import rescaled
 
 KEPT = 0.9  # of the ratios, as in the paper of the estimator: the largest are the least reliable
 

@@ -211,8 +211,10 @@ def adjusted_mean_and_resolution(views: Views, eps: float = 0.5) -> Any:
 
 
 def _rate_within(z: Tensor, eps: float) -> Tensor:
+    """Rate of the scatter within images; v - 1 orthonormal contrasts of the views have it in fewer rows than all v."""
     v, n, d = z.shape
-    return scatter_rate((z - z.mean(0)).flatten(0, 1), d / (n * (v - 1) * eps * eps))
+    contrasts = torch.stack([(z[:k].sum(0) - k * z[k]) / (k * (k + 1)) ** 0.5 for k in range(1, v)])
+    return scatter_rate(contrasts.flatten(0, 1), d / (n * (v - 1) * eps * eps))
 
 
 def _shifted(z: Tensor, shift: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Has the encoder collapsed: does it answer every image alike?"""
 
-from sslmlflow.metrics.unlabelled.arrays import Array
-from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision, rescaled
+from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
+from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision
 
 MIN_IMAGES = 4  # below that the centred embeddings of a sound encoder, too, have almost no rank
 
@@ -19,11 +19,11 @@ def collapsed(Z: Array) -> str | None:
     >>> collapsed(np.ones((8, 3)))
     'all 8 embeddings are the same to the precision of their numbers'
     """
-    z, largest = rescaled(Z)
+    z, scale = rescaled(Z)
     n = len(z)
     if n < MIN_IMAGES:
         raise ValueError(f"needs the embeddings of at least {MIN_IMAGES} images, got {n}")
-    if largest == 0:
+    if scale == 0:
         return f"all {n} embeddings are zero"
     # Four roundings: what a constant encoder may show through sums taken in another order.
     if float((z - z.mean(0)).norm()) <= 4 * precision(Z) * float(z.norm()):

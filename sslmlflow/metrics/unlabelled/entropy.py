@@ -5,7 +5,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, to_float64
+from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
 
 NORMAL = 1.4826  # standard deviations in a median absolute deviation of a normal distribution
 
@@ -28,7 +28,7 @@ def histogram_entropy(Z3: Array, width: float = 0.4, robust: bool = False) -> fl
     """
     if not 0 < width < inf:
         raise ValueError(f"width, the bins' in standard deviations, must be a positive finite number, got {width}")
-    z = to_float64(as_matrix(Z3, "Z3").detach()).numpy(force=True)
+    z = rescaled(Z3, "Z3")[0].numpy(force=True)
     step = width * (_robust_deviation(z) if robust else z.std(0))
     # Kept as floats: the bin of a far outlier may be beyond every integer.
     bins = np.floor((z - z.min(0)) / np.where(step > 0, step, inf))
@@ -49,7 +49,7 @@ def far_from_the_rest(Z3: Array, deviations: float = 10.0) -> NDArray[np.bool_]:
     >>> far_from_the_rest(np.array([[0.0], [1.0], [2.0], [3.0], [90.0]])).tolist()
     [False, False, False, False, True]
     """
-    z = to_float64(as_matrix(Z3, "Z3")).numpy(force=True)
+    z = rescaled(Z3, "Z3")[0].numpy(force=True)
     median = np.median(z, axis=0)
     mad = np.median(np.abs(z - median), axis=0)
     far: NDArray[np.bool_] = (np.abs(z - median) > deviations * NORMAL * np.where(mad > 0, mad, np.inf)).any(axis=1)

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, matmul
-from sslmlflow.metrics.unlabelled.spectrum import rescaled
+from sslmlflow.metrics.unlabelled.arrays import Array, matmul, rescaled
 
 BLOCK = 2**23  # numbers of 8 bytes held at once, some three times over
 
@@ -35,7 +34,7 @@ def nearest_neighbours(Z: Array, k: int) -> Neighbours:
     >>> nearest_neighbours(np.array([[0.0], [1.0], [3.0]]), k=1).indices.tolist()
     [[1], [0], [1]]
     """
-    z, largest = rescaled(Z)
+    z, scale = rescaled(Z)
     n, d = z.shape
     if not 1 <= k < n:
         raise ValueError(f"k must lie between 1 and {n - 1}, the number of other rows, got {k}")
@@ -44,7 +43,7 @@ def nearest_neighbours(Z: Array, k: int) -> Neighbours:
     rows = max(1, BLOCK // max(n, k * d))
     found = [_nearest(z, start, min(start + rows, n), k) for start in range(0, n, rows)]
     indices = torch.cat([index for index, _ in found])
-    distances = (torch.cat([distance for _, distance in found]) * largest).float()
+    distances = (torch.cat([distance for _, distance in found]) * scale).float()
     if not bool(torch.isfinite(distances).all()):
         raise ValueError("distances are too large for float32: scale the embeddings down")
     return Neighbours(indices.numpy(force=True), distances.numpy(force=True))

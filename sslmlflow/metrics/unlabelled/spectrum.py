@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, to_float64
+from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
 
 
 def rankme(Z: Array) -> float:
@@ -20,8 +20,8 @@ def rankme(Z: Array) -> float:
     >>> round(rankme(np.eye(3)), 3)
     3.0
     """
-    z, largest = rescaled(Z)
-    if largest == 0:
+    z, scale = rescaled(Z)
+    if scale == 0:
         raise ValueError("every embedding is zero: the singular values have no distribution")
     singular = torch.linalg.svdvals(z)
     shares = singular / singular.sum() + 1e-7
@@ -54,8 +54,8 @@ def stable_rank(Z: Array) -> float:
     >>> round(stable_rank(np.diag([2.0, 1.0])), 6)
     1.25
     """
-    z, largest = rescaled(Z)
-    if largest == 0:
+    z, scale = rescaled(Z)
+    if scale == 0:
         raise ValueError("every embedding is zero: the singular values have no largest")
     squared = torch.linalg.svdvals(z).square()
     return float(squared.sum() / squared[0])
@@ -98,9 +98,9 @@ def singular_value_spectrum(Z: Array) -> NDArray[np.float64]:
     >>> singular_value_spectrum(np.array([[3.0, 0.0], [-3.0, 0.0]])).tolist()
     [3.0, 0.0]
     """
-    z, largest = rescaled(Z)
+    z, scale = rescaled(Z)
     singular = torch.linalg.svdvals(z - z.mean(0))
-    spectrum: NDArray[np.float64] = (singular / len(z) ** 0.5 * largest).cpu().numpy()
+    spectrum: NDArray[np.float64] = (singular / len(z) ** 0.5 * scale).cpu().numpy()
     return spectrum
 
 
@@ -111,13 +111,6 @@ def _centred(Z: Array) -> Tensor:
     singular: Tensor = torch.linalg.svdvals(z - z.mean(0))
     # Entries rounded at random to precision p form a matrix of spectral norm below p rms(Z) (sqrt(n) + sqrt(d)).
     return singular[singular > precision(Z) * z.norm() * (n**-0.5 + d**-0.5)]
-
-
-def rescaled(Z: Array) -> tuple[Tensor, float]:
-    """Give Z in float64 divided by its largest magnitude, so that squares stay in range, and that magnitude."""
-    z = to_float64(as_matrix(Z).detach())
-    largest = float(z.abs().max())
-    return (z / largest if largest > 0 else z), largest
 
 
 def precision(Z: Array) -> float:

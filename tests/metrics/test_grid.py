@@ -1,0 +1,152 @@
+"""Every metric on embeddings of every size and kind: a finite value, or one clear error."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from sslmlflow.metrics.labelled.clustering_scores import clustering_scores
+from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
+from sslmlflow.metrics.labelled.knn import knn_accuracy, weighted_knn_accuracy
+from sslmlflow.metrics.labelled.linear_probe import standardised_probe
+from sslmlflow.metrics.labelled.sgd_probe import sgd_probe
+from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
+from sslmlflow.metrics.unlabelled.clid import cluster_learnability, intrinsic_dimension
+from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
+from sslmlflow.metrics.unlabelled.coding_rate import (
+    adjusted_mean_and_resolution,
+    coding_rate,
+    coding_rate_reduction_adjusted,
+    coding_rate_reduction_pairs,
+    coding_rate_reduction_pooled,
+    coding_rate_reduction_soft,
+    unit_rows,
+)
+from sslmlflow.metrics.unlabelled.collapse import collapsed
+from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.lidar import lidar
+from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
+from sslmlflow.metrics.unlabelled.spectrum import (
+    alpha_req,
+    effective_rank,
+    rankme,
+    singular_value_spectrum,
+    stable_rank,
+)
+from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
+
+SIZES = (*range(21), 100)
+
+
+def normal(n: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return random.normal(size=(1, n, 6)) + 0.3 * random.normal(size=(2, n, 6))
+
+
+def with_one(value: float) -> Callable[[int], np.ndarray]:
+    def make(n: int) -> np.ndarray:
+        views = normal(n)
+        views[:, :1, :1] = value
+        return views
+
+    return make
+
+
+KINDS: dict[str, Callable[[int], np.ndarray]] = {
+    "normal": normal,
+    "constant": lambda n: np.ones((2, n, 6)),
+    "zeros": lambda n: np.zeros((2, n, 6)),
+    "duplicates": lambda n: np.repeat(normal((n + 1) // 2), 2, axis=1)[:, :n],
+    "NaN": with_one(np.nan),
+    "Inf": with_one(np.inf),
+    "1e300": lambda n: 1e300 * np.tanh(normal(n)),
+    "float16": lambda n: normal(n).astype(np.float16),
+}
+
+
+def classes(n: int) -> np.ndarray:
+    return np.arange(n) % 3
+
+
+def halves(Z: np.ndarray) -> tuple[np.ndarray, ...]:
+    y = classes(len(Z))
+    return Z[::2], y[::2], Z[1::2], y[1::2]
+
+
+# Views (2, n, 6) to a number or several; labelled ones take every third row as a class.
+METRICS: dict[str, Callable[[np.ndarray], object]] = {
+    "coding_rate": lambda v: coding_rate(v[0]),
+    "unit rows, then coding_rate": lambda v: coding_rate(unit_rows(v[0])),
+    "pairs": lambda v: coding_rate_reduction_pairs(v)[:4],  # U and A are NaN by definition where rows have other norms
+    "pooled": coding_rate_reduction_pooled,
+    "adjusted": coding_rate_reduction_adjusted,
+    "adjusted mean": adjusted_mean_and_resolution,
+    "adjusted interval": lambda v: adjusted_interval(v, resamples=3),
+    "soft": lambda v: coding_rate_reduction_soft(unit_rows(v[0])),
+    "soft, top 2": lambda v: coding_rate_reduction_soft(unit_rows(v[0]), topk=2),
+    "soft, of anchors": lambda v: coding_rate_reduction_soft(unit_rows(v[0]), normalise="anchor", anchors=2),
+    "rankme": lambda v: rankme(v[0]),
+    "stable rank": lambda v: stable_rank(v[0]),
+    "effective rank": lambda v: effective_rank(v[0]),
+    "alpha-ReQ": lambda v: alpha_req(v[0]),
+    "spectrum": lambda v: singular_value_spectrum(v[0]),
+    "lidar": lambda v: lidar(unit_rows(v)),
+    "alignment": alignment_loss,
+    "uniformity": lambda v: uniformity_loss(v[0]),
+    "retrieval": retrieval_accuracy,
+    "collapsed": lambda v: float(collapsed(v[0]) is not None),
+    "intrinsic dimension": lambda v: intrinsic_dimension(v[0]),
+    "learnability": lambda v: cluster_learnability(v[0], classes(v.shape[1])),
+    "entropy": lambda v: histogram_entropy(v[0]),
+    "robust entropy": lambda v: histogram_entropy(v[0], robust=True),
+    "k-means": lambda v: spherical_kmeans(v[0], 3, seed=0, n_init=2).loss,
+    "neighbours": lambda v: nearest_neighbours(v[0], 2).distances,
+    "silhouette": lambda v: silhouettes(v[0], {"classes": classes(v.shape[1])})["classes"],
+    "agreement": lambda v: agreement(classes(v.shape[1]), classes(v.shape[1]) % 2),
+    "labels": lambda v: coding_rate_reduction_labels(unit_rows(v[0]), classes(v.shape[1])),
+    "clustering scores": lambda v: clustering_scores(classes(v.shape[1]), classes(v.shape[1]) % 2),
+    "5-NN": lambda v: knn_accuracy(*halves(v[0])),
+    "weighted k-NN": lambda v: weighted_knn_accuracy(*halves(v[0])),
+    "standardised probe": lambda v: standardised_probe(*halves(v[0])),
+    "SGD probe": lambda v: sgd_probe(*halves(v[0]), epochs=2),
+}
+
+
+def numbers(found: object) -> Iterable[float]:
+    return np.atleast_1d(np.asarray(found, dtype=float)).ravel().tolist()
+
+
+def check(metric: Callable[[np.ndarray], object], kind: str, n: int) -> bool:
+    """Whether the metric has a value; an error must say something, and be the one error that metrics raise."""
+    found, reason = None, ""
+    try:
+        found = metric(KINDS[kind](n))
+    except ValueError as error:
+        reason = str(error)
+    where = f"{kind}, n = {n}: {found} {reason}"
+    assert len(reason) > 15 if found is None else all(map(math.isfinite, numbers(found))), where
+    return found is not None
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_finite_value_or_a_named_reason(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        valued = {(kind, n) for kind in KINDS for n in SIZES if check(METRICS[name], kind, n)}
+    assert ("normal", 100) in valued
+    assert ("float16", 100) in valued
+    of_numbers_alone = name in ("agreement", "clustering scores")
+    assert of_numbers_alone or not {(kind, n) for kind, n in valued if kind in ("NaN", "Inf") and n > 0}
+    assert ("normal", 0) not in valued
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_map_or_a_named_reason(kind: str) -> None:
+    found = {n: check(lambda v: umap_embedding(v[0], seed=0), kind, n) for n in (0, 1, 8, 9, 20, 100)}
+    assert not any(found[n] for n in (0, 1, 8))
+    assert found[100] == (kind not in ("NaN", "Inf", "1e300"))
