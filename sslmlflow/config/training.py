@@ -12,21 +12,25 @@ class MachineOptions:
 
 
 @dataclass(frozen=True)
-class TrainingOptions(MachineOptions):
+class RunOptions(MachineOptions):
     precision: str = option(
         "auto",
         "auto: bf16 where the device has it in hardware, else float32",
         choices=("auto", "float32", "bf16"),
     )
-    stop_on: str = option(
-        "no",
-        "stop when this label-free metric has not risen above its peak for `patience` milestones",
-        choices=("no", *LIVE_CRITERIA),
-    )
-    patience: int = option(5, "milestones to wait for a new peak of stop_on", minimum=1)
     seed: int = option(0, "seed of initialisation, order and views", minimum=0)
     workers: int = option(0, "processes that read images ahead", minimum=0, changes_result=False)
     checkpoint_minutes: float = option(
         10.0, "save a resume checkpoint this often, and after every epoch", above=0, changes_result=False
     )
     resume: str = option("no", "no, auto (this training's last unfinished run), or a run id", changes_result=False)
+
+
+@dataclass(frozen=True)
+class TrainingOptions(RunOptions):
+    stop_on: str = option(
+        "no",
+        "stop when this label-free metric has not risen above its peak for `patience` milestones",
+        choices=("no", *LIVE_CRITERIA),
+    )
+    patience: int = option(5, "milestones to wait for a new peak of stop_on", minimum=1)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.config.options import option
-from sslmlflow.config.umm import Umm
+from sslmlflow.config.options import option, options_of
+from sslmlflow.config.training import RunOptions
+from sslmlflow.config.umm import Umm, UmmOptions
 from sslmlflow.measures import CRR_ADJUSTED, LABEL_FREE, short_name
 
 
 @dataclass(frozen=True)
-class Tune(EvaluationOptions, Umm):
+class Tune(EvaluationOptions, RunOptions, UmmOptions):
     """Search alpha and beta of UMM by a label-free metric of held-out images; labels come in only afterwards."""
 
     objective: str = option(
@@ -55,3 +56,14 @@ class Tune(EvaluationOptions, Umm):
         minimum=1,
         changes_result=False,
     )
+    resume: str = option(
+        "no",
+        "no: the same command goes on by itself; or the run id of a study that this machine is to lead from now on",
+        changes_result=False,
+    )
+
+
+def as_umm(config: Tune) -> Umm:
+    """The tuning that every trial of a search is, but for its values; no trial stops by itself."""
+    shared = [name for name in options_of(Umm) if name in options_of(Tune) and name != "workers"]
+    return Umm(**{name: getattr(config, name) for name in shared})

@@ -14,18 +14,18 @@ from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.outcome import Outcome
-from sslmlflow.jobs.search import RUNS
 from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import training_images
-from sslmlflow.measures import ACCURACIES, LABEL_FREE, MEASURES, STANDARDISED
+from sslmlflow.measures import ACCURACIES, ALIGNMENT, LABEL_FREE, MEASURES, STANDARDISED
 from sslmlflow.metrics.correlation import regret, spearman
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.training.device import choose_machine
-from sslmlflow.tuning.checks import ALIGNMENT
 from sslmlflow.tuning.study import SEAT
 
 Values = dict[str, float]
+LEAST = 4  # trials, below which a rank correlation says nothing
 # What could be judged by without labels: name, and whether lower is better.
 JUDGED = {key: (MEASURES[key].name, MEASURES[key].lower_is_better) for key in LABEL_FREE}
 JUDGED[ALIGNMENT] = "alignment A", False
@@ -107,10 +107,12 @@ def _accuracies(outcome: Outcome, measured: Mapping[int, Values], untuned: Value
 def _objectives(measured: Mapping[int, Values]) -> str:
     """For each label-free metric its rank correlation with the accuracy, and the regret of choosing a trial by it."""
     seats = [seat for seat, values in measured.items() if STANDARDISED in values]
+    if len(seats) < LEAST:
+        return f"How each metric goes with accuracy over trials is told of {LEAST} finished trials and more."
     rows = [["objective", "Spearman's rho with the standardised probe", "p", "points lost by choosing by it"]]
     for key, (name, lower_is_better) in JUDGED.items():
         rated = [seat for seat in seats if key in measured[seat]]
-        if len(rated) < 3:
+        if len(rated) < LEAST:
             continue
         values = [(-1.0 if lower_is_better else 1.0) * measured[seat][key] for seat in rated]
         accuracies = [measured[seat][STANDARDISED] for seat in rated]

@@ -81,17 +81,31 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
 
 
 def register_model(client: MlflowClient, model: LoggedModel, alias: str, tags: Mapping[str, str]) -> str:
-    """Register a milestone as `sslmlflow-<experiment>` under an alias; what was done, in words."""
+    """Register a milestone as `sslmlflow-<experiment>` under an alias; what was done, in words.
+
+    What was registered before does not take the alias back from a later version of another run (tag `run_id`).
+    """
     try:
         experiment = client.get_experiment(client.get_run(str(model.source_run_id)).info.experiment_id)
         name = "sslmlflow-" + "".join("_" if letter in "/:'\"" else letter for letter in experiment.name)
         version = _version_of(client, name, model)
+        held = client.get_registered_model(name).aliases.get(alias)
+        holder = client.get_model_version(name, held) if held else None
+        other = holder is not None and holder.tags.get("run_id") != tags["run_id"]
+        if holder and other and int(holder.version) > int(version):
+            return (
+                f"Registered before as {name}, version {version}. The alias {alias} is at version {holder.version}, of "
+                f"run {holder.tags.get('run_id')}, and stays there."
+            )
         client.set_registered_model_alias(name, alias, version)
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
     except MlflowException as error:
         return f"Not registered: the model registry refused ({error.message})"
-    return f"Registered as {name}, version {version}, alias {alias}."
+    text = f"Registered as {name}, version {version}, alias {alias}."
+    if holder and other:
+        text += f" The alias was at version {holder.version}, of run {holder.tags.get('run_id')}."
+    return text
 
 
 def _version_of(client: MlflowClient, name: str, model: LoggedModel) -> str:

@@ -2,28 +2,22 @@
 
 import csv
 import io
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
-import matplotlib.pyplot as plt
-import optuna
 from mlflow import MlflowClient
-from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
-from optuna.visualization import matplotlib as plots
 
 from sslmlflow.jobs.choice import register_model
-from sslmlflow.jobs.search import ALARMS, MEASURED, RUNS, VALUES
 from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, remarks, values_told
+from sslmlflow.jobs.tune_figures import log_figures
 from sslmlflow.measures import MEASURES
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
-from sslmlflow.tuning.study import SEAT, WHY, Seats
+from sslmlflow.tuning.study import SEAT, Seats
 
 ALIAS = "label-free-tuned"
 
@@ -49,11 +43,21 @@ class Outcome:
         return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
 
     def beats_untuned(self) -> bool:
-        """Whether the chosen trial is better, by the metric itself, than tuning with alpha = beta = 0."""
+        """Whether the chosen trial is better than tuning with alpha = beta = 0, beyond both intervals if there are any.
+
+        The intervals are for other held-out images, where the metric has some: the adjusted CRR alone.
+        """
         if self.chosen is None:
             return False
+        if self.has_interval():  # of which more is better
+            return bool(self.chosen.user_attrs[MEASURED][f"{self.key}_low"] > self.untuned[f"{self.key}_high"])
         gain = float(self.chosen.value or 0.0) - self.untuned[self.key]
         return (-gain if MEASURES[self.key].lower_is_better else gain) > 0
+
+    def has_interval(self) -> bool:
+        """Whether the metric of the untuned and of the chosen trial has an interval."""
+        measured = (self.untuned, self.chosen.user_attrs[MEASURED] if self.chosen else {})
+        return all(f"{self.key}_{end}" in one for one in measured for end in ("low", "high"))
 
 
 def choose_trial(trials: Sequence[FrozenTrial], lower_is_better: bool) -> FrozenTrial | None:
@@ -79,12 +83,12 @@ def tell_outcome(
     print(f"\n{report}")
     leading.describe(report)
     client.log_text(leading.run_id, report + "\n", "tune.md")
-    client.log_text(leading.run_id, _as_csv(trials), "trials.csv")
+    client.log_text(leading.run_id, _as_csv(outcome), "trials.csv")
     if outcome.chosen:
         client.log_metric(leading.run_id, "tune/chosen", float(outcome.chosen.value or 0.0))
         leading.set_tags({"sslmlflow.chosen": ",".join(outcome.chosen.user_attrs[RUNS])})
     client.log_metric(leading.run_id, "tune/untuned", untuned[key])
-    _log_figures(leading, seats.study, outcome, space)
+    log_figures(leading, trials, [part.name for part in space], key, untuned[key])
     return outcome
 
 
@@ -104,22 +108,31 @@ def verdict(outcome: Outcome) -> str:
     text = f"{len(outcome.trials)} trials: {counted}. "
     if outcome.chosen is None:
         return text + "None can be chosen: none finished within the limits that the untuned encoder sets."
-    values = ", ".join(f"{name} = {value:.4g}" for name, value in outcome.chosen.user_attrs[VALUES].items())
+    values = values_told(outcome.chosen.user_attrs[VALUES])
     best = "lowest" if measure.lower_is_better else "highest"
     text += f"Chosen without labels: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {best} {measure.name} "
     text += f"within the limits, {measure.told(float(outcome.chosen.value or 0.0))}. "
     text += f"Untuned (alpha = beta = 0, as long): {measure.told(outcome.untuned[outcome.key])}."
-    if not outcome.beats_untuned():
-        text += " The untuned one is at least as good: keep that."
+    text += _compared(outcome)
     for alarm in outcome.chosen.user_attrs[ALARMS]:
         text += f" Suspicious: {alarm}."
     return text
 
 
+def _compared(outcome: Outcome) -> str:
+    if outcome.has_interval():
+        if outcome.beats_untuned():
+            return " The intervals of the two lie apart: the gain is more than the choice of images."
+        return " The interval of the chosen one does not lie beyond that of the untuned one: keep that."
+    if not outcome.beats_untuned():
+        return " The untuned one is at least as good: keep that."
+    return " This metric has no interval: whether the gain is more than chance, nobody says."
+
+
 def register_chosen(client: MlflowClient, leading: TrackedRun, outcome: Outcome) -> str:
     """Register the chosen trial's last milestone, of its first seed, if it beats the untuned one; in words."""
     if outcome.chosen is None or not outcome.beats_untuned():
-        return "Not registered: no trial beats the untuned encoder within the limits."
+        return "Not registered: no trial within the limits beats the untuned encoder."
     last = milestones_of_run(client, outcome.chosen.user_attrs[RUNS][0])[-1]
     tags = {"objective": outcome.key, "trial": str(outcome.chosen.user_attrs[SEAT]), "run_id": leading.run_id}
     return register_model(client, last, ALIAS, tags)
@@ -132,7 +145,7 @@ def _table(outcome: Outcome, space: Sequence[Range]) -> str:
         values = trial.user_attrs.get(VALUES, {})
         searched = [f"{values[name]:.4g}" if name in values else "–" for name in names]
         told = "–" if trial.value is None or trial.state != TrialState.COMPLETE else measure.told(trial.value)
-        rows.append([_seat(trial, outcome), *searched, told, _words(trial)])
+        rows.append([_seat(trial, outcome), *searched, told, remarks(trial, outcome.untuned)])
     rows.append(["untuned", *("0" if name in ("alpha", "beta") else "–" for name in names)])
     rows[-1] += [measure.told(outcome.untuned[outcome.key]), ""]
     return markdown_table(rows)
@@ -142,46 +155,14 @@ def _seat(trial: FrozenTrial, outcome: Outcome) -> str:
     return f"{trial.user_attrs[SEAT]}{' *' if outcome.chosen and trial.number == outcome.chosen.number else ''}"
 
 
-def _words(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.FAIL:
-        return str(trial.user_attrs.get(WHY, "its process died again and again"))
-    if trial.state != TrialState.COMPLETE:
-        return trial.state.name.lower()
-    broken = [f"{name} beyond its limit" for name, excess in trial.constraints.items() if excess > 0]
-    return "; ".join([*broken, *trial.user_attrs[ALARMS]])
-
-
-def _as_csv(trials: Sequence[FrozenTrial]) -> str:
-    """Every value of every trial at full precision, one line each."""
+def _as_csv(outcome: Outcome) -> str:
+    """Every value of every trial and of the untuned encoder at full precision, one line each."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(["trial", "state", "name", "value"])
-    for trial in trials:
+    for trial in outcome.trials:
         told = {**trial.user_attrs.get(VALUES, {}), **trial.user_attrs.get(MEASURED, {})}
         told |= {f"limit: {name}": excess for name, excess in trial.constraints.items()}
         out.writerows([trial.user_attrs[SEAT], trial.state.name, name, repr(value)] for name, value in told.items())
+    out.writerows(["untuned", "COMPLETE", name, repr(value)] for name, value in outcome.untuned.items())
     return text.getvalue()
-
-
-def _log_figures(leading: TrackedRun, study: optuna.Study, outcome: Outcome, space: Sequence[Range]) -> None:
-    """Keep history, importances, contour over (alpha, beta) and parallel coordinates, as Optuna draws them."""
-    if len({trial.value for trial in outcome.complete}) < 2:
-        print("no figures: fewer than two different values")
-        return
-    names, label = [part.name for part in space], MEASURES[outcome.key].name
-    drawn: dict[str, Callable[[], Any]] = {
-        "history": lambda: plots.plot_optimization_history(study, target_name=label),
-        "importance": lambda: plots.plot_param_importances(study, target_name=label),
-        "contour": lambda: plots.plot_contour(study, params=["alpha", "beta"], target_name=label),
-        "parallel_coordinates": lambda: plots.plot_parallel_coordinate(study, params=names, target_name=label),
-    }
-    # Its logarithmic axes have powers in mathematics, which our own figures leave off.
-    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": True}):
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        for name, draw in drawn.items():
-            axis = draw()
-            axis.set_title("")  # lies on the legend
-            leading.client.log_figure(
-                leading.run_id, axis.figure, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight"}
-            )
-            plt.close(axis.figure)

@@ -3,16 +3,17 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
+from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import as_text, options_of
-from sslmlflow.config.tune import Tune
+from sslmlflow.config.tune import Tune, as_umm
 from sslmlflow.config.umm import Umm
 from sslmlflow.errors import DivergedError, PrunedError
 from sslmlflow.jobs.course import course_of
@@ -20,16 +21,16 @@ from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.soundness import soundness
 from sslmlflow.jobs.training import train_to_end
+from sslmlflow.jobs.trials import ALARMS, BEHIND, MEASURED, RUNS, VALUES, trial_told, values_told
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
 from sslmlflow.tracking.milestones import epoch_of, log_missing_metrics, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun, is_busy, run_folder
 from sslmlflow.tracking.spool import Spool
-from sslmlflow.tuning.checks import alarms, constraints
+from sslmlflow.tuning.checks import alarms, limits
 from sslmlflow.tuning.space import Range, suggest
-from sslmlflow.tuning.study import SEAT
+from sslmlflow.tuning.study import SEAT, WHY
 
-RUNS, MEASURED, ALARMS, VALUES = "runs", "measured", "alarms", "values"
 Watch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -46,9 +47,11 @@ class Search:
         self._model = model
         self._space = space
         self._untuned: Mapping[str, float] = {}
+        self._told: set[int] = set()
 
     def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> dict[str, float]:
         """What as long a tuning with alpha = beta = 0 comes to; trials are measured against it."""
+        print("\nuntuned: as long with alpha = beta = 0, which sets the limits")
         return self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, done, started)
 
     def against(self, untuned: Mapping[str, float]) -> "Search":
@@ -64,26 +67,28 @@ class Search:
         values = suggest(trial, self._space)
         trial.set_user_attr(VALUES, values)
         seat = trial.user_attrs[SEAT]
-        name = f"trial {seat}: " + ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+        name = f"trial {seat}: {values_told(values)}"
+        print(f"\n{name}")
         done = trial.user_attrs.get(RUNS, [])
         try:
             measured = self._tune(name, values, done, lambda runs: trial.set_user_attr(RUNS, runs), self._watch(trial))
         except PrunedError as error:
-            print(f"{name}: pruned, {error}")
+            trial.set_user_attr(BEHIND, str(error))
             raise optuna.TrialPruned(str(error)) from None
-        except DivergedError as error:
-            print(f"{name}: failed, {error}")
-            raise
-        found = measured[self.key]
-        limits = constraints(measured, self._untuned)
-        suspicious = alarms(measured, self.key, MEASURES[self.key].lower_is_better)
         trial.set_user_attr(MEASURED, measured)
-        trial.set_user_attr(ALARMS, suspicious)
-        for limit, excess in limits.items():
-            trial.set_constraint(limit, excess)
-        self._client.log_metric(self._parent.run_id, "tune/objective", found, step=seat)
-        print(f"{name}: {MEASURES[self.key].name} {found:.4f}{_reserve(limits, suspicious)}")
-        return found
+        trial.set_user_attr(ALARMS, alarms(measured, self.key, MEASURES[self.key].lower_is_better))
+        for limit in limits(self._untuned):
+            trial.set_constraint(limit.name, limit.excess(measured))
+        self._client.log_metric(self._parent.run_id, "tune/objective", measured[self.key], step=seat)
+        return measured[self.key]
+
+    def tell(self, trials: Iterable[FrozenTrial]) -> None:
+        """Say once of every trial that has ended what it came to."""
+        for trial in trials:
+            lost = trial.state == TrialState.FAIL and WHY not in trial.user_attrs  # it is done again
+            if trial.state.is_finished() and not lost and trial.user_attrs[SEAT] not in self._told:
+                self._told.add(trial.user_attrs[SEAT])
+                print(trial_told(trial, self.key, self._untuned))
 
     def _watch(self, trial: optuna.Trial) -> Watch:
         """Report the objective of each milestone to the study, whose pruner may stop the trial."""
@@ -126,10 +131,9 @@ class Search:
         }
 
     def _one(self, values: Mapping[str, Any]) -> Umm:
-        given = {field.name: getattr(self._config, field.name) for field in dataclasses.fields(Umm)}
         # Named, not `auto`: whichever process goes on with a trial gives the same.
-        start = {"run": str(self._model.source_run_id), "milestone": self._model.model_id}
-        return Umm(**{**given, **start, "workers": 0, **values})
+        source = str(self._model.source_run_id)
+        return dataclasses.replace(as_umm(self._config), run=source, milestone=self._model.model_id, **values)
 
     def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> dict[str, float]:
         training = dataclasses.replace(prepare(self._client, one, self._model), name=name)
@@ -175,9 +179,3 @@ def key_of(objective: str) -> str:
 def _goes_on(run_id: str | None) -> str:
     """What `resume` is to be: a run is gone on with where its checkpoints are, and nobody works on it."""
     return run_id if run_id and (run_folder(run_id) / "run.json").exists() and not is_busy(run_id) else "no"
-
-
-def _reserve(limits: Mapping[str, float], suspicious: Sequence[str]) -> str:
-    broken = [name for name, excess in limits.items() if excess > 0]
-    words = [f"out of the question by its {' and '.join(broken)}"] if broken else []
-    return "".join(f"; {word}" for word in [*words, *suspicious])

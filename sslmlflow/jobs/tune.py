@@ -13,17 +13,19 @@ from collections.abc import Sequence
 import optuna
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
+from optuna.trial import FrozenTrial
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import deciding_texts, options_of
-from sslmlflow.config.tune import Tune
+from sslmlflow.config.tune import Tune, as_umm
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
 from sslmlflow.jobs.afterwards import tell_accuracies
 from sslmlflow.jobs.outcome import register_chosen, tell_outcome
-from sslmlflow.jobs.search import RUNS, Search, key_of
+from sslmlflow.jobs.search import Search, key_of
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training
+from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import prepare
 from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
@@ -31,9 +33,10 @@ from sslmlflow.tracking.run import TrackedRun, is_busy, joined_run, run_folder, 
 from sslmlflow.tracking.server import connect, is_there, run_of
 from sslmlflow.tuning.pruning import SoundMedianPruner
 from sslmlflow.tuning.space import Range, read_space
-from sslmlflow.tuning.study import Seats
+from sslmlflow.tuning.study import Seats, check_address
 
 PARENT, SETTINGS, UNTUNED, UNTUNED_RUNS = "run", "settings", "untuned", "untuned_runs"  # attributes of a study
+STUDY = "resolved/study"  # parameter of the study's run
 POLL_SECONDS, PATIENCE_SECONDS = 0.5, 30.0
 
 
@@ -42,12 +45,13 @@ def run(config: Tune) -> None:
     space = _check(config)
     client = connect()
     model = starting_milestone(client, config.run, config.milestone)
-    training = prepare(client, config, model)  # a mistake in what is asked for makes no run
+    training = prepare(client, as_umm(config), model)  # a mistake in what is asked for makes no run
     settings = _settings(config, model, training)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     url = config.storage or f"sqlite:///{home() / 'studies.db'}"
     lower_is_better = MEASURES[key_of(config.objective)].lower_is_better
-    seats = Seats(url, config.study or f"umm-{digest[:12]}", lower_is_better, config.heartbeat)
+    name = config.study or _study_of(client, config.resume) or f"umm-{digest[:12]}"
+    seats = Seats(url, name, lower_is_better, config.heartbeat)
     study = seats.study
     study.pruner = SoundMedianPruner()
     parent = None if seats.new else _parent(client, study)
@@ -62,16 +66,26 @@ def run(config: Tune) -> None:
     with tracked_run("tune", config, f"tune {training.name}", parent or "auto", deciding=decides) as leading:
         study.set_user_attr(PARENT, leading.run_id)
         leading.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
-        leading.log_missing_params({"resolved/study": study.study_name, "resolved/milestone": model.model_id})
+        leading.log_missing_params({STUDY: study.study_name, "resolved/milestone": model.model_id})
         _lead(config, client, seats, leading, model, space)
 
 
 def _check(config: Tune) -> list[Range]:
     if config.variant == "continuation":
         raise ConfigError("variant=continuation is not possible: alpha and beta have no part in it, nothing to search.")
-    if config.stop_on != "no":
-        raise ConfigError(f"stop_on={config.stop_on} is not possible: trials are compared after equally many epochs.")
+    if config.storage:
+        check_address(config.storage)
     return read_space(config.alpha_range, config.beta_range, config.search)
+
+
+def _study_of(client: MlflowClient, resume: str) -> str | None:
+    """The study whose run is to be gone on with, where one is named."""
+    if resume in ("no", "auto"):
+        return None
+    name = run_of(client, resume).data.params.get(STUDY)
+    if name is None:
+        raise UserError(f"resume={resume} is not possible: that run is not a study's. Allowed: no, or one that is.")
+    return str(name)
 
 
 def _leads(parent: str, resume: str) -> bool:
@@ -97,7 +111,8 @@ def _join(
         time.sleep(POLL_SECONDS)
     search.against(seats.study.user_attrs[UNTUNED])
     while seats.waiting():
-        _take_one(config, seats, search, leads=False)
+        if taken := _take_one(config, seats, search, leads=False):
+            search.tell([taken])
 
 
 def _lead(
@@ -111,7 +126,11 @@ def _lead(
     """Search to the end of the study, choose without labels, and only then say what labels say of it."""
     study, search = seats.study, Search(config, client, leading, model, space)
     given = {part.name: getattr(config, part.name) for part in space}
-    seats.add(config.trials, {part.name: given[part.name] for part in space if given[part.name] in part})
+    first = {part.name: given[part.name] for part in space if given[part.name] in part}
+    before = seats.latest()
+    seats.add(config.trials, first)
+    outside = [f"{name} = {value:g}" for name, value in given.items() if name not in first and value is not None]
+    _announce(config, seats, leading, before, outside)
     with Workers(config, leading, study.study_name, model):
         if UNTUNED not in study.user_attrs:
             done = study.user_attrs.get(UNTUNED_RUNS, [])
@@ -126,12 +145,31 @@ def _lead(
         tell_accuracies(config, client, leading, model, outcome, study.user_attrs[UNTUNED_RUNS])
 
 
+def _announce(
+    config: Tune, seats: Seats, leading: TrackedRun, before: Sequence[FrozenTrial], outside: Sequence[str]
+) -> None:
+    """Say what is to be done, and what of the given will not be."""
+    name, total = seats.study.study_name, max(config.trials, len(before))
+    if before:
+        done = sum(trial.state.is_finished() for trial in before)
+        print(f"going on with study {name} in run {leading.run_id}: {done} of {total} trials are done")
+    else:
+        print(
+            f"new study {name} in run {leading.run_id}: {total} trials of {config.epochs} epochs after the untuned one"
+        )
+    if config.trials < len(before):
+        print(f"trials={config.trials} takes none away: the study has {len(before)}")
+    if outside and not before:
+        print(f"not tried first, since it lies outside its range: {', '.join(outside)}")
+
+
 def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) -> None:
     """Take seats until every one of the study is taken to its end, also those whose process died."""
     search.against(seats.study.user_attrs[UNTUNED])
     while True:
         for lost in seats.requeue():
             close_runs(client, None, lost.user_attrs.get(RUNS, []))
+        search.tell(seats.latest())
         if seats.waiting():
             _take_one(config, seats, search, leads=True)
         elif seats.running():
@@ -140,8 +178,8 @@ def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) 
             return
 
 
-def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> None:
-    seats.take(config.sampler, config.seed, seed_of_process(config.seed, seats.begun(), leads), search.objective)
+def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> FrozenTrial | None:
+    return seats.take(config.sampler, config.seed, seed_of_process(config.seed, seats.begun(), leads), search.objective)
 
 
 def _parent(client: MlflowClient, study: optuna.Study) -> str | None:

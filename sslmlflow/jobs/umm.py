@@ -9,7 +9,7 @@ from mlflow.entities import LoggedModel, LoggedModelInput
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import texts_of
-from sslmlflow.config.umm import Umm
+from sslmlflow.config.umm import Umm, UmmOptions
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import RESNETS, EncoderSpec
@@ -57,7 +57,7 @@ def umm_run(
         yield tracked
 
 
-def training_images(client: MlflowClient, config: Umm, source: str) -> tuple[int, DataOptions]:
+def training_images(client: MlflowClient, config: UmmOptions, source: str) -> tuple[int, DataOptions]:
     """Size and choice of the images that the training `source` had, wherever they lie now."""
     size, options = images_of_run(client, source)
     return size, dataclasses.replace(options, data_dir=config.data_dir or options.data_dir, download=config.download)

@@ -60,6 +60,8 @@ def read_space(alpha: str, beta: str, search: str | None) -> list[Range]:
         if not part.strip():
             continue
         name, _, text = part.strip().partition(":")
+        if name in SEARCHABLE[:2]:
+            raise ConfigError(f"search={search} is not possible: {name} has a range of its own, {name}_range={text}.")
         if name not in SEARCHABLE[2:]:
             raise ConfigError(f"search={search} is not possible: {unknown_name(name, SEARCHABLE[2:])}")
         ranges.append(read_range(name, text))

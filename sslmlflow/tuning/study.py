@@ -27,6 +27,7 @@ from sslmlflow.errors import ConfigError, DivergedError, UserError
 
 SEAT, WHY = "seat", "why"
 BEGUN, STOPPED = "begun", "stopped"  # attributes of one attempt, which the next does not inherit
+ADDRESSES = "sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE of a server that runs"
 ATTEMPTS = 3  # of a trial whose process dies
 Objective = Callable[[optuna.Trial], float]
 
@@ -42,7 +43,8 @@ class Seats:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._patience = timedelta(seconds=4 * heartbeat)
         direction = StudyDirection.MINIMIZE if minimise else StudyDirection.MAXIMIZE
-        self._url = _checked(url)
+        check_address(url)
+        self._url = url
         try:
             with _alone(url), _calm():
                 self._storage = storage = _storage(url, heartbeat)
@@ -54,8 +56,7 @@ class Seats:
                     self.new = False
         except (SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
             raise UserError(
-                f"the database of studies {_told(url)} cannot be used: {error} Give --storage=sqlite:///FILE, or "
-                "postgresql+psycopg://USER@HOST/DATABASE of a server that runs."
+                f"the database of studies {_told(url)} cannot be used: {error} Give one that can: {ADDRESSES}."
             ) from error
 
     def add(self, total: int, first: Mapping[str, float] | None) -> None:
@@ -112,13 +113,13 @@ class Seats:
         """How many trials were begun, whatever became of them."""
         return sum(trial.state != TrialState.WAITING for trial in self._trials())
 
-    def take(self, sampler: str, seed: int, own_seed: int, objective: Objective) -> None:
-        """Run one waiting trial, if there is one; `own_seed` differs from take to take.
+    def take(self, sampler: str, seed: int, own_seed: int, objective: Objective) -> FrozenTrial | None:
+        """Run one waiting trial, if there is one, and give it as it ended; `own_seed` differs from take to take.
 
         A DivergedError fails it for good, its words are kept; whatever else ends it goes on to the caller, and the
         trial can be queued again. UserError if the database does not answer.
         """
-        turn = contextlib.ExitStack()
+        turn, taken = contextlib.ExitStack(), []
 
         def told(trial: optuna.Trial) -> float:
             turn.close()
@@ -127,6 +128,7 @@ class Seats:
             # Its thread may not have come so far: a trial that has begun without one is never called stale.
             self._storage.record_heartbeat(trial._trial_id)
             trial.set_user_attr(BEGUN, True)
+            taken.append(trial.number)
             try:
                 return objective(trial)
             except DivergedError as error:
@@ -140,7 +142,7 @@ class Seats:
             # Two processes that ask a SQLite file at the same moment are given the same trial.
             turn.enter_context(_alone(self._url))
             if not self.waiting():
-                return
+                return None
             self.study.sampler = _sampler(sampler, seed, own_seed)
             try:
                 self.study.optimize(told, n_trials=1, catch=(DivergedError,))
@@ -152,6 +154,7 @@ class Seats:
                 raise UserError(
                     f"the database of studies {_told(self._url)} does not answer: {error} The same command goes on."
                 ) from error
+        return self.study.get_trials(deepcopy=False)[taken[0]] if taken else None
 
     def _count(self, state: TrialState) -> int:
         return sum(trial.state == state for trial in self.latest())
@@ -182,19 +185,25 @@ def _storage(url: str, heartbeat: int) -> RDBStorage:
     return RDBStorage(url, heartbeat_interval=heartbeat, grace_period=4 * heartbeat)
 
 
-def _checked(url: str) -> str:
+def check_address(url: str) -> None:
+    """ConfigError unless this is the address, without a password, of a database that several processes can use."""
     try:
         parsed = make_url(url)
     except SQLAlchemyError:
-        raise ConfigError(f"storage={url} is not possible. Allowed: auto, or the address of a database.") from None
+        raise ConfigError(f"storage={url} is not possible. Allowed: auto, {ADDRESSES}.") from None
     if parsed.password or any("pass" in name.lower() for name in parsed.query):
         raise ConfigError(
             "storage with a password is not possible: parameters are shown in the MLflow UI. Leave it out of the "
             "address, and set PGPASSWORD or write ~/.pgpass."
         )
-    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise ConfigError(f"storage={url} is not possible: others cannot join it. Allowed: sqlite:///FILE.")
-    return url
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigError(f"storage={url} is not possible. Allowed: {ADDRESSES}.")
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise ConfigError(f"storage={url} is not possible: others cannot join it. Allowed: {ADDRESSES}.")
+        folder = Path(str(parsed.database)).absolute().parent
+        if not folder.is_dir():
+            raise ConfigError(f"storage={url} is not possible: there is no folder {folder}.")
 
 
 def _told(url: str) -> str:
@@ -204,12 +213,11 @@ def _told(url: str) -> str:
 @contextlib.contextmanager
 def _alone(url: str) -> Iterator[None]:
     """One process at a time, where the database is a SQLite file: it has no locks of its own that last."""
-    file = make_url(_checked(url)).database if url.startswith("sqlite") else None
+    file = make_url(url).database if url.startswith("sqlite") else None
     if not file:
         yield
         return
     folder = Path(file).absolute().parent
-    folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -15,7 +15,7 @@ def made(
     seat: int, value: float, excess: float = -1.0, alarms: tuple[str, ...] = (), alpha: float = 0.1
 ) -> FrozenTrial:
     values = {"alpha": alpha, "beta": 1.0}
-    attributes = {"seat": seat, "values": values, "alarms": list(alarms), "runs": [f"run{seat}"]}
+    attributes = {"seat": seat, "values": values, "alarms": list(alarms), "runs": [f"run{seat}"], "measured": {}}
     study = optuna.create_study()
     trial = study.ask()
     for name, attribute in attributes.items():
@@ -53,6 +53,14 @@ def test_the_verdict_says_what_the_choice_is_worth() -> None:
     worse = Outcome([best], CRR_ADJUSTED, {CRR_ADJUSTED: 3.0}, best, GIVEN)
     assert not worse.beats_untuned()
     assert "The untuned one is at least as good: keep that." in verdict(worse)
+    for untuned_high, beaten in ((2.9, True), (3.05, False)):
+        wide = made(1, 3.2)
+        wide.set_user_attr("measured", {f"{CRR_ADJUSTED}_low": 3.0, f"{CRR_ADJUSTED}_high": 3.4})
+        untuned = {CRR_ADJUSTED: 2.8, f"{CRR_ADJUSTED}_low": 2.7, f"{CRR_ADJUSTED}_high": untuned_high}
+        outcome = Outcome([wide], CRR_ADJUSTED, untuned, wide, GIVEN)
+        assert outcome.beats_untuned() == beaten
+        assert ("lie apart" in verdict(outcome)) == beaten
+        assert ("keep that" in verdict(outcome)) != beaten
     low = Outcome([best], ENTROPY, {ENTROPY: 3.5}, best, GIVEN)
     assert low.beats_untuned(), "of entropies the lower is better"
     assert "the lowest entropy" in verdict(low)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import time
@@ -60,6 +61,8 @@ def trials(client: MlflowClient, tune: Run) -> dict[int, dict[str, str]]:
     lines = csv.DictReader(load_text(f"{tune.info.artifact_uri}/trials.csv").splitlines())
     found: dict[int, dict[str, str]] = {}
     for line in lines:
+        if line["trial"] == "untuned":
+            continue
         found.setdefault(int(line["trial"]), {"state": line["state"]})[line["name"]] = line["value"]
     return found
 
@@ -110,6 +113,10 @@ def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, s
     assert "alpha_range was 0.005..0.05:log, now 0.1..1" in refused.stderr
     refused = sslmlflow(*search, f"--run={old}", f"--resume={old}")
     assert f"study mine is not that of run {old}: its run is {tune.info.run_id}" in refused.stderr
+    refused = sslmlflow("tune", *QUICK, f"--run={old}", f"--resume={old}")
+    assert f"resume={old} is not possible: that run is not a study's" in refused.stderr
+    refused = sslmlflow("tune", *QUICK, f"--run={old}", f"--resume={tune.info.run_id}")
+    assert "study mine cannot go on with other settings: alpha_range was 0.005..0.05:log" in refused.stderr
 
 
 def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_is_registered(
@@ -137,7 +144,7 @@ def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_
     best = max(sound, key=lambda seat: float(found[seat]["label_free/rankme"]), default=None)
     beaten = best is not None and float(found[best]["label_free/rankme"]) > tune.data.metrics["tune/untuned"]
     if not beaten:
-        assert "Not registered: no trial beats the untuned encoder within the limits." in done.stdout
+        assert "Not registered: no trial within the limits beats the untuned encoder." in done.stdout
         return
     registered = "Registered as sslmlflow-Default, version 1, alias label-free-tuned."
     assert registered in done.stdout, done.stdout[-2000:]
@@ -169,7 +176,9 @@ def test_pruned_trials_are_told_as_such_and_never_chosen(training: MlflowClient,
     assert list(found) == list(map(str, range(14)))
     pruned = [words for words, status, _ in found.values() if status == "KILLED"]
     assert len(pruned) >= 1
-    assert all((words == "pruned") == (status == "KILLED") for words, status, _ in found.values())
+    assert all(
+        words.startswith("pruned: behind the median") == (status == "KILLED") for words, status, _ in found.values()
+    )
     (chosen,) = (status for _, status, chosen in found.values() if chosen)
     assert chosen == "FINISHED"
     assert f"14 trials: {14 - len(pruned)} finished, {len(pruned)} pruned." in done.stdout
@@ -286,11 +295,14 @@ def test_mistakes_are_told_in_words(training: MlflowClient, sslmlflow: Command) 
         (["--objective=accuracy"], 2, "objective=accuracy is not possible. "),
         (["--sampler=tbe"], 2, "sampler=tbe is not possible. Did you mean tpe?"),
         (["--trials=0"], 2, "trials=0 is not possible. Allowed: a whole number of at least 1."),
-        (["--storage=studies"], 2, "storage=studies is not possible. Allowed: auto, or the address of a database."),
+        (["--storage=studies"], 2, "storage=studies is not possible. Allowed: auto, sqlite:///FILE, or postgresql"),
         (["--storage=postgresql+psycopg://a:b@localhost/c"], 2, "storage with a password is not possible"),
         (["--storage=postgresql+psycopg://a@127.0.0.1:1/c"], 1, "cannot be used"),
         (["--milestone=9"], 1, "has no milestone of epoch 9"),
-        (["--stop_on=label_free/crr"], 2, "trials are compared after equally many epochs"),
+        (["--storage=mysql://a@localhost/c"], 2, "is not possible. Allowed: sqlite:///FILE, or postgresql"),
+        (["--storage=sqlite:///nowhere/x.db"], 2, "is not possible: there is no folder"),
+        (["--search=alpha:0..1"], 2, "alpha has a range of its own, alpha_range=0..1."),
+        (["--stop_on=label_free/crr"], 2, "stop_on is not a parameter here"),
         (["--variant=continuation"], 2, "variant=continuation is not possible: alpha and beta have no part in it"),
     ]:
         refused = sslmlflow("tune", *arguments)
@@ -313,6 +325,8 @@ def test_two_workers_share_a_study_in_postgres(
     assert {told["state"] for told in found.values()} == {"COMPLETE"}
     assert Counter(run.info.status for run in runs(training, "umm")) == {"FINISHED": 7}
     worker = Path(environment["SSLMLFLOW_HOME"], "runs", tune.info.run_id, "worker-2.txt").read_text()
-    taken = [line.partition(":")[0] for line in (done.stdout + worker).splitlines() if line.startswith("trial ")]
-    assert sorted(taken) == [f"trial {seat}" for seat in range(6)]
+    told = [line.partition(" (")[0] for line in done.stdout.splitlines() if re.match(r"trial \d \(", line)]
+    assert sorted(told) == [f"trial {seat}" for seat in range(6)], "the leader tells what any process did"
+    taken = [line.partition(":")[0] for line in (done.stdout + worker).splitlines() if re.match(r"trial \d: ", line)]
+    assert sorted(taken) == sorted(told)
     assert "\ntrial " in worker, "both take some"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sslmlflow.measures import HELD_OUT_LOSS
-from sslmlflow.tuning.checks import ALIGNMENT, NOISY, POOLED, SPREAD, alarms, constraints
+from sslmlflow.measures import ALIGNMENT, HELD_OUT_LOSS, SPREAD
+from sslmlflow.tuning.checks import NOISY, POOLED, alarms, limits
 
 UNTUNED = {ALIGNMENT: 0.80, POOLED: 5.0, HELD_OUT_LOSS: 2.0}
 CRR = "label_free/crr"
@@ -21,23 +21,30 @@ CRR = "label_free/crr"
     ],
 )
 def test_limits_are_those_of_the_specification(tuned: dict[str, float], broken: list[str]) -> None:
-    found = constraints({**UNTUNED, **tuned}, UNTUNED)
-    assert [name for name, excess in found.items() if excess > 0] == broken
+    found = limits(UNTUNED)
+    assert [limit.name for limit in found if limit.excess({**UNTUNED, **tuned}) > 0] == broken
     assert len(found) == 3
+
+
+def test_a_passed_limit_is_told_with_its_value() -> None:
+    alignment, _, loss = limits(UNTUNED)
+    assert alignment.told({ALIGNMENT: 0.77}) == "alignment 0.77, the limit is 0.78"
+    assert loss.told({HELD_OUT_LOSS: 2.11}) == "held-out loss 2.11, the limit is 2.1"
+    assert loss.told({}) == "held-out loss has no value"
 
 
 def test_a_loss_below_zero_may_rise_as_far() -> None:
     untuned = {**UNTUNED, HELD_OUT_LOSS: -0.8}  # SimSiam's
     for loss, kept in ((-0.8, True), (-0.77, True), (-0.75, False), (-0.9, True)):
-        excess = constraints({**untuned, HELD_OUT_LOSS: loss}, untuned)["held-out loss"]
-        assert (excess <= 0) == kept
+        (limit,) = (limit for limit in limits(untuned) if limit.key == HELD_OUT_LOSS)
+        assert (limit.excess({HELD_OUT_LOSS: loss}) <= 0) == kept
 
 
 @pytest.mark.parametrize("lacking", list(UNTUNED))
 def test_what_was_not_measured_keeps_no_limit(lacking: str) -> None:
     rest = {key: value for key, value in UNTUNED.items() if key != lacking}
     for tuned, untuned in ((rest, UNTUNED), (UNTUNED, rest)):
-        assert sum(excess > 0 for excess in constraints(tuned, untuned).values()) == 1
+        assert sum(limit.excess(tuned) > 0 for limit in limits(untuned)) == 1
 
 
 def test_alarms_are_spread_and_what_noise_improves() -> None:

@@ -33,7 +33,7 @@ def test_ranges_are_read(name: str, text: str, found: Range) -> None:
         ("0..nan", None, "alpha=nan is not possible"),
         ("0..1", "lrr:1e-4..1e-2", "lrr is not a parameter here. Did you mean lr?"),
         ("0..1", "epochs:1..2", "epochs is not a parameter here"),
-        ("0..1", "alpha:1..2", "alpha is not a parameter here"),
+        ("0..1", "alpha:1..2", "alpha has a range of its own"),
         ("0..1", "lr:0..1", "lr=0 is not possible"),
         ("0..1", "lr:1e-3..1,lr:1e-4..1", "lr is given twice"),
         ("0..1", "kappa:auto..1", "its low end must be below its high end"),

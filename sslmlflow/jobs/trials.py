@@ -1,0 +1,41 @@
+"""A trial of a study: what it keeps of itself, and how it is told."""
+
+from collections.abc import Mapping
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sslmlflow.measures import MEASURES
+from sslmlflow.tuning.checks import limits
+from sslmlflow.tuning.study import SEAT, WHY
+
+# Attributes.
+RUNS, MEASURED, ALARMS, VALUES, BEHIND = "runs", "measured", "alarms", "values", "behind"
+
+
+def values_told(values: Mapping[str, float]) -> str:
+    """The values that a trial tries, in words."""
+    return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+
+
+def remarks(trial: FrozenTrial, untuned: Mapping[str, float]) -> str:
+    """What a table says of a trial beside its value."""
+    if trial.state == TrialState.FAIL:
+        return str(trial.user_attrs.get(WHY, "its process died again and again"))
+    if trial.state == TrialState.PRUNED:
+        return f"pruned: {trial.user_attrs[BEHIND]}"
+    if trial.state != TrialState.COMPLETE:
+        return trial.state.name.lower()
+    measured = trial.user_attrs[MEASURED]
+    beyond = [limit.told(measured) for limit in limits(untuned) if limit.excess(measured) > 0]
+    return "; ".join([*beyond, *trial.user_attrs[ALARMS]])
+
+
+def trial_told(trial: FrozenTrial, key: str, untuned: Mapping[str, float]) -> str:
+    """A trial that has ended, in one line."""
+    words = remarks(trial, untuned)
+    if trial.state == TrialState.COMPLETE:
+        value = f"{MEASURES[key].name} {MEASURES[key].told(float(trial.value or 0.0))}"
+        words = f"{value}; {words}" if words else value
+    elif trial.state == TrialState.FAIL:
+        words = f"failed: {words}"
+    return f"trial {trial.user_attrs[SEAT]} ({values_told(trial.user_attrs.get(VALUES, {}))}): {words}"
