@@ -13,6 +13,7 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import Images
 from sslmlflow.jobs.measured import Measured
 from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, ROBUST_ENTROPY, SILHOUETTE
+from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.metrics.unlabelled.clid import cluster_learnability, intrinsic_dimension
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
@@ -72,9 +73,9 @@ def map_and_cluster(last: Tensor, options: EvaluationOptions) -> Found:
         if reason := collapsed(last):
             raise ValueError(f"collapsed: {reason}")
         z3 = umap_embedding(last, seed)
-    except ValueError as error:
+    except FAILURES as error:
         names = AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY, DIMENSION, LEARNABILITY
-        measured.undefined.update(dict.fromkeys(names, str(error)))
+        measured.undefined.update(dict.fromkeys(names, why(error)))
         return Found(measured)
     measured.time("umap", started)
     measured.add(ENTROPY, lambda: histogram_entropy(z3, options.entropy_width))
@@ -84,8 +85,8 @@ def map_and_cluster(last: Tensor, options: EvaluationOptions) -> Found:
     measured.add(LEARNABILITY, lambda: _learnability(last, options))
     try:
         return _clustered(last, z3, options, measured)
-    except ValueError as error:
-        measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), str(error)))
+    except FAILURES as error:
+        measured.undefined.update(dict.fromkeys((AGREEMENT, SILHOUETTE), why(error)))
         return Found(measured, z3)
 
 

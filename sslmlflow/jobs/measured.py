@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sslmlflow.measures import MEASURES
+from sslmlflow.metrics.failures import FAILURES, why
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,12 @@ class Measured:
     undefined: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, metric: Callable[[], float]) -> None:
-        """Measure one metric and its seconds; embeddings that it cannot be measured on are told, not raised."""
+        """Measure one metric and its seconds; what it fails of is told, not raised: the others are measured."""
         started = time.perf_counter()
         try:
             self.values[name] = metric()
-        except ValueError as error:
-            self.undefined[name] = str(error)
+        except FAILURES as error:
+            self.undefined[name] = why(error)
         self.time(name.replace("labelled/", "").replace("label_free/", ""), started)
 
     def time(self, name: str, started: float) -> None:

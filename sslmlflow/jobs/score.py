@@ -17,6 +17,7 @@ from sslmlflow.config.score import Score
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.clusters import map_and_cluster
 from sslmlflow.measures import AMI_TRUTH, KNN, MEASURES, SILHOUETTE_TRUTH, STANDARDISED
+from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.labelled.clustering_scores import clustering_scores
 from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.labelled.knn import knn_accuracy, weighted_knn_accuracy
@@ -68,11 +69,11 @@ def _measure(views: Tensor, labels: NDArray[np.int64] | None, config: Score) -> 
     for name, step in progress:
         progress.set_postfix_str(name)
         try:
-            found, why = step()
-        except ValueError as error:
-            found, why = {}, {name: str(error)}
+            found, failed = step()
+        except FAILURES as error:
+            found, failed = {}, {name: why(error)}
         values |= found
-        undefined |= why
+        undefined |= failed
     return values, undefined
 
 

@@ -8,6 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.unlabelled.arrays import Array, as_tensor
 from sslmlflow.metrics.unlabelled.coding_rate import (
     adjusted_mean_and_resolution,
@@ -116,8 +117,8 @@ def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
             continue
         try:
             results = [float(result) for result in compute()]
-        except ValueError as error:
-            undefined |= dict.fromkeys(names, str(error))
+        except FAILURES as error:
+            undefined |= dict.fromkeys(names, why(error))
             continue
         if names is PAIRS:  # the first: nothing else but the unit rows was made until here
             seconds["crr"] = time.perf_counter() - started
