@@ -8,20 +8,24 @@ from collections.abc import Sequence
 from sslmlflow.config import ENTRY_POINTS
 from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.parent import end_with_mlflow_run
+from sslmlflow.signals import Stopped, listening
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused."""
+    """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused, 128 + n stopped by signal n."""
     try:
         entry_point, given = _parse(argv)
         config: object = read_config(ENTRY_POINTS[entry_point], given)
-        importlib.import_module(f"sslmlflow.jobs.{entry_point}").run(config)
+        with listening():
+            end_with_mlflow_run()
+            importlib.import_module(f"sslmlflow.jobs.{entry_point}").run(config)
     except UserError as error:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("sslmlflow: interrupted; trainings go on with --resume=auto, tune by the same command.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print("sslmlflow: stopped; trainings go on with --resume=auto, tune by the same command.", file=sys.stderr)
+        return error.exit_code if isinstance(error, Stopped) else 130
     except OSError as error:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
 from sslmlflow.methods import Method
+from sslmlflow.signals import interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.milestones import write_milestone
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
@@ -33,6 +34,9 @@ from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Epoch, Milestone, Plan, Step, train
 from sslmlflow.training.step import State, TakeStep
+
+# How long a training waits at its end for a tracking server that is away; who stops it will not wait long.
+PATIENCE_SECONDS, STOPPED_PATIENCE_SECONDS = 120.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,14 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
     spool = Spool(tracked.folder / "spool.db")
     sender = Sender(spool, tracked.client, tracked.run_id)
+    patience = STOPPED_PATIENCE_SECONDS
     try:
         _train_and_keep(tracked, training, state, spool)
+        patience = PATIENCE_SECONDS
     finally:
-        sent = sender.close()
-        spool.close()
+        with uninterrupted():
+            sent = sender.close(patience)
+            spool.close()
     if not sent:
         raise UserError(
             f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest."
@@ -110,31 +117,37 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
     losses: list[float] = []
     notes: set[str] = set()
     progress = tqdm(total=plan.schedule.total_steps, initial=state.step, unit="step", disable=None, smoothing=0.1)
-    for event in train(state, training.sets.train, plan, training.machine, training.take_step):
-        match event:
-            case Step():
-                _keep_step(spool, event)
-                losses.append(event.losses["loss"])
-                progress.set_postfix_str(
-                    f"loss {losses[-1]:.3f}, {event.images_per_second:,.0f} images/s", refresh=False
-                )
-                progress.update()
-                if event.note and event.note not in notes:
-                    notes.add(event.note)
-                    tqdm.write(f"step {event.step}: {event.note} (said once)")
-                if time.monotonic() - saved > 60 * options.checkpoint_minutes:
+    with uninterrupted():  # a step is finished, and what it came to saved
+        for event in train(state, training.sets.train, plan, training.machine, training.take_step):
+            match event:
+                case Step():
+                    _keep_step(spool, event)
+                    losses.append(event.losses["loss"])
+                    progress.set_postfix_str(
+                        f"loss {losses[-1]:.3f}, {event.images_per_second:,.0f} images/s", refresh=False
+                    )
+                    progress.update()
+                    if event.note and event.note not in notes:
+                        notes.add(event.note)
+                        tqdm.write(f"step {event.step}: {event.note} (said once)")
+                    if stop_wished():
+                        break
+                    if time.monotonic() - saved > 60 * options.checkpoint_minutes:
+                        saved = _save(tracked, training, state, spool)
+                case Epoch():
                     saved = _save(tracked, training, state, spool)
-            case Epoch():
-                saved = _save(tracked, training, state, spool)
-                tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}")
-                losses.clear()
-            case Milestone():
-                if not spool.has_milestone(event.epoch):
-                    _keep_milestone(tracked, training, state.method, spool, event.epoch)
-                training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
-                if options.stop_on != "no" and _stops(tracked, options, spool, event.epoch):
-                    break
-    progress.close()
+                    tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}")
+                    losses.clear()
+                case Milestone():
+                    with interruptible():  # it is measured again
+                        if not spool.has_milestone(event.epoch):
+                            _keep_milestone(tracked, training, state.method, spool, event.epoch)
+                        training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
+                    if options.stop_on != "no" and _stops(tracked, options, spool, event.epoch):
+                        break
+        progress.close()
+        if stop_wished():
+            _save(tracked, training, state, spool)
 
 
 def _keep_step(spool: Spool, step: Step) -> None:

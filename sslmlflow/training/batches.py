@@ -1,5 +1,6 @@
 """The stream of batches as a pure function of seed and step, so that it can start anywhere."""
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sslmlflow.data.source import Images
+from sslmlflow.signals import SIGNALS
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -38,8 +40,15 @@ def batches(
         batch_size=None,
         sampler=range(first_step, last_step),
         num_workers=workers,
+        worker_init_fn=_leave_signals_to_the_training,
     )
     return iter(loader)
+
+
+def _leave_signals_to_the_training(worker: int) -> None:
+    """A reader that died of a signal to the whole group of processes would cut a step in two; it ends with us."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Reader(Dataset[Tensor]):

@@ -134,7 +134,10 @@ class Seats:
             except DivergedError as error:
                 trial.set_user_attr(WHY, str(error))
                 raise
-            except (KeyboardInterrupt, SystemExit) as error:  # the latter would leave a running trial behind
+            except KeyboardInterrupt:
+                trial.set_user_attr(STOPPED, True)
+                raise
+            except SystemExit as error:  # would leave a running trial behind
                 trial.set_user_attr(STOPPED, True)
                 raise KeyboardInterrupt from error
 
