@@ -29,7 +29,8 @@ from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import prepare
 from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
-from sslmlflow.tracking.run import TrackedRun, is_busy, joined_run, run_folder, tracked_run
+from sslmlflow.tracking.lock import is_busy, run_folder
+from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
 from sslmlflow.tracking.server import connect, is_there, run_of
 from sslmlflow.tuning.pruning import SoundMedianPruner
 from sslmlflow.tuning.space import Range, read_space

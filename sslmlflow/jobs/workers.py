@@ -17,7 +17,8 @@ from mlflow.entities import LoggedModel
 
 from sslmlflow.config.options import texts_of
 from sslmlflow.config.tune import Tune
-from sslmlflow.tracking.run import TrackedRun, is_busy
+from sslmlflow.tracking.lock import is_busy
+from sslmlflow.tracking.run import TrackedRun
 
 JOINS = "SSLMLFLOW_JOINS"  # in the environment of a worker: it never leads
 PATIENCE_SECONDS = 60.0

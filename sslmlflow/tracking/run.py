@@ -1,13 +1,11 @@
 """The one MLflow run of a job: adopted from `mlflow run`, gone on with, or started."""
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shlex
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
@@ -26,11 +25,14 @@ from PIL import Image
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError
 from sslmlflow.files import write_atomically
-from sslmlflow.home import home
 from sslmlflow.signals import uninterrupted
+from sslmlflow.tracking.liveness import reap, running, signs_of_life
+from sslmlflow.tracking.lock import locked, run_folder
+from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
-ENTRY_POINT, TRAINING, KEY = "sslmlflow.entry_point", "sslmlflow.training", "sslmlflow.key"
+ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
+MANY_WRITERS = 16
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def _begun(
     entry_point: str, config: Any, name: str, resume: str, deciding: Mapping[str, str], below: TrackedRun | None
 ) -> Iterator[TrackedRun]:
     client = connect()
+    if below is None:
+        _look_around(client)
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
@@ -117,14 +121,14 @@ def _begun(
     if chosen is None:
         if resume == "auto" and config.resume == "auto" and below is None:
             print("nothing unfinished to go on with: a new run")
-        own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: _new_key(training)}
+        own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: new_key(training)}
         tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)
-        chosen = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        chosen = made_once(client, experiment_id, tags, name)
     run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, run_folder(chosen))
     run.folder.mkdir(parents=True, exist_ok=True)
-    with _lock(run):
+    with locked(chosen):
         _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
-        with _ended(run):
+        with _ended(run), signs_of_life(client, chosen):
             drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
             client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
             run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
@@ -134,29 +138,23 @@ def _begun(
             yield run
 
 
+def _look_around(client: MlflowClient) -> None:
+    """Close runs of this machine whose process died, and warn where many write to one SQLite file."""
+    runs = running(client)
+    for run_id, told in reap(client, runs).items():
+        print(f"marked as killed: run {run_id}, {told}")
+    if len(runs) >= MANY_WRITERS and mlflow.get_tracking_uri().startswith("sqlite"):
+        print(
+            f"{len(runs)} jobs write to one SQLite file and wait for each other: `mlflow server` suits so many better"
+        )
+
+
 def joined_run(client: MlflowClient, run_id: str) -> TrackedRun:
     """A run that another process leads and ends; the one that `mlflow run` made for this process points to it."""
     adopted = os.environ.get("MLFLOW_RUN_ID")
     if adopted and adopted != run_id:
         _point_from(client, adopted, run_id)
     return TrackedRun(client, run_id, run_of(client, run_id).info.experiment_id, run_folder(run_id))
-
-
-def run_folder(run_id: str) -> Path:
-    """Where a run's state lies on this machine, if it was begun here."""
-    return home() / "runs" / run_id
-
-
-def is_busy(run_id: str) -> bool:
-    """Whether a process of this machine works on the run."""
-    try:
-        with open(run_folder(run_id) / "lock", "r+") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except (BlockingIOError, PermissionError):
-        return True
-    return False
 
 
 def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str, experiment_id: str) -> str | None:
@@ -169,7 +167,7 @@ def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str,
         f"tags.`{TRAINING}` = '{training}' AND tags.`{ENTRY_POINT}` = '{entry_point}' AND status != 'FINISHED'",
         order_by=["start_time DESC"],
     )
-    key = _key_file(training)
+    key = key_file(training)
     started = key.read_text() if key.exists() else None
     for run in found:
         if (run_folder(run.info.run_id) / "run.json").exists() or (
@@ -177,19 +175,6 @@ def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str,
         ):
             return str(run.info.run_id)
     return None
-
-
-def _new_key(training: str) -> str:
-    """A key that stays on disk: a run that was made just before a kill is found again by it."""
-    key = uuid.uuid4().hex
-    file = _key_file(training)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, key.encode())
-    return key
-
-
-def _key_file(training: str) -> Path:
-    return home() / "runs" / f"{training}.key"
 
 
 def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], explicit: bool) -> None:
@@ -215,17 +200,6 @@ def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], 
             f"run {run.run_id} cannot go on with other parameters or images: {'; '.join(changed)}. "
             "Give the same, or start a new run with --resume=no."
         )
-
-
-@contextmanager
-def _lock(run: TrackedRun) -> Iterator[None]:
-    with open(run.folder / "lock", "w") as file:
-        try:
-            # Unlike flock, this lock is not inherited: workers that outlive a killed training do not hold it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise UserError(f"run {run.run_id} is being trained by another process on this machine.") from None
-        yield
 
 
 @contextmanager

@@ -129,16 +129,41 @@ def test_auto_goes_on_with_no_other_run(other: str) -> None:
     assert fail(**OTHERS[other]) != do(resume="auto")
 
 
-def test_a_run_whose_making_was_answered_by_no_reply_is_gone_on_with(
-    client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_run_whose_making_was_answered_by_no_reply_is_there_once(
+    client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     def lose_the_reply(_: MlflowClient, *arguments: Any, **more: Any) -> None:
-        create_run(client, *arguments, **more)
+        for _ in range(times):  # as often as HTTP is tried
+            create_run(client, *arguments, **more)
         raise MlflowException("the connection broke")
 
     create_run = MlflowClient.create_run
     monkeypatch.setattr(MlflowClient, "create_run", lose_the_reply)
-    with pytest.raises(MlflowException, match="the connection broke"):
+    run_id = do()
+    (made,) = client.search_runs([experiment_id])
+    assert (made.info.run_id, made.info.status) == (run_id, "FINISHED")
+
+
+def test_a_run_that_could_not_be_made_is_told(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise MlflowException("no more runs")
+
+    monkeypatch.setattr(MlflowClient, "create_run", refuse)
+    with pytest.raises(MlflowException, match="no more runs"):
+        do()
+
+
+def test_a_run_whose_maker_was_killed_before_the_reply_is_gone_on_with(
+    client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: MlflowClient, *arguments: Any, **more: Any) -> None:
+        create_run(client, *arguments, **more)
+        raise MemoryError
+
+    create_run = MlflowClient.create_run
+    monkeypatch.setattr(MlflowClient, "create_run", die)
+    with pytest.raises(MemoryError):
         do()
     monkeypatch.setattr(MlflowClient, "create_run", create_run)
     (made,) = client.search_runs([experiment_id])
@@ -209,7 +234,7 @@ def test_a_run_is_one_processs_at_a_time(client: MlflowClient) -> None:
     run_id, worker = training.stdout.readline().split()
     try:
         for resume in (run_id, "auto"):
-            with pytest.raises(UserError, match=f"run {run_id} is being trained by another process"):
+            with pytest.raises(UserError, match=f"another process on this machine works on run {run_id}"):
                 do(resume=resume)
         assert client.get_run(run_id).info.status == "RUNNING"
         training.kill()

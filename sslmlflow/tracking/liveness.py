@@ -1,0 +1,69 @@
+"""Which runs somebody still works on: signs of life as tags, and the end of runs that give none."""
+
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from sslmlflow.tracking.lock import is_busy, run_folder
+
+HEARTBEAT, HOST = "sslmlflow.heartbeat", "sslmlflow.host"  # tags: seconds since 1970, and of which machine
+PAUSE_SECONDS = 30.0
+
+
+@contextmanager
+def signs_of_life(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """Say in the run, every 30 seconds, that this process works on it; a server that is away is not waited for."""
+    client.set_tag(run_id, HOST, platform.node())
+    client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(PAUSE_SECONDS):
+            try:
+                client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
+            except MlflowException:
+                continue  # the next one may come through
+
+    threading.Thread(target=beat, name="sslmlflow-heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def running(client: MlflowClient) -> list[Run]:
+    """All runs of the tracking server that are said to run and have given a sign of life, of every experiment."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
+    return [run for run in found if HEARTBEAT in run.data.tags]
+
+
+def reap(client: MlflowClient, runs: list[Run], silent_seconds: float | None = None) -> dict[str, str]:
+    """Mark as KILLED those of the runs on which nobody works any more; their names, and how that is known, by run id.
+
+    Of runs of this machine and SSLMLFLOW_HOME their locks say it. Of others only a heartbeat older than
+    `silent_seconds`, if that is given.
+    """
+    reaped = {}
+    for run in runs:
+        why = _dead(run, silent_seconds)
+        if why:
+            client.set_terminated(run.info.run_id, "KILLED")
+            reaped[run.info.run_id] = f"{run.info.run_name}: {why}"
+    return reaped
+
+
+def _dead(run: Run, silent_seconds: float | None) -> str | None:
+    tags, run_id = run.data.tags, run.info.run_id
+    if tags.get(HOST) == platform.node() and run_folder(run_id).exists():
+        return None if is_busy(run_id) else "no process of this machine works on it"
+    silent = time.time() - float(tags[HEARTBEAT])
+    if silent_seconds is None or silent <= silent_seconds:
+        return None
+    return f"no sign of life from {tags.get(HOST)} for {silent / 60:.0f} minutes"
