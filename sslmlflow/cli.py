@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from sslmlflow.config import ENTRY_POINTS
+from sslmlflow.config import COMMANDS
 from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.parent import end_with_mlflow_run
@@ -15,11 +15,11 @@ from sslmlflow.signals import Stopped, listening
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused, 128 + n stopped by signal n."""
     try:
-        entry_point, given = _parse(argv)
-        config: object = read_config(ENTRY_POINTS[entry_point], given)
+        command, given = _parse(argv)
+        config: object = read_config(COMMANDS[command], given)
         with listening():
             end_with_mlflow_run()
-            importlib.import_module(f"sslmlflow.jobs.{entry_point}").run(config)
+            importlib.import_module(f"sslmlflow.jobs.{command}").run(config)
     except UserError as error:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
@@ -41,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
     arguments, rest = _parser().parse_known_args(argv)
     given = {name: text for name, text in vars(arguments).items() if text is not None}
-    entry_point = given.pop("entry_point")
-    if entry_point == "score" and rest and not rest[0].startswith("--"):
+    command = given.pop("command")
+    if command == "score" and rest and not rest[0].startswith("--"):
         given["embeddings"] = rest.pop(0)
     names = [word.split("=")[0].lstrip("-") for word in rest if word.startswith("--")]
     if rest and not names:
         raise ConfigError(f"{rest[0]} is not a parameter. Write --name=value.")
     # Unknown names are refused with the bad values, so that every mistake is told at once.
-    return entry_point, {**dict.fromkeys(names, ""), **given}
+    return command, {**dict.fromkeys(names, ""), **given}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Train image encoders without labels, watch them learn, choose a checkpoint; all in MLflow.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="entry_point", required=True, metavar="ENTRY_POINT")
-    for name, config in ENTRY_POINTS.items():
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, config in COMMANDS.items():
         summary = (config.__doc__ or "").strip()
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         for option in options_of(config).values():

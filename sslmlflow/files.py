@@ -1,6 +1,7 @@
 """Writing files that are either whole or not there."""
 
 import os
+import shutil
 from pathlib import Path
 
 from sslmlflow.errors import UserError
@@ -22,6 +23,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}.") from error
     sync_folder(path.parent)
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """UserError unless the disk of `folder` has twice as many bytes free as are needed."""
+    free = shutil.disk_usage(folder).free
+    if free < 2 * needed:
+        raise UserError(
+            f"{what} needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free in {folder}. "
+            "Free some space, then start again with --resume=auto; nothing is lost."
+        )
 
 
 def sync_folder(folder: Path) -> None:

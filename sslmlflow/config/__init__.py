@@ -9,6 +9,7 @@ from sslmlflow.config.score import Score
 from sslmlflow.config.sweep import Sweep
 from sslmlflow.config.tune import Tune
 from sslmlflow.config.umm import Umm
+from sslmlflow.config.upkeep import Prune, Reap, Sync
 
 ENTRY_POINTS: dict[str, type] = {
     "main": Main,
@@ -21,3 +22,5 @@ ENTRY_POINTS: dict[str, type] = {
     "sweep": Sweep,
     "score": Score,
 }
+# What looks after runs is no part of the MLflow Project: `mlflow run` would make a run for it.
+COMMANDS: dict[str, type] = {**ENTRY_POINTS, "sync": Sync, "reap": Reap, "prune": Prune}

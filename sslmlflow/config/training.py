@@ -20,6 +20,12 @@ class RunOptions(MachineOptions):
     )
     seed: int = option(0, "seed of initialisation, order and views", minimum=0)
     workers: int = option(0, "processes that read images ahead", minimum=0, changes_result=False)
+    keep: str = option(
+        "all",
+        "milestones that MLflow keeps: all, last, or best:K, the K with the highest adjusted CRR; the first, the last "
+        "and the best always stay",
+        changes_result=False,
+    )
     checkpoint_minutes: float = option(
         10.0, "save a resume checkpoint this often, and after every epoch", above=0, changes_result=False
     )

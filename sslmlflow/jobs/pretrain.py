@@ -14,6 +14,7 @@ from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.settings import Settings, settle
 from sslmlflow.jobs.training import Training, full_batches, log_views, resolved, train_to_end
 from sslmlflow.methods import build_method, read_method_options
+from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
@@ -36,7 +37,7 @@ def prepare(config: Pretrain) -> Training:
     """Check what can be checked without data, then open the images and settle every `auto`."""
     settings = settle(config)
     _check(config, settings)
-    machine = choose_machine(config.device, config.precision)
+    keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train)
     size = preprocessing.image_size
@@ -82,6 +83,7 @@ def prepare(config: Pretrain) -> Training:
         },
         settled=resolved(settled),
         start=start,
+        keep=keep,
         take_step=ssl_step,
     )
 

@@ -25,6 +25,7 @@ from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
 from sslmlflow.methods import Method
 from sslmlflow.signals import interruptible, stop_wished, uninterrupted
+from sslmlflow.tracking.keeping import Keep
 from sslmlflow.tracking.milestones import write_milestone
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
@@ -55,6 +56,7 @@ class Training:
     settled: dict[str, str]  # parameters that were not given, and what every `auto` became
     start: Callable[[], State]  # the state before the first step
     take_step: TakeStep
+    keep: Keep
     # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
     watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
 
@@ -94,7 +96,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
     spool = Spool(tracked.folder / "spool.db")
-    sender = Sender(spool, tracked.client, tracked.run_id)
+    sender = Sender(spool, tracked.client, tracked.run_id, training.keep)
     patience = STOPPED_PATIENCE_SECONDS
     try:
         _train_and_keep(tracked, training, state, spool)
@@ -105,7 +107,8 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
             spool.close()
     if not sent:
         raise UserError(
-            f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest."
+            f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest and "
+            "ends the run, `sslmlflow sync` sends the rest."
         )
     done.touch()
     shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)

@@ -19,6 +19,7 @@ from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
 from sslmlflow.methods import Method
+from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect
@@ -65,7 +66,7 @@ def training_images(client: MlflowClient, config: UmmOptions, source: str) -> tu
 
 def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     """Check what is asked for against the milestone, open its images and settle every `auto`."""
-    machine = choose_machine(config.device, config.precision)
+    keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
     milestone = load_milestone(model.model_id)
     _, spec = _method(config, milestone)
     source = str(model.source_run_id)
@@ -114,6 +115,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         about={name: milestone.about[name] for name in ("method", "method_options", "dataset")},
         settled={**data, **resolved(settled)},
         start=start,
+        keep=keep,
         take_step=step.step,
     )
 

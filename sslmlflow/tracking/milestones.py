@@ -26,7 +26,7 @@ from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError
-from sslmlflow.files import sync_folder
+from sslmlflow.files import require_space, sync_folder
 from sslmlflow.methods import Method, build_method
 
 FORMAT = 1
@@ -87,6 +87,7 @@ def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec,
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    require_space(part, sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values()), "a milestone")
     for name, tensors in files.items():
         save_file(tensors, part / name)
     described = {"format": FORMAT, "encoder": asdict(spec), **about}

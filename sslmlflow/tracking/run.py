@@ -32,6 +32,7 @@ from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
 ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
+ENDED = "ended"  # file that holds how a run ended, while MLflow does not know
 MANY_WRITERS = 16
 
 
@@ -215,9 +216,13 @@ def _ended(run: TrackedRun) -> Iterator[None]:
         try:
             with uninterrupted():
                 run.client.set_terminated(run.run_id, status)
+                (run.folder / ENDED).unlink(missing_ok=True)
         except MlflowException as error:
+            write_atomically(run.folder / ENDED, status.encode())
             print(
-                f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {error.message}", file=sys.stderr
+                f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {error.message} `sslmlflow sync` "
+                "tells it.",
+                file=sys.stderr,
             )
 
 

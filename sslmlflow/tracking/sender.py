@@ -9,10 +9,13 @@ import time
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.best import log_best
+from sslmlflow.tracking.keeping import Keep, drop_milestone
 from sslmlflow.tracking.milestones import send_milestone
 from sslmlflow.tracking.spool import Point, Spool
 
+KEEP_ALL = Keep()
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -20,10 +23,11 @@ LONGEST_PAUSE_SECONDS = 60.0
 class Sender:
     """Drains a run's spool until closed; an outage is waited out, with growing pauses."""
 
-    def __init__(self, spool: Spool, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, spool: Spool, client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL) -> None:
         self._path = spool.path
         self._client = client
         self._run_id = run_id
+        self._keep = keep
         self._closing = threading.Event()
         self._deadline = math.inf
         self._best_due = True
@@ -41,7 +45,7 @@ class Sender:
         if left:
             print(
                 f"sslmlflow: {left} metric points and milestones could not be sent to the tracking server. They are "
-                f"kept in {self._path}; start again with --resume={self._run_id} to send them.",
+                f"kept in {self._path}; `sslmlflow sync --run={self._run_id}` sends them.",
                 file=sys.stderr,
             )
         return not left
@@ -81,7 +85,14 @@ class Sender:
             self._best_due = True
         if self._best_due:
             log_best(self._client, self._run_id)
+            self._drop(spool)
             self._best_due = False
+
+    def _drop(self, spool: Spool) -> None:
+        values, models = spool.milestone_values(CRR_ADJUSTED), spool.model_ids()
+        for epoch in self._keep.dropped({epoch: values.get(epoch) for epoch in spool.kept_milestones()}):
+            drop_milestone(self._client, models[epoch])
+            spool.milestone_dropped(epoch)
 
     def _send_metrics(self, spool: Spool) -> None:
         while points := spool.unsent_metrics():

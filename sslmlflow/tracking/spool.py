@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS metrics (
 );
 CREATE INDEX IF NOT EXISTS unsent ON metrics (sent) WHERE sent = 0;
 CREATE TABLE IF NOT EXISTS milestones (epoch INTEGER PRIMARY KEY, folder TEXT, model_id TEXT);
+CREATE TABLE IF NOT EXISTS dropped (epoch INTEGER PRIMARY KEY);
 """
 
 
@@ -100,6 +101,15 @@ class Spool:
         """The models of the milestones that the server has, by epoch."""
         rows = self._database.execute("SELECT epoch, model_id FROM milestones WHERE model_id IS NOT NULL")
         return dict(rows.fetchall())
+
+    def kept_milestones(self) -> list[int]:
+        """Epochs of the milestones that the server has and keeps."""
+        query = "SELECT epoch FROM milestones WHERE model_id IS NOT NULL AND epoch NOT IN (SELECT epoch FROM dropped)"
+        return [epoch for (epoch,) in self._database.execute(query)]
+
+    def milestone_dropped(self, epoch: int) -> None:
+        """Keep that the server need not keep the milestone any more."""
+        self._database.execute("INSERT OR IGNORE INTO dropped (epoch) VALUES (?)", (epoch,))
 
     def sent_folders(self) -> list[Path]:
         """Folders of the milestones that the server has; a kill may have left them."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sslmlflow.errors import UserError
-from sslmlflow.files import write_atomically
+from sslmlflow.files import require_space, write_atomically
 
 KEPT = 2
 
@@ -39,12 +38,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], info
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(contiguous, metadata={"info": json.dumps({**info, "step": step})})
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < 2 * len(data):
-        raise UserError(
-            f"a checkpoint needs {len(data) / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free in {folder}. "
-            "Free some space, then start again with --resume=auto; nothing is lost."
-        )
+    require_space(folder, len(data), "a checkpoint")
     checksum = hashlib.sha256(data).hexdigest()[:16]
     write_atomically(folder / f"step-{step:010d}.{checksum}.safetensors", data)
     for old in _newest_first(folder)[KEPT:]:

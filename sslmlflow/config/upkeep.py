@@ -1,0 +1,31 @@
+"""Parameters of the commands that look after runs; they are no entry points of the MLflow Project."""
+
+from dataclasses import dataclass
+
+from sslmlflow.config.options import option
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Send what a tracking server that was away did not get: metrics, milestones, and how runs ended."""
+
+    run: str | None = option(None, "run to send for; auto: every one that was begun under this SSLMLFLOW_HOME")
+
+
+@dataclass(frozen=True)
+class Reap:
+    """Mark runs as killed on which nobody works any more, of this machine and of others."""
+
+    silent_minutes: float = option(
+        10.0, "a run of another machine that has given no sign of life for so long is taken for dead", above=0
+    )
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Delete what SSLMLFLOW_HOME holds of old runs; MLflow keeps theirs, but they cannot be gone on with any more."""
+
+    days: float = option(
+        30.0, "runs that nobody worked on for so many days; what was not sent is never deleted", minimum=0
+    )
+    dry_run: bool = option(False, "only say what would be deleted")

@@ -1,0 +1,50 @@
+"""Which milestones stay in MLflow while a training goes on; the others are deleted, weights and all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from sslmlflow.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The number of best milestones that stay beside the first and the last; None: all stay."""
+
+    best: int | None = None
+
+    def dropped(self, sent: Mapping[int, float | None]) -> set[int]:
+        """Which of the milestones that MLflow has are to go; `sent` gives their adjusted CRR by epoch, if any.
+
+        >>> sorted(Keep(best=1).dropped({0: 1.0, 2: 5.0, 4: 3.0, 6: None, 8: 2.0}))
+        [4, 6]
+        """
+        if self.best is None or not sent:
+            return set()
+        rated = sorted((epoch for epoch in sent if sent[epoch] is not None), key=lambda e: (-(sent[e] or 0.0), e))
+        return set(sent) - {min(sent), max(sent), *rated[: self.best]}
+
+
+def read_keep(text: str) -> Keep:
+    """What `keep` stands for; ConfigError for anything but all, last and best:K.
+
+    >>> read_keep("best:3")
+    Keep(best=3)
+    """
+    word, _, number = text.partition(":")
+    if text in ("all", "last"):
+        return Keep() if text == "all" else Keep(best=1)
+    if word != "best" or not number.isdecimal() or int(number) < 1:
+        raise ConfigError(f"keep={text} is not possible. Allowed: all, last, best:K with a whole number K above 0.")
+    return Keep(best=int(number))
+
+
+def drop_milestone(client: MlflowClient, model_id: str) -> None:
+    """Delete a milestone and its files, unless it is registered."""
+    model = client.get_logged_model(model_id)
+    if client.search_model_versions(f"tags.model_id = '{model_id}'"):
+        return
+    client.delete_logged_model(model_id)
+    get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]

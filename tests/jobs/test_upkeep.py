@@ -1,0 +1,101 @@
+"""The commands that look after runs: what they send, close and delete, and what they leave alone."""
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+
+from tests.conftest import Command
+from tests.fork_server import ForkServer
+from tests.jobs.small import SMALL, left_in
+
+pytestmark = pytest.mark.slow
+TRAINING = ["pretrain", *SMALL, "--epochs=4", "--milestone_every=1"]
+
+
+def folders(environment: dict[str, str]) -> list[Path]:
+    return list(Path(environment["SSLMLFLOW_HOME"], "runs").glob("*/"))
+
+
+def test_what_was_not_sent_is_sent_later_and_only_then_pruned(sslmlflow: Command, environment: dict[str, str]) -> None:
+    assert sslmlflow(*TRAINING).returncode == 0
+    before = left_in(environment["MLFLOW_TRACKING_URI"])
+    losses = before.history("train/loss")
+    (folder,) = folders(environment)
+    with sqlite3.connect(folder / "spool.db") as spool:  # as if the server had been away for the last five steps
+        spool.execute("UPDATE metrics SET sent = 0 WHERE key = 'train/loss' AND step > 7")
+    with sqlite3.connect(environment["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")) as database:
+        database.execute("DELETE FROM metrics WHERE key = 'train/loss' AND step > 7")
+    assert before.history("train/loss") == losses[:7]
+    (folder / "ended").write_text("FAILED")
+    pruned = sslmlflow("prune", "--days=0")
+    assert "was not sent to the end; `sslmlflow sync` sends the rest" in pruned.stdout
+    assert folder.exists()
+    synced = sslmlflow("sync")
+    assert synced.returncode == 0, synced.stderr
+    assert f"run {before.run.info.run_id}: sending 5 metric points" in synced.stdout
+    after = left_in(environment["MLFLOW_TRACKING_URI"])
+    assert after.history("train/loss") == losses
+    assert after.run.info.status == "FAILED", "it ended while nobody could be told"
+    assert "nothing is left to send" in sslmlflow("sync").stdout
+    assert "would be freed" in sslmlflow("prune", "--days=0", "--dry_run=true").stdout
+    assert "0.0 MB are freed" in sslmlflow("prune", "--days=1").stdout
+    assert folder.exists()
+    assert f"run {before.run.info.run_id}, " in sslmlflow("prune", "--days=0").stdout
+    assert not folder.exists()
+    refused = sslmlflow("sync", f"--run={before.run.info.run_id}")
+    assert refused.returncode == 1
+    assert "nothing is kept of run" in refused.stderr
+
+
+def test_dead_runs_are_closed_by_whoever_starts_and_by_reap(
+    sslmlflow: Command, fork_server: ForkServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    logs = tmp_path / "first.txt", tmp_path / "second.txt"
+
+    def start(log: Path) -> int:
+        files = {"folder": str(tmp_path), "stdout": str(log), "stderr": str(log)}
+        process = fork_server.start(arguments=["pretrain", *SMALL, "--epochs=5000"], environment=environment, **files)
+        patience = time.monotonic() + 120
+        log.touch()
+        while "epoch 1/" not in log.read_text() and time.monotonic() < patience:
+            time.sleep(0.05)
+        return process
+
+    os.kill(start(logs[0]), signal.SIGKILL)
+    fork_server.wait()
+    (dead,) = client.search_runs(["0"])
+    assert dead.info.status == "RUNNING"
+    alive = start(logs[1])
+    assert f"marked as killed: run {dead.info.run_id}" in logs[1].read_text()
+    assert client.get_run(dead.info.run_id).info.status == "KILLED"
+    silent = {"sslmlflow.heartbeat": str(int(time.time()) - 700), "sslmlflow.host": "other"}
+    other = client.create_run("0", tags=silent).info.run_id
+    os.kill(alive, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(fork_server.wait()) == 143
+    assert "0 of 1 running runs were dead" in sslmlflow("reap", "--silent_minutes=13").stdout
+    assert "no sign of life from other for 1" in sslmlflow("reap").stdout
+    assert client.get_run(other).info.status == "KILLED"
+
+
+def test_milestones_that_are_not_to_be_kept_are_deleted_with_their_files(
+    sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    assert sslmlflow(*TRAINING, "--keep=best:2").returncode == 0
+    left = left_in(environment["MLFLOW_TRACKING_URI"])
+    values = dict(left.history("label_free/crr_adjusted"))
+    assert sorted(values) == [0, 1, 2, 3, 4], "what was measured stays"
+    best = sorted(values, key=lambda epoch: -values[epoch])[:2]
+    kept = {int(model.params["epoch"]) for model in left.milestones}
+    assert kept == {0, 4, *best}
+    root = Path(download_artifacts(left.milestones[0].artifact_location)).parents[1]
+    assert len(list(root.glob("m-*/artifacts/encoder.safetensors"))) == len(kept)
+    refused = sslmlflow(*TRAINING, "--keep=best")
+    assert refused.returncode == 2
+    assert "keep=best is not possible. Allowed: all, last, best:K" in refused.stderr
