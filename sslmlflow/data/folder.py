@@ -68,7 +68,7 @@ def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
 def _layout(spec: DatasetSpec) -> _Layout:
     """Find the files and divide them; nothing is decoded."""
     if spec.folder is None:
-        raise ConfigError("The data set 'folder' needs a folder: name the one that holds the images.")
+        raise ConfigError("data_dir=auto is not possible with dataset=folder. Allowed: the folder of the images.")
     found = scan(spec.folder)
     notes = list(found.notes())
     train, test, depth = _sides(found.files, spec, notes)

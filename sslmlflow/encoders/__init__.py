@@ -1,5 +1,6 @@
 """Encoders by name."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -47,23 +48,30 @@ def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
 
 
 def check_encoder(name: str) -> None:
-    """ConfigError if there is no encoder of this name."""
+    """ConfigError if there is no encoder of this name that can be trained here."""
     known = [*RESNETS, *torchvision.models.list_models(module=torchvision.models)]
     if name not in known:
-        suggestion = nearest(name, known)
         raise ConfigError(
-            f"encoder={name} is not possible."
-            + (f" Did you mean {suggestion}?" if suggestion else "")
-            + " Allowed: resnet18, resnet50, or the name of a classification model in torchvision.models."
+            f"encoder={name} is not possible.{_meant(name, known)} Allowed: resnet18, resnet50, or the name of a "
+            "classification model in torchvision.models."
         )
 
 
 def check_pretrained(name: str) -> None:
     """ConfigError if there is neither a model of torchvision of this name nor, as timm/NAME, one of timm."""
+    known = torchvision.models.list_models(module=torchvision.models)
     if name.startswith(PREFIX):
         check_timm(name)
-    else:
-        check_encoder(name)
+    elif name not in known:
+        raise ConfigError(
+            f"{name} is not a model of torchvision.{_meant(name, known)} Allowed: a classification model in "
+            "torchvision.models, or timm/ and the name of one of timm."
+        )
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    suggestion = nearest(name, known)
+    return f" Did you mean {suggestion}?" if suggestion else ""
 
 
 def published(name: str) -> Published:

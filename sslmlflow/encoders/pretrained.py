@@ -1,10 +1,14 @@
 """Weights that torchvision publishes, from its cache or its download; as tensors only, no pickle is run."""
 
+import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
@@ -37,6 +41,7 @@ def published_weights(name: str) -> WeightsEnum:
 def load_weights(model: nn.Module, name: str) -> None:
     """Put the published weights of `name` into the whole model; UserError if they cannot be had or do not fit."""
     weights = published_weights(name)
+    _note_other_file(Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2]))
     try:
         tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         model.load_state_dict({_today(key): tensor for key, tensor in tensors.items()})
@@ -51,6 +56,14 @@ def load_weights(model: nn.Module, name: str) -> None:
             f"the weights of {name} in torch's cache cannot be read or do not fit: {reason}. Delete the file "
             f"{weights.url.rpartition('/')[2]} there, and it is fetched again."
         ) from error
+
+
+@cache
+def _note_other_file(path: Path) -> None:
+    """Say where a file in the cache is not what its name says: a download would be checked, what lies there is not."""
+    digest = path.stem.rpartition("-")[2]
+    if path.exists() and len(digest) >= 8 and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
+        print(f"note: {path} is not the file that is published under this name: its SHA-256 is another")
 
 
 def _today(key: str) -> str:

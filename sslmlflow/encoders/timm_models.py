@@ -48,14 +48,23 @@ def check_timm(name: str) -> None:
     architecture, _, tag = name.removeprefix(PREFIX).partition(".")
     if architecture not in known:
         suggestion = nearest(architecture, known)
+        if suggestion and tag in _tags(suggestion):
+            suggestion += f".{tag}"
         raise ConfigError(
             f"{name} is not a model of timm."
             + (f" Did you mean {PREFIX}{suggestion}?" if suggestion else "")
             + " Allowed: timm/ and a name of timm.list_models()."
         )
-    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+    tags = _tags(architecture)
     if tag and tag not in tags:
         raise ConfigError(f"{architecture} has no weights {tag} in timm. Allowed: {', '.join(sorted(tags)) or 'none'}.")
+
+
+def _tags(architecture: str) -> list[str]:
+    """The weights that timm has for an architecture."""
+    import timm
+
+    return [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
 
 
 def timm_encoder(spec: EncoderSpec) -> Encoder:
@@ -105,9 +114,12 @@ def _early_layer(name: str, model: Any) -> tuple[str, int]:
 
 
 def _no_weights(name: str, error: Exception) -> UserError:
+    repository = _about(name).hf_hub_id
+    wanted = f" (model.safetensors of {repository} on the Hugging Face Hub)" if repository else ""
     return UserError(
-        f"the weights of {name} cannot be had or do not fit: {_first(error)}. Where there is no access to the Hugging "
-        "Face Hub, put the model into its cache ($HF_HOME/hub, else ~/.cache/huggingface/hub), or leave it out."
+        f"the weights of {name}{wanted} cannot be had or do not fit: {_first(error).rstrip('.')}. Where there is no "
+        "access to the hub, put the repository into its cache ($HF_HOME/hub, else ~/.cache/huggingface/hub), or leave "
+        "the model out; with HF_HUB_OFFLINE=1 in the environment nothing is waited for."
     )
 
 

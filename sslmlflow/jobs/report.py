@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sslmlflow.config.report import Report, ReportOptions
-from sslmlflow.errors import ConfigError
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
@@ -33,7 +33,7 @@ def run(config: Report) -> None:
     if config.runs and (sweep := _sweep(client, config.runs)):
         with tracked_run("report", config, f"report on {sweep.info.run_name}") as tracked:
             tracked.set_tags({"mlflow.parentRunId": sweep.info.run_id})
-            tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, sweep.info.run_id)])
+            tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, sweep.info.run_id)], {})
         return
     courses = _told_apart([course_of(client, run_id) for run_id in _run_ids(client, config)])
     name = f"report on {courses[0].name}" if len(courses) == 1 else f"report on {len(courses)} runs"
@@ -93,8 +93,14 @@ def _run_ids(client: MlflowClient, config: Report) -> list[str]:
 
 def _sweep(client: MlflowClient, run_id: str) -> Run | None:
     """The run with this id, if it is that of a sweep."""
-    run = run_of(client, run_id.strip()) if "," not in run_id else None
-    return run if run and run.data.tags.get(ENTRY_POINT) == "sweep" else None
+    runs = [run_of(client, part.strip()) for part in run_id.split(",") if part.strip()]
+    kinds = {str(run.data.tags.get(ENTRY_POINT)) for run in runs}
+    if "swept" in kinds:
+        sweep = next(run for run in runs if run.data.tags.get(ENTRY_POINT) == "swept").data.tags["mlflow.parentRunId"]
+        raise UserError(f"runs={run_id} holds a model of a sweep. Models are reported together, by --runs={sweep}.")
+    if "sweep" in kinds and len(runs) > 1:
+        raise UserError(f"runs={run_id} is not possible: a sweep is reported alone, by --runs={runs[0].info.run_id}.")
+    return runs[0] if kinds == {"sweep"} else None
 
 
 def _told_apart(courses: Sequence[Course]) -> list[Course]:

@@ -69,5 +69,8 @@ def trainings(client: MlflowClient) -> list[str]:
         if milestones_of_run(client, run.info.run_id)
     ]
     if not found:
-        raise UserError(f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or name a run.")
+        raise UserError(
+            f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or name a run; "
+            "a sweep is reported by --runs=ID of its run."
+        )
     return [str(info.run_id) for info in sorted(found, key=lambda info: int(info.start_time))]

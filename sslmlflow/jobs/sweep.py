@@ -1,6 +1,7 @@
 """Entry point `sweep`: models with published weights, each measured in a run of its own as a milestone would be."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from mlflow import MlflowClient
@@ -38,21 +39,25 @@ def run(config: Sweep) -> None:
     data = {"training images": sets.train.fingerprint[:16], "held-out images": sets.test.fingerprint[:16]}
     title = f"sweep over {len(names)} models on {sets.name}"
     with tracked_run("sweep", config, title, config.resume, data) as tracked:
-        failed = {}
+        failed: dict[str, UserError] = {}
         for place, name in enumerate(names, start=1):
             print(f"\n{name} ({place} of {len(names)})")
             if _done(client, tracked, name):
                 print("was measured before")
                 continue
-            if reason := _try(tracked, config, spec, sets, name, device):
-                failed[name] = reason
-        tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, tracked.run_id)])
+            if error := _try(tracked, config, spec, sets, name, device):
+                failed[name] = error
+        courses = [course_of(client, run_id) for run_id in swept_runs(client, tracked.run_id)]
+        tell_transfer(tracked, courses, {name: str(error) for name, error in failed.items()})
         if failed:
-            told = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
-            raise UserError(
-                f"{len(failed)} of {len(names)} models could not be measured:\n{told}\n"
-                f"--resume={tracked.run_id} tries them again."
-            )
+            told = "\n".join(f"  {name}: {error}" for name, error in failed.items())
+            # What is asked for the wrong way goes wrong again.
+            again = f"\n--resume={tracked.run_id} tries them again." if not _all_refused(failed) else ""
+            raise UserError(f"{len(failed)} of {len(names)} models could not be measured:\n{told}{again}")
+
+
+def _all_refused(failed: Mapping[str, UserError]) -> bool:
+    return all(isinstance(error, ConfigError) for error in failed.values())
 
 
 def swept_runs(client: MlflowClient, run_id: str) -> list[str]:
@@ -82,21 +87,26 @@ def _done(client: MlflowClient, tracked: TrackedRun, name: str) -> bool:
 
 def _try(
     tracked: TrackedRun, config: Sweep, spec: DatasetSpec, sets: ImageSets, name: str, device: torch.device
-) -> str | None:
+) -> UserError | None:
     """Measure one model in a run below the sweep's; why it failed, if it did: the others are measured all the same."""
     one = dataclasses.replace(config, models=name)
     try:
         with tracked_run("swept", one, name, "auto", {"parent": tracked.run_id}, below=tracked) as child:
             try:
                 _measure(child, one, spec, sets, name, device)
+            except UserError as error:
+                child.describe(f"Failed: {error}")
+                raise
             except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_memory(error):
                     raise
-                raise UserError(f"out of memory with batch_size={config.batch_size}: give a smaller one.") from error
+                failed = f"out of memory with batch_size={config.batch_size}: give a smaller one."
+                child.describe(f"Failed: {failed}")
+                raise UserError(failed) from error
             tracked.set_tags({f"{SWEPT}.{name}": child.run_id})
     except UserError as error:
         print(f"failed: {error}")
-        return str(error)
+        return error
     return None
 
 

@@ -6,7 +6,7 @@ Source: Xu, Lowe and Trappenberg, "Label-free Monitoring of Self-Supervised Lear
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sslmlflow.figures.models import Point, models_figure
 from sslmlflow.jobs.correlations import SIGNIFICANT
@@ -20,6 +20,7 @@ from sslmlflow.measures import (
     CRR_ADJUSTED,
     CRR_PER_DIMENSION,
     ENTROPY,
+    LABEL_FREE,
     MEASURES,
     PROBE,
     ROBUST_ENTROPY,
@@ -33,18 +34,27 @@ from sslmlflow.tracking.run import TrackedRun
 
 PAPER = (AMI_TRUTH, AGREEMENT, SILHOUETTE_TRUTH, SILHOUETTE, ENTROPY)
 OURS = (ROBUST_ENTROPY, SPREAD, ALIGNMENT, CRR_PER_DIMENSION, CRR_ADJUSTED)
+OTHERS = tuple(key for key in LABEL_FREE if key not in (*PAPER, *OURS))
 OVERALL = "all models"
+LEAST = 3  # models of which r can be told
 
 
-def tell_transfer(tracked: TrackedRun, courses: Sequence[Course]) -> None:
-    """Print tables of the models and of Pearson's r, and keep them and the figure in the sweep's run."""
-    report = models_table(courses)
+def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mapping[str, str]) -> None:
+    """Print tables of the models and of Pearson's r, and keep them and the figure in the sweep's run.
+
+    `failed`: why models could not be measured, by name.
+    """
+    report = models_table(courses) if courses else "No model could be measured."
+    if failed:
+        report += "\n\nNot measured:\n\n" + "\n".join(f"* {name}: {reason}" for name, reason in failed.items())
     published = [course for course in courses if _published(course)]
     if left_out := len(courses) - len(published):
-        report += f"\n\n{left_out} without published weights, left out below."
+        report += f"\n\n{left_out} without published weights, which enter no correlation."
+    if 0 < len(published) < LEAST:
+        report += f"\n\nCorrelations across models need {LEAST} of them at least."
     for probe in (PROBE, STANDARDISED):
-        if found := transfer(published, probe):
-            report += f"\n\n{transfer_table(found, probe)}"
+        if len(published) >= LEAST and (found := transfer(published, probe)):
+            report += f"\n\n{transfer_table(found, probe)}\n\n\\* p < {SIGNIFICANT}"
             tracked.client.log_text(tracked.run_id, as_csv(found, probe), f"transfer_{probe.rpartition('/')[2]}.csv")
     print(f"\n{report}\n\ntables and figures: artifacts of run {tracked.run_id}")
     tracked.describe(report)
@@ -74,7 +84,7 @@ def by_family(courses: Sequence[Course]) -> dict[str, list[Course]]:
 
 def transfer(courses: Sequence[Course], probe: str) -> dict[str, dict[str, Correlation]]:
     """Pearson's r of each metric with a probe, over the models of each architecture of three or more, and over all."""
-    groups = {name: found for name, found in by_family(courses).items() if len(found) > 2}
+    groups = {name: found for name, found in by_family(courses).items() if len(found) >= LEAST}
     groups[OVERALL] = list(courses)
     accuracies = {name: [_value(course, probe) for course in found] for name, found in groups.items()}
     if not any(value is not None for value in accuracies[OVERALL]):
@@ -83,7 +93,8 @@ def transfer(courses: Sequence[Course], probe: str) -> dict[str, dict[str, Corre
         key: {
             name: pearson([_value(course, key) for course in found], accuracies[name]) for name, found in groups.items()
         }
-        for key in (*PAPER, *OURS)
+        for key in (*PAPER, *OURS, *OTHERS)
+        if any(course.has(key) for course in courses)
     }
 
 

@@ -92,10 +92,10 @@ def test_the_seed_and_nothing_else_decides_the_weights(spec: EncoderSpec) -> Non
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, suggestion: str) -> None:
     with pytest.raises(ConfigError, match=f"encoder={name} is not possible. Did you mean {suggestion}") as refused:
-        build_encoder(EncoderSpec(name), seed=0)
-    assert "Allowed: resnet18, resnet50" in str(refused.value)
-    with pytest.raises(ConfigError):
         check_encoder(name)
+    assert "Allowed: resnet18, resnet50" in str(refused.value)
+    with pytest.raises(ConfigError, match=f"{name} is not a model of torchvision. Did you mean {suggestion}"):
+        build_encoder(EncoderSpec(name), seed=0)
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "lraspp_mobilenet_v3_large", "raft_small", ""])

@@ -81,7 +81,8 @@ def test_the_positions_of_a_transformer_are_fitted_to_the_size(hub: Path) -> Non
 
 
 def test_weights_that_cannot_be_had_are_told() -> None:
-    with pytest.raises(UserError, match=r"weights of timm/test_resnet cannot be had .*HF_HOME/hub"):
+    wanted = r"weights of timm/test_resnet \(model.safetensors of timm/test_resnet.r160_in1k on .*HF_HOME/hub"
+    with pytest.raises(UserError, match=wanted):
         build_encoder(EncoderSpec("timm/test_resnet", image_size=SIZE, published=True), seed=0)
     with pytest.raises(UserError, match="No pretrained weights exist for mixer_s32_224"):
         build_encoder(EncoderSpec("timm/mixer_s32_224", image_size=224, published=True), seed=0)
@@ -95,7 +96,7 @@ def test_names_that_timm_does_not_have_are_refused() -> None:
         ("timm/hf-hub:someone/anything", "is not a model of timm"),
         ("timm/local-dir:/tmp/anything", "is not a model of timm"),
         ("timm/resnet18.a9_in1k", "resnet18 has no weights a9_in1k in timm. Allowed: a1_in1k, "),
-        ("resnet19", "encoder=resnet19 is not possible"),
+        ("resnet19", "resnet19 is not a model of torchvision"),
     ]:
         with pytest.raises(ConfigError, match=said):
             check_pretrained(name)

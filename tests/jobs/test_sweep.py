@@ -72,6 +72,18 @@ def test_models_are_measured_once_and_one_that_fails_does_not_stop_the_others(
     }
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert children[0].data.params["resolved/weights"] == "SqueezeNet1_1_Weights.IMAGENET1K_V1"
+    assert "Failed: the weights of squeezenet1_0 cannot" in children[1].data.tags["mlflow.note.content"]
+    assert "* squeezenet1_0: the weights of" in parent.data.tags["mlflow.note.content"]
+    assert "Correlations across models need 3 of them at least." in parent.data.tags["mlflow.note.content"]
+    assert first.stdout.count("is not the file that is published under this name") == 2, "they are of our own making"
+    for asked, said in [
+        (children[0].info.run_id, f"Models are reported together, by --runs={parent.info.run_id}."),
+        (f"{parent.info.run_id},{parent.info.run_id}", "a sweep is reported alone, by --runs="),
+        ("auto", "a sweep is reported by --runs=ID of its run"),
+    ]:
+        refused = sslmlflow("report", f"--runs={asked}")
+        assert refused.returncode == 1
+        assert said in refused.stderr
 
     place(environment, "squeezenet1_0", "resnet18")
     second = sslmlflow(*sweep, "--resume=auto")
@@ -89,6 +101,7 @@ def test_models_are_measured_once_and_one_that_fails_does_not_stop_the_others(
     table = [line for line in second.stdout.splitlines() if line.startswith("|")]
     assert [line for line in reported.stdout.splitlines() if line.startswith("|")] == table
     assert len([line for line in table if "Pearson's r" in line]) == 2
+    assert "* p < 0.05" in reported.stdout
     _, (report,) = runs(environment, "report")
     assert "figures/entropy.png" in {file.path for file in client.list_artifacts(report.info.run_id, "figures")}
 
@@ -165,7 +178,7 @@ def test_random_weights_never_enter_the_correlations(sslmlflow: Command, environ
     done = sslmlflow("sweep", models, *SMALL, "--weights=random")
     assert done.returncode == 0, done.stderr
     assert "\n| timm/test_vit |" in done.stdout
-    assert "3 without published weights, left out below" in done.stdout
+    assert "3 without published weights, which enter no correlation." in done.stdout
     assert "Pearson" not in done.stdout
     client, (parent,) = runs(environment, "sweep")
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"sweep.md"}
@@ -193,7 +206,12 @@ def test_a_model_that_memory_does_not_hold_is_told(
 
 def test_mistakes_are_told_in_words(sslmlflow: Command, environment: dict[str, str]) -> None:
     for arguments, said in [
-        (["--models=resnet19"], "encoder=resnet19 is not possible. Did you mean resnet"),
+        (
+            ["--models=resnet19"],
+            "models=resnet19 is not possible: resnet19 is not a model of torchvision. Did you mean",
+        ),
+        (["--models=timm/vit_smal_patch16_224.dino"], "Did you mean timm/vit_small_patch16_224.dino?"),
+        (["--dataset=folder"], "data_dir=auto is not possible with dataset=folder."),
         (["--models=,"], "models=, is not possible. Allowed: auto, or names separated by commas."),
         (["--weights=imagenet"], "weights=imagenet is not possible"),
         (["--probe_lr=0"], "probe_lr=0 is not possible. Allowed: a number above 0."),

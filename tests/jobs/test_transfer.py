@@ -44,7 +44,7 @@ def test_the_table_says_how_many_models_there_are(courses: list[Course]) -> None
     assert table[0] == "| Pearson's r with the linear probe | resnet, n = 3 | all models, n = 5 |"
     entropy = next(line for line in table if line.startswith("| entropy H(Z3)"))
     assert entropy == f"| entropy H(Z3) | {found[ENTROPY]['resnet'].r:.2f} | {found[ENTROPY][OVERALL].r:.2f} |"
-    assert next(line for line in table if line.startswith("| U |")) == "| U | – | – |"
+    assert not any(line.startswith("| U |") for line in table), "nobody measured it"
 
 
 def test_without_accuracies_there_is_no_table(courses: list[Course]) -> None:
