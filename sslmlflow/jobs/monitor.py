@@ -14,7 +14,8 @@ from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
 from sslmlflow.measures import CRR, CRR_ADJUSTED
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
-from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics, unit_views
+from sslmlflow.metrics.unlabelled.coding_rate import directions
+from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics
 
 
 class Monitor:
@@ -71,7 +72,7 @@ class Monitor:
         """How far the adjusted coding rate reduction would move with other held-out images."""
         bounds = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
         try:
-            _, low, high = adjusted_interval(unit_views(last), self.eps)
+            _, low, high = adjusted_interval(directions(last), self.eps)
             scores.values.update(zip(bounds, (low, high), strict=True))
         except ValueError as error:
             scores.undefined.update(dict.fromkeys(bounds, str(error)))

@@ -24,8 +24,8 @@ from sslmlflow.metrics.labelled.knn import knn_accuracy, weighted_knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.partition import silhouettes
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
-from sslmlflow.metrics.unlabelled.coding_rate import unit_rows
-from sslmlflow.metrics.unlabelled.milestone import layer_metrics, unit_views
+from sslmlflow.metrics.unlabelled.coding_rate import directions
+from sslmlflow.metrics.unlabelled.milestone import layer_metrics
 from sslmlflow.tracking.run import tracked_run
 
 NEED_VIEWS: tuple[str, ...] = (
@@ -86,7 +86,7 @@ def _label_free(views: Tensor, config: Score, clusters: list[NDArray[np.int64]])
     def rates() -> tuple[Values, dict[str, str]]:
         scores = layer_metrics(views, config.eps)
         if "crr_adjusted" in scores.values:
-            _, low, high = adjusted_interval(unit_views(views), config.eps)
+            _, low, high = adjusted_interval(directions(views), config.eps)
             scores.values.update(crr_adjusted_low=low, crr_adjusted_high=high)
         skipped = () if len(views) > 1 else NEED_VIEWS
         return tuple(
@@ -124,7 +124,7 @@ def _labelled(
         }, {}
 
     one: Mapping[str, Callable[[], float]] = {
-        "labelled/crr": lambda: coding_rate_reduction_labels(unit_rows(z), labels, config.eps).dR.item(),
+        "labelled/crr": lambda: coding_rate_reduction_labels(directions(z), labels, config.eps).dR.item(),
         SILHOUETTE_TRUTH: lambda: silhouettes(z, {"the classes": labels})["the classes"],
         KNN: lambda: knn_accuracy(*halves),
         "labelled/knn_200_cosine": lambda: weighted_knn_accuracy(*halves),

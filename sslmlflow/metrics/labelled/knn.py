@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sslmlflow.metrics.labelled.inputs import check_part, check_widths
 from sslmlflow.metrics.unlabelled.arrays import Array, matmul
-from sslmlflow.metrics.unlabelled.coding_rate import unit_rows
+from sslmlflow.metrics.unlabelled.coding_rate import directions
 
 BLOCK = 2**25  # distances held at once
 
@@ -54,7 +54,7 @@ def weighted_knn_accuracy(
     check_widths(train, test)
     classes, index = np.unique(train_labels, return_inverse=True)
     votes_of = torch.from_numpy(index).to(train.device)
-    train, test = unit_rows(train), unit_rows(test.to(train))
+    train, test = directions(train), directions(test.to(train))
     predicted = []
     for block in torch.split(test, max(1, BLOCK // len(train))):
         near = matmul(block, train.T).topk(min(k, len(train)))

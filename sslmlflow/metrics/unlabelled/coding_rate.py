@@ -102,6 +102,15 @@ def unit_rows(Z: Array) -> Array:
     return unit if isinstance(Z, Tensor) else unit.numpy()
 
 
+def directions(z: Tensor) -> Tensor:
+    """Scale every row to norm 1, whatever the scale of the whole; rows of zeros stay zero.
+
+    Embeddings of an untrained EfficientNet are about 1e-14: as they are, `unit_rows` would leave them near zero.
+    """
+    largest = z.abs().max() if z.numel() else z.new_ones(())
+    return unit_rows(z / largest if largest > 0 else z)
+
+
 @overload
 def coding_rate(Z: Tensor, eps: float = 0.5) -> Tensor: ...
 @overload

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_views, matmul, to_float64
-from sslmlflow.metrics.unlabelled.coding_rate import unit_rows
+from sslmlflow.metrics.unlabelled.coding_rate import directions
 
 BLOCK = 2**23  # similarities held at once
 
@@ -40,7 +40,7 @@ def uniformity_loss(Z: Array, t: float = 2.0) -> float:
     >>> uniformity_loss(np.array([[1.0], [-1.0]]))
     -8.0
     """
-    z = to_float64(unit_rows(as_matrix(Z).detach()))
+    z = to_float64(directions(as_matrix(Z).detach()))
     n = len(z)
     if n < 2:
         raise ValueError(f"needs at least 2 rows, got {n}")
@@ -85,5 +85,5 @@ def _two(views: Views) -> tuple[Tensor, Tensor]:
     z = as_views(views)
     if len(z) != 2:
         raise ValueError(f"needs two views of every image, got {len(z)}")
-    one, other = to_float64(unit_rows(z.detach()))
+    one, other = to_float64(directions(z.detach()))
     return one, other

@@ -14,7 +14,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
     adjusted_mean_and_resolution,
     coding_rate_reduction_pairs,
     coding_rate_reduction_pooled,
-    unit_rows,
+    directions,
 )
 from sslmlflow.metrics.unlabelled.collapse import MIN_IMAGES, collapsed
 from sslmlflow.metrics.unlabelled.determinants import check_eps
@@ -74,12 +74,6 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     return Scores(values, undefined, seconds)
 
 
-def unit_views(views: Tensor) -> Tensor:
-    """Views (v, n, d) with unit rows, of whatever scale."""
-    # Embeddings of an untrained EfficientNet are about 1e-14: without rescaling they are zeros to unit_rows.
-    return unit_rows(views / views.abs().max())
-
-
 @torch.no_grad()
 def layer_metrics(layer: Array, eps: float = 0.5, names: Sequence[str] = LAST) -> Scores:
     """The same of one layer (v, n, d), by the names alone."""
@@ -98,7 +92,7 @@ def layer_metrics(layer: Array, eps: float = 0.5, names: Sequence[str] = LAST) -
 
 def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
     started = time.perf_counter()
-    unit = unit_views(views)
+    unit = directions(views)
     metrics: list[tuple[Sequence[str], Callable[[], Sequence[Tensor | float]]]] = [
         (PAIRS, lambda: _pairs(unit, eps)),
         (POOLED, lambda: (coding_rate_reduction_pooled(unit, eps).dR,)),

@@ -9,9 +9,10 @@ import torch
 from sslmlflow.metrics.unlabelled.coding_rate import (
     coding_rate_reduction_pairs,
     coding_rate_reduction_pooled,
+    directions,
     unit_rows,
 )
-from sslmlflow.metrics.unlabelled.milestone import milestone_metrics, unit_views
+from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
 from sslmlflow.metrics.unlabelled.spectrum import rankme
 
 METRICS = ["crr", "crr_R", "crr_U", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution", "rankme"]
@@ -142,6 +143,6 @@ def test_wrong_arguments_are_refused(early, last, eps):
         milestone_metrics(early, last, eps)
 
 
-def test_unit_views_do_not_depend_on_the_scale():
+def test_directions_do_not_depend_on_the_scale():
     views = torch.randn(2, 12, 5, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(unit_views(1e-14 * views), unit_views(views), rtol=1e-5)
+    np.testing.assert_allclose(directions(1e-14 * views), directions(views), rtol=1e-5)
