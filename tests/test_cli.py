@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sslmlflow import cli
-from sslmlflow.config import ENTRY_POINTS
+from sslmlflow.config import COMMANDS
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import ConfigError, UserError
 
@@ -64,7 +64,7 @@ def test_what_only_the_job_can_judge_is_refused_before_any_data_is_made(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "ENTRY_POINT"),
+        ([], "COMMAND"),
         (["pretrian"], "'pretrian'"),
         (["pretrain", "--epochs"], "--epochs: expected one argument"),
         (["pretrain", "epochs=3"], "epochs=3 is not a parameter. Write --name=value."),
@@ -85,15 +85,15 @@ def test_what_cannot_be_read_at_all_ends_with_2(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+@pytest.mark.parametrize("entry_point", COMMANDS)
 def test_help_names_every_parameter_and_its_default(entry_point: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([entry_point, "--help"])
     assert end.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
-    for field in dataclasses.fields(ENTRY_POINTS[entry_point]):
+    for field in dataclasses.fields(COMMANDS[entry_point]):
         assert f"--{field.name} VALUE" in told
-    assert told.count("(default: ") == len(dataclasses.fields(ENTRY_POINTS[entry_point]))
+    assert told.count("(default: ") == len(dataclasses.fields(COMMANDS[entry_point]))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"], ["pretrain", "--method=simclrr"]])

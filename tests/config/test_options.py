@@ -131,4 +131,4 @@ def test_main_takes_all_that_its_parts_take() -> None:
 
 def test_what_may_differ_when_a_run_is_resumed_is_where_things_lie_and_how_often_they_are_saved() -> None:
     free = {name for name, option in options_of(Pretrain).items() if not option.changes_result}
-    assert free == {"data_dir", "download", "workers", "checkpoint_minutes", "resume"}
+    assert free == {"data_dir", "download", "workers", "keep", "checkpoint_minutes", "resume"}
