@@ -34,7 +34,8 @@ def as_matrix(Z: Array, name: str = "Z") -> Tensor:
     z = as_tensor(Z, name)
     if z.ndim != 2 or 0 in z.shape:
         raise ValueError(f"{name} must be (samples, features) with at least one of each, got {tuple(z.shape)}")
-    if not bool(torch.isfinite(z).all()):
+    # The least and the largest are NaN where any is: one pass, and nothing of the size of Z is made.
+    if not bool(torch.isfinite(torch.stack(z.detach().aminmax())).all()):
         raise ValueError(f"{name} holds values that are not finite (NaN or infinity)")
     return z
 

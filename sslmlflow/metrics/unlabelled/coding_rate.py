@@ -95,7 +95,7 @@ def unit_rows(Z: Array) -> Array:
     if z.ndim == 0 or 0 in z.shape:
         raise ValueError(f"Z must have at least one row and one feature, got shape {tuple(z.shape)}")
     # Dividing by the largest entry first keeps the squares within range; the result does not depend on it.
-    largest = z.detach().abs().amax(-1, keepdim=True).clamp_min(1e-12)
+    largest = torch.maximum(z.detach().amax(-1, keepdim=True), -z.detach().amin(-1, keepdim=True)).clamp_min(1e-12)
     scaled = z / largest
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     unit = scaled / torch.maximum(norm, 1e-12 / largest)
@@ -152,10 +152,11 @@ def coding_rate_reduction_pairs(views: Views, eps: float = 0.5) -> Any:
     R_max = rank / 2 * log(1 + d / (rank * eps * eps))
     R = rate(z.flatten(0, 1), eps)
     rows = to_float64(z).transpose(0, 1)
-    Rc = half_logdet(matmul(rows, rows.mT), d / (v * eps * eps)).mean()
+    grams = matmul(rows, rows.mT)
+    Rc = half_logdet(grams, d / (v * eps * eps)).mean()
     s = min(v, d)
     lower, upper = 0.5 * log(1 + d / (eps * eps)), s / 2 * log(1 + d / (s * eps * eps))
-    unit = bool((rows.detach().square().sum(-1) - 1).abs().max() < 1e-3)
+    unit = bool((grams.detach().diagonal(dim1=-2, dim2=-1) - 1).abs().max() < 1e-3)
     U = R / R_max if unit else torch.full_like(R, nan)
     A = (upper - Rc) / (upper - lower) if unit and s > 1 else torch.full_like(R, nan)
     R, Rc, dR, U, A = as_given(views, R, Rc, R - Rc, U, A)

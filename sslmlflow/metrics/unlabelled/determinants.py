@@ -8,6 +8,8 @@ from torch import Tensor
 
 from sslmlflow.metrics.unlabelled.arrays import Views, matmul, to_float64
 
+SMALLEST = 128  # columns of which a product by blocks is worth it
+
 
 def check_eps(eps: float) -> None:
     """Raise ValueError unless eps, the distortion itself and not its square, is a positive number."""
@@ -37,7 +39,17 @@ def half_logdet(gram: Tensor, scale: float | Tensor) -> Tensor:
 def scatter_rate(rows: Tensor, scale: float) -> Tensor:
     """1/2 logdet(I + scale rows^T rows), through the smaller of the two Gram matrices (Sylvester's identity)."""
     m, d = rows.shape
-    return half_logdet(matmul(rows, rows.mT) if m < d else matmul(rows.mT, rows), scale)
+    return half_logdet(gram(rows.mT if m < d else rows), scale)
+
+
+def gram(columns: Tensor) -> Tensor:
+    """The inner products (k, k) of the columns of a matrix (m, k); those below the diagonal are not computed twice."""
+    k = columns.shape[1]
+    if k < 2 * SMALLEST:
+        return matmul(columns.mT, columns)
+    left, right = columns[:, : k // 2], columns[:, k // 2 :]
+    across = matmul(left.mT, right)
+    return torch.cat([torch.cat([gram(left), across], 1), torch.cat([across.mT, gram(right)], 1)])
 
 
 def rate(rows: Tensor, eps: float) -> Tensor:
