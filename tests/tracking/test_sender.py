@@ -169,7 +169,11 @@ def test_what_is_left_when_the_server_stays_away_is_said_and_kept(
     left = spool.count_unsent()
     assert not Sender(spool, Faulty(before=fail), run_id).close(patience_seconds=0.5)
     said = capsys.readouterr().err
-    for part in (f"{left} metric points and milestones could not be sent", str(spool.path), f"sslmlflow sync --run={run_id}"):
+    for part in (
+        f"{left} metric points and milestones could not be sent",
+        str(spool.path),
+        f"sslmlflow sync --run={run_id}",
+    ):
         assert part in said
     assert spool.count_unsent() == left
     over.set()

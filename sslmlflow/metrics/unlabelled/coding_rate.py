@@ -39,6 +39,7 @@ __all__ = [
     "unit_rows",
 ]
 
+BLOCK = 4096  # images
 Scalar = TypeVar("Scalar", float, Tensor)
 TorchViews = Sequence[Tensor] | Tensor
 NumpyViews = Sequence[NDArray[Any]] | NDArray[Any]
@@ -98,7 +99,8 @@ def unit_rows(Z: Array) -> Array:
     largest = torch.maximum(z.detach().amax(-1, keepdim=True), -z.detach().amin(-1, keepdim=True)).clamp_min(1e-12)
     scaled = z / largest
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-    unit = scaled / torch.maximum(norm, 1e-12 / largest)
+    least = torch.maximum(norm, 1e-12 / largest)
+    unit = scaled / least if scaled.requires_grad else scaled.div_(least)
     return unit if isinstance(Z, Tensor) else unit.numpy()
 
 
@@ -151,8 +153,9 @@ def coding_rate_reduction_pairs(views: Views, eps: float = 0.5) -> Any:
     rank = min(v * n, d)
     R_max = rank / 2 * log(1 + d / (rank * eps * eps))
     R = rate(z.flatten(0, 1), eps)
-    rows = to_float64(z).transpose(0, 1)
-    grams = matmul(rows, rows.mT)
+    # By blocks: float64 of all views at once would be twice what was given.
+    blocks = (to_float64(block).transpose(0, 1) for block in torch.split(z, BLOCK, 1))
+    grams = torch.cat([matmul(rows, rows.mT) for rows in blocks])
     Rc = half_logdet(grams, d / (v * eps * eps)).mean()
     s = min(v, d)
     lower, upper = 0.5 * log(1 + d / (eps * eps)), s / 2 * log(1 + d / (s * eps * eps))

@@ -1,7 +1,10 @@
 """Has the encoder collapsed: does it answer every image alike?"""
 
-from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
+from math import hypot
+
+from sslmlflow.metrics.unlabelled.arrays import Array
 from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision
+from sslmlflow.metrics.unlabelled.triangle import triangle
 
 MIN_IMAGES = 4  # below that the centred embeddings of a sound encoder, too, have almost no rank
 
@@ -19,14 +22,15 @@ def collapsed(Z: Array) -> str | None:
     >>> collapsed(np.ones((8, 3)))
     'all 8 embeddings are the same to the precision of their numbers'
     """
-    z, scale = rescaled(Z)
-    n = len(z)
+    centred = triangle(Z, centre=True)
+    n = len(Z)
     if n < MIN_IMAGES:
         raise ValueError(f"needs the embeddings of at least {MIN_IMAGES} images, got {n}")
-    if scale == 0:
+    if centred.scale == 0:
         return f"all {n} embeddings are zero"
+    around, between = float(centred.R.norm()), n**0.5 * float(centred.mean.norm())
     # Four roundings: what a constant encoder may show through sums taken in another order.
-    if float((z - z.mean(0)).norm()) <= 4 * precision(Z) * float(z.norm()):
+    if around <= 4 * precision(Z) * hypot(around, between):
         return f"all {n} embeddings are the same to the precision of their numbers"
     rank = effective_rank(Z)
     if rank < 1.5:

@@ -8,6 +8,7 @@ from torch import Tensor
 from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_views, matmul, to_float64
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 
+ROWS = 8192  # turned into float64 at once
 BLOCK = 2**23  # similarities held at once
 
 
@@ -24,7 +25,8 @@ def alignment_loss(views: Views) -> float:
     2.0
     """
     one, other = _two(views)
-    return float((one - other).square().sum(1).mean())
+    pairs = zip(torch.split(one, ROWS), torch.split(other, ROWS), strict=True)
+    return float(sum((to_float64(a) - to_float64(b)).square().sum() for a, b in pairs)) / len(one)
 
 
 def uniformity_loss(Z: Array, t: float = 2.0) -> float:
@@ -66,7 +68,7 @@ def retrieval_accuracy(views: Views) -> float:
     >>> retrieval_accuracy(np.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [1.0, 2.0]]]))
     1.0
     """
-    one, other = _two(views)
+    one, other = map(to_float64, _two(views))
     n = len(one)
     if n < 2:
         raise ValueError(f"needs at least 2 images, got {n}")
@@ -85,5 +87,5 @@ def _two(views: Views) -> tuple[Tensor, Tensor]:
     z = as_views(views)
     if len(z) != 2:
         raise ValueError(f"needs two views of every image, got {len(z)}")
-    one, other = to_float64(directions(z.detach()))
+    one, other = directions(z.detach())
     return one, other

@@ -2,7 +2,9 @@
 
 import torch
 
-from sslmlflow.metrics.unlabelled.arrays import Views, as_views, to_float64
+from sslmlflow.metrics.unlabelled.arrays import Views, as_views
+from sslmlflow.metrics.unlabelled.determinants import gram
+from sslmlflow.metrics.unlabelled.triangle import folded, image_blocks
 
 
 def lidar(views: Views, delta: float = 1e-4) -> float:
@@ -22,18 +24,18 @@ def lidar(views: Views, delta: float = 1e-4) -> float:
     >>> round(lidar(np.stack([means, means])), 3)
     3.0
     """
-    z = to_float64(as_views(views).detach())
+    z = as_views(views).detach()
     v, n, d = z.shape
     if v < 2 or n < 2:
         raise ValueError(f"needs at least two views of two images, got {v} of {n}")
     if not delta > 0:
         raise ValueError(f"delta must be above 0, got {delta}")
-    means = z.mean(0)
-    between = means - means.mean(0)
-    if float(between.norm()) <= 1e-12 * float(means.norm()):
+    mean = sum(block.mean(0).sum(0) for block in image_blocks(z)) / n
+    between = folded(block.mean(0) - mean for block in image_blocks(z))
+    if float(between.norm()) <= 1e-12 * float(torch.linalg.vector_norm(mean)) * n**0.5:
         raise ValueError("all images have the same mean: nothing tells them apart")
-    within = (z - means).flatten(0, 1)
-    scatter = within.T @ within / (n * v) + delta * torch.eye(d, dtype=z.dtype, device=z.device)
+    within = sum(gram((block - block.mean(0)).flatten(0, 1)) for block in image_blocks(z))
+    scatter = within / (n * v) + delta * torch.eye(d).to(between)
     # Eigenvalues of S_w^-1/2 S_b S_w^-1/2 are the squared singular values of L^-1 B^T, S_w = L L^T.
     whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(scatter), between.T, upper=False)
     eigenvalues = torch.linalg.svdvals(whitened).square()

@@ -5,7 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
+from sslmlflow.metrics.unlabelled.arrays import Array
+from sslmlflow.metrics.unlabelled.triangle import triangle
 
 
 def rankme(Z: Array) -> float:
@@ -20,10 +21,10 @@ def rankme(Z: Array) -> float:
     >>> round(rankme(np.eye(3)), 3)
     3.0
     """
-    z, scale = rescaled(Z)
-    if scale == 0:
+    found = triangle(Z)
+    if found.scale == 0:
         raise ValueError("every embedding is zero: the singular values have no distribution")
-    singular = torch.linalg.svdvals(z)
+    singular = torch.linalg.svdvals(found.R)
     shares = singular / singular.sum() + 1e-7
     return float(torch.exp(-(shares * shares.log()).sum()))
 
@@ -54,10 +55,10 @@ def stable_rank(Z: Array) -> float:
     >>> round(stable_rank(np.diag([2.0, 1.0])), 6)
     1.25
     """
-    z, scale = rescaled(Z)
-    if scale == 0:
+    found = triangle(Z)
+    if found.scale == 0:
         raise ValueError("every embedding is zero: the singular values have no largest")
-    squared = torch.linalg.svdvals(z).square()
+    squared = torch.linalg.svdvals(found.R).square()
     return float(squared.sum() / squared[0])
 
 
@@ -98,19 +99,20 @@ def singular_value_spectrum(Z: Array) -> NDArray[np.float64]:
     >>> singular_value_spectrum(np.array([[3.0, 0.0], [-3.0, 0.0]])).tolist()
     [3.0, 0.0]
     """
-    z, scale = rescaled(Z)
-    singular = torch.linalg.svdvals(z - z.mean(0))
-    spectrum: NDArray[np.float64] = (singular / len(z) ** 0.5 * scale).cpu().numpy()
+    found = triangle(Z, centre=True)
+    singular = torch.linalg.svdvals(found.R)
+    spectrum: NDArray[np.float64] = (singular / len(Z) ** 0.5 * found.scale).cpu().numpy()
     return spectrum
 
 
 def _centred(Z: Array) -> Tensor:
     """Singular values of the centred embeddings, in some unit, without those that rounding could make."""
-    z, _ = rescaled(Z)
-    n, d = z.shape
-    singular: Tensor = torch.linalg.svdvals(z - z.mean(0))
+    found = triangle(Z, centre=True)
+    n, d = Z.shape
+    singular: Tensor = torch.linalg.svdvals(found.R)
+    norm = (found.R.square().sum() + n * found.mean.square().sum()).sqrt()  # of Z, not centred
     # Entries rounded at random to precision p form a matrix of spectral norm below p rms(Z) (sqrt(n) + sqrt(d)).
-    return singular[singular > precision(Z) * z.norm() * (n**-0.5 + d**-0.5)]
+    return singular[singular > precision(Z) * norm * (n**-0.5 + d**-0.5)]
 
 
 def precision(Z: Array) -> float:
