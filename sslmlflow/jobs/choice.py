@@ -9,6 +9,8 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.jobs.course import Course
 from sslmlflow.measures import MEASURES, STANDARDISED
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
+from sslmlflow.metrics.unlabelled.collapse import partly_collapsed
+from sslmlflow.metrics.unlabelled.milestone import PARTIAL
 
 ALIAS = "label-free-best"
 TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."
@@ -40,6 +42,9 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
         text += " Its interval separates it from all other milestones."
     if not _has_signal(course, criterion, choice):
         text += " It is within the spread of the shuffled baseline: there is no signal to choose by yet."
+    parts = [course.values.get(f"label_free/{name}", {}).get(choice.chosen, 0.0) for name in PARTIAL]
+    for alarm in partly_collapsed(*parts):
+        text += f" Suspicious: {alarm}."
     if course.trained_on_rate:
         text += f" {TRAINED_ON_IT}"
     if (lost := points_lost(course, choice)) is not None:

@@ -25,7 +25,8 @@ from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.partition import silhouettes
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
 from sslmlflow.metrics.unlabelled.coding_rate import directions
-from sslmlflow.metrics.unlabelled.milestone import layer_metrics
+from sslmlflow.metrics.unlabelled.collapse import partly_collapsed
+from sslmlflow.metrics.unlabelled.milestone import PARTIAL, layer_metrics
 from sslmlflow.tracking.run import tracked_run
 
 NEED_VIEWS: tuple[str, ...] = (
@@ -45,6 +46,9 @@ def run(config: Score) -> None:
     told = _table(values, undefined)
     if labels is not None:
         told += "\n\nThe probe and the neighbours learn from one random half of the images and are tested on the other."
+    lost, near = (values.get(f"label_free/{name}", 0.0) for name in PARTIAL)
+    for alarm in partly_collapsed(lost, near):
+        told += f"\n\nSuspicious: {alarm}."
     if len(views) == 1:
         told += "\n\nGive --views for coding rate reduction, alignment, LiDAR and retrieval."
     print(f"\n{told}")

@@ -168,6 +168,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
         "monitor": monitor.settings,
         "tags": {
             "sslmlflow.monitor": monitor.digest,
+            "sslmlflow.alarms": "; ".join(scores.alarms) or "none",
             **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
         },
     }
@@ -177,7 +178,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     spool.sync()
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
-    tqdm.write(f"milestone at epoch {epoch}: {told}")
+    tqdm.write("; ".join([f"milestone at epoch {epoch}: {told}", *scores.alarms]))
 
 
 def _stops(tracked: TrackedRun, options: TrainingOptions, spool: Spool, epoch: int) -> bool:

@@ -2,10 +2,15 @@
 
 from math import hypot
 
-from sslmlflow.metrics.unlabelled.arrays import Array
-from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision
+import numpy as np
+
+from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
+from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
+from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision, singular_value_spectrum
 from sslmlflow.metrics.unlabelled.triangle import triangle
 
+NEAR = 0.02  # of the typical distance of two images
+LOST, LEAST_LOST, LEAST_NEAR = 1e-3, 0.5, 0.1
 MIN_IMAGES = 4  # below that the centred embeddings of a sound encoder, too, have almost no rank
 
 
@@ -36,3 +41,47 @@ def collapsed(Z: Array) -> str | None:
     if rank < 1.5:
         return f"the {n} embeddings lie on a line: effective rank {rank:.2f}, at least 1.5 expected"
     return None
+
+
+def lost_directions(Z: Array) -> float:
+    """Share of the directions that embeddings (n, d) could have, min(n - 1, d), in which they hardly vary: 0 to 1.
+
+    Hardly: by less than a thousandth of the standard deviation of their first principal axis. Raises ValueError for
+    fewer than 2 rows, misshapen or non-finite Z, and where nothing varies.
+
+    Source: the spectra of Jing et al. 2022, arXiv 2110.09348, as one number; the thousandth is ours.
+    """
+    spectrum = singular_value_spectrum(Z)[: max(0, len(Z) - 1)]
+    if not len(spectrum) or spectrum[0] == 0:
+        raise ValueError("nothing varies: there is no direction")
+    return float((spectrum < LOST * spectrum[0]).mean())
+
+
+def near_duplicates(Z: Array) -> float:
+    """Share of the embeddings (n, d) whose nearest other is nearer than 2 % of the typical distance of two: 0 to 1.
+
+    Typical: the root of the mean squared distance. Time n^2 d. Raises ValueError for fewer than 2 rows, misshapen or
+    non-finite Z, and where nothing varies.
+
+    Source: this project's.
+    """
+    z, _ = rescaled(Z)
+    nearest = nearest_neighbours(z, 1).distances[:, 0]
+    typical = float(np.sqrt(2 * (singular_value_spectrum(z) ** 2).sum()))
+    if typical == 0:
+        raise ValueError("nothing varies: there is no typical distance")
+    return float((nearest < NEAR * typical).mean())
+
+
+def partly_collapsed(lost: float, near: float) -> list[str]:
+    """Name, in words, the collapse that `lost_directions` and `near_duplicates` show; none is no alarm.
+
+    Dimensional: at least half of the directions are lost; sound encoders, untrained torchvision models among them, that
+    we tried had 10 % at most. Local: at least a tenth of the images have near duplicates; those had none.
+    """
+    found = []
+    if lost >= LEAST_LOST:
+        found.append(f"dimensional collapse: embeddings hardly vary in {100 * lost:.0f} % of their directions")
+    if near >= LEAST_NEAR:
+        found.append(f"local collapse: {100 * near:.0f} % of the images have nearly the embedding of another")
+    return found

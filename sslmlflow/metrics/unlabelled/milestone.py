@@ -16,7 +16,13 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
     coding_rate_reduction_pooled,
     directions,
 )
-from sslmlflow.metrics.unlabelled.collapse import MIN_IMAGES, collapsed
+from sslmlflow.metrics.unlabelled.collapse import (
+    MIN_IMAGES,
+    collapsed,
+    lost_directions,
+    near_duplicates,
+    partly_collapsed,
+)
 from sslmlflow.metrics.unlabelled.determinants import check_eps
 from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
 from sslmlflow.metrics.unlabelled.lidar import lidar
@@ -27,7 +33,8 @@ POOLED = ("crr_pooled",)
 ADJUSTED = ("crr_adjusted", "crr_adjusted_resolution")
 RANKME = ("rankme",)
 EARLY = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
-LAST = (*EARLY, "stable_rank", "alpha_req", "lidar", "alignment_loss", "uniformity_loss", "retrieval")
+PARTIAL = ("lost_directions", "near_duplicates")
+LAST = (*EARLY, "stable_rank", "alpha_req", "lidar", "alignment_loss", "uniformity_loss", "retrieval", *PARTIAL)
 NOT_FINITE = {
     "crr_U": "an embedding is zero and so has no direction",
     "crr_A": "needs two views, two features and no embedding of zero",
@@ -42,6 +49,12 @@ class Scores:
     undefined: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def alarms(self) -> list[str]:
+        """In words, in what way the last layer of an encoder has partly collapsed, if it has."""
+        lost, near = (self.values.get(f"label_free/{name}", 0.0) for name in PARTIAL)
+        return partly_collapsed(lost, near)
+
 
 @torch.no_grad()
 def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
@@ -52,7 +65,7 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     class per image), `crr_pooled`, `crr_adjusted` and `crr_adjusted_resolution` (mean and range over three shifts),
     all of unit rows; `rankme` of the first view's raw embeddings; `collapsed`, 1.0 when any view is, else 0.0. For the
     last layer also `stable_rank` and `alpha_req`, as `rankme`, and `lidar`, `alignment_loss`, `uniformity_loss` (first
-    view) and `retrieval`, of unit rows.
+    view) and `retrieval`, of unit rows, and `lost_directions` and `near_duplicates` of the first view's raw embeddings.
 
     Every name is in exactly one of the two dicts. Non-finite embeddings and fewer than 4 images leave all metrics of
     a layer undefined, collapse leaves all but `collapsed`: a collapsed layer has no score that could look good.
@@ -104,6 +117,8 @@ def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
         (("alignment_loss",), lambda: (alignment_loss(unit),)),
         (("uniformity_loss",), lambda: (uniformity_loss(unit[0]),)),
         (("retrieval",), lambda: (retrieval_accuracy(unit),)),
+        (("lost_directions",), lambda: (lost_directions(views[0]),)),
+        (("near_duplicates",), lambda: (near_duplicates(views[0]),)),
     ]
     values, undefined, seconds = {"collapsed": 0.0}, dict[str, str](), dict[str, float]()
     for names, compute in metrics:

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torchvision
 
-from sslmlflow.metrics.unlabelled.collapse import collapsed
+from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates, partly_collapsed
 
 RNG = np.random.default_rng(0)
 DIRECTION = RNG.normal(size=64)
@@ -82,3 +82,34 @@ def test_no_untrained_encoder_is_called_collapsed(name):
 def test_what_cannot_be_judged_is_refused(Z):
     with pytest.raises(ValueError, match=r"at least 4|finite|must be"):
         collapsed(Z)
+
+
+def test_sound_embeddings_are_not_called_partly_collapsed():
+    z = np.random.default_rng(0).normal(size=(300, 32)) * np.arange(1, 33) ** -1.5
+    assert lost_directions(z) == 0
+    assert near_duplicates(z) == 0
+    assert partly_collapsed(lost_directions(z), near_duplicates(z)) == []
+
+
+def test_embeddings_of_few_dimensions_are_dimensionally_collapsed():
+    random = np.random.default_rng(0)
+    z = random.normal(size=(300, 5)) @ random.normal(size=(5, 32)) + 1e-4 * random.normal(size=(300, 32))
+    assert lost_directions(z) == pytest.approx(27 / 32)
+    (alarm,) = partly_collapsed(lost_directions(z), near_duplicates(z))
+    assert alarm == "dimensional collapse: embeddings hardly vary in 84 % of their directions"
+
+
+def test_dense_spots_are_local_collapse():
+    random = np.random.default_rng(0)
+    z = random.normal(size=(300, 32))
+    z[:60] = z[0] + 1e-3 * random.normal(size=(60, 32))
+    assert near_duplicates(z) == pytest.approx(0.2)
+    assert near_duplicates(1e20 * z) == pytest.approx(0.2)
+    (alarm,) = partly_collapsed(lost_directions(z), near_duplicates(z))
+    assert alarm == "local collapse: 20 % of the images have nearly the embedding of another"
+
+
+@pytest.mark.parametrize("measure", [lost_directions, near_duplicates])
+def test_where_nothing_varies_there_is_no_part(measure):
+    with pytest.raises(ValueError, match="nothing varies"):
+        measure(np.ones((5, 3)))
