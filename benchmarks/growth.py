@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.embeddings import embeddings
-from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.memory import peak_mb, start_peak
 from sslmlflow.metrics.labelled.clustering_scores import clustering_scores
 from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
@@ -157,7 +156,7 @@ def table(found: dict[str, dict[int, dict[str, list[float]]]]) -> str:
         more = [f"{wide[0]:.0f}", f"{wide[1]:,.0f}"] if wide else ["failed", "–"]
         grows = f"{exponent(list(SIZES[: len(taken)]), taken):.1f}" if len(taken) > 1 else "–"
         rows.append([name, *told, grows, f"{list(own.values())[-1][1]:,.0f}" if own else "–", *more])
-    return markdown_table(rows, words=1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---", *["---:"] * (len(heads) - 1)], *rows[1:]])
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def coding_rate_reduction_pooled(views: Views, eps: float = 0.5) -> Any:
     """
     check_eps(eps)
     z = _at_least_two(as_views(views))
-    R, R_within = rate(z.flatten(0, 1), eps), _rate_within(list(z), eps)
+    R, R_within = rate(z.flatten(0, 1), eps), _rate_within(z, eps)
     return PooledRates(*as_given(views, R, R_within, R - R_within))
 
 
@@ -202,7 +202,7 @@ def coding_rate_reduction_adjusted(views: Views, eps: float = 0.5, shift: int = 
     z = _at_least_two(as_views(views))
     if not mismatches(shift, *z.shape[:2]):
         raise ValueError(f"a shift of {shift} leaves views of one image together among {z.shape[1]} images")
-    R_shuffled, R_within = _rate_within(_shifted(list(z), shift), eps), _rate_within(list(z), eps)
+    R_shuffled, R_within = _rate_within(z, eps, shift), _rate_within(z, eps)
     return AdjustedRates(*as_given(views, R_shuffled, R_within, R_shuffled - R_within))
 
 
@@ -218,29 +218,28 @@ def adjusted_mean_and_resolution(views: Views, eps: float = 0.5) -> Any:
     """
     check_eps(eps)
     z = _at_least_two(as_views(views))
-    shuffled = torch.stack([_rate_within(_shifted(list(z), s), eps) for s in fixed_shifts(*z.shape[:2])])
-    mean = shuffled.mean() - _rate_within(list(z), eps)
+    shuffled = torch.stack([_rate_within(z, eps, s) for s in fixed_shifts(*z.shape[:2])])
+    mean = shuffled.mean() - _rate_within(z, eps)
     return AdjustedMean(*as_given(views, mean, shuffled.max() - shuffled.min()))
 
 
-def _rate_within(views: Sequence[Tensor], eps: float) -> Tensor:
-    """Rate of the scatter within images, of views (n, d); by blocks of images where these are many."""
-    v, (n, d) = len(views), views[0].shape
+def _rate_within(z: Tensor, eps: float, shift: int = 0) -> Tensor:
+    """Rate of the scatter within images, view k moved by k shifts; by blocks of images where these are many."""
+    v, n, d = z.shape
     scale = d / (n * (v - 1) * eps * eps)
-    if n * (v - 1) <= max(d, BLOCK):
-        return scatter_rate(_contrasts(views), scale)
-    blocks = zip(*(torch.split(view, BLOCK) for view in views), strict=True)
-    return half_logdet(torch.stack([to_float64(gram(_contrasts(block))) for block in blocks]).sum(0), scale)
+    whole = n * (v - 1) <= max(d, BLOCK)
+    total = torch.zeros((), dtype=torch.float64, device="cpu" if z.device.type == "mps" else z.device)
+    for rows in torch.split(torch.arange(n, device=z.device), n if whole else BLOCK):
+        contrasts = _contrasts([view[(rows + k * shift) % n] for k, view in enumerate(z)])
+        if whole:
+            return scatter_rate(contrasts, scale)
+        total = total + to_float64(gram(contrasts))
+    return half_logdet(total, scale)
 
 
 def _contrasts(views: Sequence[Tensor]) -> Tensor:
     """The v - 1 orthonormal contrasts of the views of each image: they have its scatter in fewer rows than all v."""
-    each = [(sum(views[:k]) - k * views[k]) / (k * (k + 1)) ** 0.5 for k in range(1, len(views))]
-    return torch.cat(each)
-
-
-def _shifted(views: Sequence[Tensor], shift: int) -> list[Tensor]:
-    return [view.roll(-k * shift, 0) if k else view for k, view in enumerate(views)]
+    return torch.cat([(sum(views[:k]) - k * views[k]) / (k * (k + 1)) ** 0.5 for k in range(1, len(views))])
 
 
 def _at_least_two(z: Tensor) -> Tensor:
