@@ -110,7 +110,7 @@ def directions(z: Tensor) -> Tensor:
     Embeddings of an untrained EfficientNet are about 1e-14: as they are, `unit_rows` would leave them near zero.
     """
     largest = z.abs().max() if z.numel() else z.new_ones(())
-    return unit_rows(z / largest if largest > 0 else z)
+    return unit_rows(z / largest if 0 < largest < 1 else z)  # larger ones need no copy
 
 
 @overload

@@ -49,8 +49,9 @@ def folded(blocks: Iterable[Tensor]) -> Tensor:
 
 def image_blocks(views: Tensor) -> Iterator[Tensor]:
     """Views (v, n, d) as float64 blocks of images."""
-    for start in range(0, views.shape[1], _rows(views)):
-        yield to_float64(views[:, start : start + _rows(views)])
+    rows = max(1, _rows(views) // len(views))
+    for start in range(0, views.shape[1], rows):
+        yield to_float64(views[:, start : start + rows])
 
 
 def _rows(z: Tensor) -> int:
