@@ -30,6 +30,10 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.umm_step
+	$(BIN)/python -m benchmarks.metrics_cost
+	$(BIN)/python -m benchmarks.protocol
+	$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.growth
 
 MLproject: sslmlflow/config/*.py $(INSTALLED)
 	$(BIN)/python -m sslmlflow.config.mlproject > $@
