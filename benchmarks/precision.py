@@ -1,7 +1,7 @@
 """What single precision costs: every metric on the same 2,000 embeddings in float32 and in float64.
 
 Differences are relative to the value in float64, the largest of a metric's parts; 0 where all is computed in float64.
-The tests hold rates within 1e-5 and every smooth metric within 1e-3 (`tests/metrics/test_properties.py`); accuracies and
+The tests hold rates within 1e-5 and smooth metrics within 1e-3 (`tests/metrics/test_properties.py`); accuracies and
 counts change by whole images, the map and what is found on it with every rounding.
 """
 
