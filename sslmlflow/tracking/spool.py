@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sslmlflow.errors import UserError
+
+PATIENCE_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS metrics (
     key TEXT, step INTEGER, value REAL, timestamp INTEGER, milestone INTEGER, sent INTEGER DEFAULT 0,
@@ -39,10 +42,24 @@ class Spool:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.executescript(SCHEMA)
+        self._database = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while not self._prepared():
+            if time.monotonic() > patience:
+                raise UserError(f"{path} has been locked by another process for {PATIENCE_SECONDS:.0f} seconds.")
+            time.sleep(0.02)
+
+    def _prepared(self) -> bool:
+        """Switch to a journal beside the file and make the tables; SQLite waits for nobody who does so meanwhile."""
+        try:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.executescript(SCHEMA)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return False
+        return True
 
     def add_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Keep metrics of `step`; a value that is already known for this key and step stays as it is."""
