@@ -1,11 +1,14 @@
 """Fixtures: every test has its own SSLMLFLOW_HOME and its own tracking database."""
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -13,21 +16,39 @@ import pytest
 
 from sslmlflow import data
 from sslmlflow.data import digit_scenes
+from sslmlflow.tracking.database import make_database
 from tests.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+NewDatabase = Callable[[Path], str]
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """Put an empty database into a folder and tell its address: MLflow needs over a second to make one."""
+    made = tmp_path_factory.mktemp("database") / "mlflow.db"
+    make_database(f"sqlite:///{made}")
+
+    def place(folder: Path) -> str:
+        path = shutil.copy(made, folder / "mlflow.db")
+        with closing(sqlite3.connect(path)) as database, database:
+            # MLflow writes down where it was started; here a command is started in the folder.
+            database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder}/mlruns/0",))
+        return f"sqlite:///{path}"
+
+    return place
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of a subprocess: a fresh home, and a fresh database unless told otherwise."""
+def environment(tmp_path: Path, new_database: NewDatabase) -> dict[str, str]:
+    """The environment of a subprocess: a fresh home and a fresh database."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SSLMLFLOW_"))}
     return {
         **clean,
         "PATH": f"{Path(sys.executable).parent}:{clean['PATH']}",
         "SSLMLFLOW_HOME": str(tmp_path / "home"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "MLFLOW_TRACKING_URI": new_database(tmp_path),
         "GIT_PYTHON_REFRESH": "quiet",
         "PYTHONUNBUFFERED": "1",
         # Tests train tiny encoders; two spinning threads on a busy machine are many times slower than one.
@@ -36,7 +57,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def labels_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def labels_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, new_database: NewDatabase) -> str:
     """In this process every way to a label of `digit-scenes` raises; the address of a fresh database."""
 
     def refuse(*arguments: object) -> None:
@@ -45,7 +66,7 @@ def labels_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setattr(digit_scenes, "open_labels", refuse)
     monkeypatch.setitem(data.DATASETS, "digit-scenes", data.Dataset(digit_scenes.open_images, refuse))
     monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_database(tmp_path)
     mlflow.set_tracking_uri(uri)
     return uri
 
@@ -60,7 +81,7 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
-    """Starts the command line without the ten seconds of imports."""
+    """Starts the command line without the ten seconds until it is ready."""
     server = ForkServer({**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}, ROOT)
     yield server
     server.close()

@@ -1,9 +1,10 @@
-"""Start the command line many times without importing torch and mlflow, which takes long, each time.
+"""Start the command line many times without importing and compiling each time what takes seconds to be ready.
 
 Reads a JSON request from each line of standard input: `arguments`, `environment`, `folder` to work in, files `stdout`
 and `stderr` to append to. Forks a child that serves it, and prints the child's process id, then its wait status.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -14,13 +15,9 @@ from typing import Any
 
 
 def serve() -> None:
-    import mlflow  # noqa: F401
-    import torch  # noqa: F401
-    import umap  # noqa: F401
-
-    import sslmlflow.jobs.main  # noqa: F401
     from sslmlflow.cli import main
 
+    _make_ready()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -38,6 +35,27 @@ def serve() -> None:
             os._exit(status)
         print(child, flush=True)
         print(os.waitpid(child, 0)[1], flush=True)
+
+
+def _make_ready() -> None:
+    """Import, compile and draw what is the same in every command; all of it is code and constants."""
+    # The threads of GNU OpenMP, numba's own choice, do not survive a fork.
+    os.environ["NUMBA_THREADING_LAYER"] = "workqueue"
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import numpy as np
+    from sqlalchemy.orm import configure_mappers
+
+    from sslmlflow.config import COMMANDS
+    from sslmlflow.data import digit_scenes
+    from sslmlflow.data.source import DatasetSpec
+    from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
+
+    for command in COMMANDS:
+        importlib.import_module(f"sslmlflow.jobs.{command}")
+    configure_mappers()
+    digit_scenes.open_images(DatasetSpec("digit-scenes", None, False, None, None, None), Path())
+    umap_embedding(np.eye(12, dtype=np.float32), seed=0)
 
 
 class ForkServer:

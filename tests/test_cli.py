@@ -14,16 +14,22 @@ from sslmlflow.config import COMMANDS
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import ConfigError, UserError
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 def replace_job(monkeypatch: pytest.MonkeyPatch, job: Callable[[object], None]) -> None:
     monkeypatch.setitem(sys.modules, "sslmlflow.jobs.pretrain", types.SimpleNamespace(run=job))
 
 
-def test_mistakes_are_refused_at_once_and_nothing_is_written(sslmlflow: Command, tmp_path: Path) -> None:
+def test_mistakes_are_refused_at_once_and_nothing_is_written(environment: dict[str, str], tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    done = sslmlflow("pretrain", "--method=simclrr", "--lr=nan", "--epoch=3", "--batch_size", "1")
+    given = ["pretrain", "--method=simclrr", "--lr=nan", "--epoch=3", "--batch_size", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sslmlflow", *given],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -10,14 +10,15 @@ from mlflow.entities import Metric
 
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.course import Course, course_of
+from tests.conftest import NewDatabase
 
 CRR, STANDARDISED = "label_free/crr_adjusted", "labelled/linear_probe_standardised"
 Training = Callable[[list[float], list[float] | None], Course]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    uri = f"sqlite:///{tmp_path_factory.mktemp('choice')}/mlflow.db"
+def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    uri = new_database(tmp_path_factory.mktemp("choice"))
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return MlflowClient(uri)

@@ -52,7 +52,7 @@ def _train(server: ForkServer, environment: dict[str, str], folder: Path, argume
     while killed < kills:
         # Most kills hit the training, every third anything from the very start on.
         trains = killed % 3 > 0
-        moment = moments.uniform(0.0, 0.6) if trains else moments.uniform(0.2, 3.0)
+        moment = moments.uniform(0.0, 0.4) if trains else moments.uniform(0.0, 1.2)
         status = _run(server, request, moment, once_it_trains=trains)
         assert os.WIFSIGNALED(status), f"ended by itself after {killed} kills: {log.read_text()[-2000:]}"
         killed += 1

@@ -96,6 +96,7 @@ def test_report_on_two_trainings(sslmlflow: Command, environment: dict[str, str]
     assert f"Chosen without labels: epoch {values.index(max(values))}, the highest RankMe" in one.stdout
 
 
+@pytest.mark.slow
 def test_what_there_is_no_report_on(sslmlflow: Command) -> None:
     nothing = sslmlflow("report")
     assert nothing.returncode == 1

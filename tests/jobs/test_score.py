@@ -59,6 +59,8 @@ def test_everything_that_the_files_allow_is_measured_and_kept(
 def test_without_views_and_labels_the_rest_is_measured_and_no_run_is_made(
     files: Path, sslmlflow: Command, environment: dict[str, str]
 ) -> None:
+    database = Path(environment["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
+    database.unlink()
     done = sslmlflow("score", "--embeddings=z.npy")
     assert done.returncode == 0, done.stderr
     values = told(done.stdout)
@@ -66,7 +68,7 @@ def test_without_views_and_labels_the_rest_is_measured_and_no_run_is_made(
     assert not {key for key in values if key.startswith("labelled/")}
     assert "label_free/crr" not in values
     assert "Give --views for coding rate reduction" in done.stdout
-    assert not Path(environment["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")).exists()
+    assert not database.exists()
 
 
 def test_labels_change_nothing_that_is_label_free(files: Path, sslmlflow: Command) -> None:

@@ -9,6 +9,7 @@ from mlflow.entities import Metric
 from sslmlflow.jobs.course import Course, course_of
 from sslmlflow.jobs.seconds import HELD_OUT, TRAIN, VIEWS, augmenting_probes, median_seconds, seconds_table
 from sslmlflow.measures import CRR, KNN, PROBE, STANDARDISED
+from tests.conftest import NewDatabase
 from tests.jobs.courses import made_course
 
 COLUMNS = {
@@ -60,8 +61,8 @@ def test_without_accuracies_there_is_no_table() -> None:
     assert seconds_table([made_course({CRR: [1.0], "time/crr_s": [0.1], VIEWS: [1.0]})], set()) == ""
 
 
-def test_the_run_that_measured_the_probe_says_whether_it_augmented(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_the_run_that_measured_the_probe_says_whether_it_augmented(tmp_path: Path, new_database: NewDatabase) -> None:
+    uri = new_database(tmp_path)
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     experiment = client.create_experiment("seconds", artifact_location=str(tmp_path))

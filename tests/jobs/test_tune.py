@@ -21,7 +21,7 @@ from sslmlflow import data
 from sslmlflow.cli import main
 from sslmlflow.data import digit_scenes
 from sslmlflow.data.source import LabelSets
-from tests.conftest import Command
+from tests.conftest import Command, NewDatabase
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL
 from tests.tuning.postgres import postgres
@@ -31,11 +31,11 @@ QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--mi
 
 
 @pytest.fixture(scope="module")
-def trained(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(fork_server: ForkServer, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which SimCLR was trained, with the database and the home of it."""
     folder = tmp_path_factory.mktemp("trained")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SSLMLFLOW_"))}
-    own = {"SSLMLFLOW_HOME": str(folder / "home"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    own = {"SSLMLFLOW_HOME": str(folder / "home"), "MLFLOW_TRACKING_URI": new_database(folder)}
     log = folder / "output.txt"
     files = {"folder": str(folder), "stdout": str(log), "stderr": str(log)}
     fork_server.start(arguments=["pretrain", *SMALL, "--epochs=3"], environment={**clean, **own}, **files)

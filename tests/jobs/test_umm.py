@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.conftest import Command
+from tests.conftest import Command, NewDatabase
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL
 
@@ -24,13 +24,13 @@ TUNING = ["--epochs=2", "--js_images=16", "--directions=4"]
 
 
 @pytest.fixture(scope="module")
-def trained(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(fork_server: ForkServer, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which MoCo was trained, with the database and the home of it."""
     folder = tmp_path_factory.mktemp("trained")
     own = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SSLMLFLOW_"))},
         "SSLMLFLOW_HOME": str(folder / "home"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_TRACKING_URI": new_database(folder),
         "OMP_NUM_THREADS": "1",
     }
     log = folder / "output.txt"

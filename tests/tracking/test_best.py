@@ -10,14 +10,15 @@ from mlflow.entities import Metric
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.values import ways_of
+from tests.conftest import NewDatabase
 
 ENTROPY, KNN = "label_free/entropy", "labelled/knn"
 Measure = Callable[[int, str, float, str, str], None]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    uri = f"sqlite:///{tmp_path_factory.mktemp('best')}/mlflow.db"
+def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    uri = new_database(tmp_path_factory.mktemp("best"))
     mlflow.set_tracking_uri(uri)
     return MlflowClient(uri)
 

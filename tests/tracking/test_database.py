@@ -13,6 +13,14 @@ from mlflow import MlflowClient
 
 from sslmlflow.tracking.database import make_database
 
+
+@pytest.fixture
+def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Without the database that other tests find in it."""
+    (tmp_path / "mlflow.db").unlink()
+    return environment
+
+
 START = """
 import sys
 from sslmlflow.tracking.server import connect

@@ -19,6 +19,7 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.errors import UserError
 from sslmlflow.methods import Method, build_method
 from sslmlflow.tracking.milestones import epoch_of, load_milestone, milestones_of_run, send_milestone, write_milestone
+from tests.conftest import NewDatabase
 
 SPEC = EncoderSpec("resnet18", "cifar", width=4, image_size=16)
 PREPROCESSING = {3: Preprocessing(16, 3, (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)), 1: Preprocessing(16, 1, (0.2,), (0.5,))}
@@ -31,10 +32,10 @@ NARROW = {
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     before = mlflow.get_tracking_uri()
     folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(new_database(folder))
     client = MlflowClient()
     assert client.create_experiment("milestones", artifact_location=f"{folder}/artifacts") == EXPERIMENT
     yield client

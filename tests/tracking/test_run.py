@@ -21,7 +21,7 @@ from sslmlflow.config.options import texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import UserError
 from sslmlflow.tracking.run import tracked_run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, NewDatabase
 
 CONFIG = Pretrain(lr=0.1, seed=1)
 IMAGES = {"training images": "aaa", "held-out images": "bbb"}
@@ -29,9 +29,9 @@ ENDS = [(None, "FINISHED"), (RuntimeError, "FAILED"), (SystemExit, "FAILED"), (K
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    mlflow.set_tracking_uri(new_database(tmp_path_factory.mktemp("mlflow")))
     yield MlflowClient()
     mlflow.set_tracking_uri(before)
 

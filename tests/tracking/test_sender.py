@@ -15,6 +15,7 @@ from sslmlflow.tracking import sender
 from sslmlflow.tracking.milestones import epoch_of
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool
+from tests.conftest import NewDatabase
 
 EXPERIMENT = "1"  # MLflow counts them
 STEPS = range(1, 601)  # with two metrics each, more than one batch
@@ -26,10 +27,10 @@ MEASURED = {0: {"crr": 0.1 + 0.2, "rankme": 3.0}, 20: {"crr": -1e-300, "rankme":
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     before = mlflow.get_tracking_uri()
     folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(new_database(folder))
     client = MlflowClient()
     assert client.create_experiment("sent", artifact_location=f"{folder}/artifacts") == EXPERIMENT
     yield client
