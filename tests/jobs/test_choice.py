@@ -20,7 +20,6 @@ Training = Callable[[list[float], list[float] | None], Course]
 def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     uri = new_database(tmp_path_factory.mktemp("choice"))
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     return MlflowClient(uri)
 
 
