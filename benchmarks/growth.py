@@ -88,14 +88,17 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=60.0, help="seconds")
     parser.add_argument("--metrics", nargs="+", default=[*TWO_VIEWS, *ONE_VIEW])
     parser.add_argument("--metric", help="measure this one, here, and print JSON")
-    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--widths", type=int, nargs="+", default=(512, 2048))
+    parser.add_argument("--width", type=int, default=512, help="of --metric")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.metric:
         print(json.dumps(grown(arguments.metric, arguments.width, arguments.sizes, arguments.limit)))
         return
-    found = {name: {width: measured(name, width, arguments) for width in (512, 2048)} for name in arguments.metrics}
+    found = {
+        name: {width: measured(name, width, arguments) for width in arguments.widths} for name in arguments.metrics
+    }
     if arguments.json:
         about = {"torch": torch.__version__, "threads": torch.get_num_threads(), "limit": arguments.limit}
         arguments.json.write_text(json.dumps({**about, "found": found}, indent=1) + "\n")
@@ -152,8 +155,8 @@ def table(found: dict[str, dict[int, dict[str, list[float]]]]) -> str:
         own = by_width[512]
         taken = [own[str(n)][0] for n in SIZES if str(n) in own]
         told = [f"{own[str(n)][0]:.2g}" if str(n) in own else "skipped" for n in SIZES]
-        wide = by_width[2048].get("50000")
-        more = [f"{wide[0]:.0f}", f"{wide[1]:,.0f}"] if wide else ["failed", "–"]
+        wide = by_width.get(2048, {}).get("50000")
+        more = [f"{wide[0]:.0f}", f"{wide[1]:,.0f}"] if wide else ["–", "–"]
         grows = f"{exponent(list(SIZES[: len(taken)]), taken):.1f}" if len(taken) > 1 else "–"
         rows.append([name, *told, grows, f"{list(own.values())[-1][1]:,.0f}" if own else "–", *more])
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---", *["---:"] * (len(heads) - 1)], *rows[1:]])
