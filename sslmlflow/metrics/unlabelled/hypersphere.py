@@ -68,14 +68,15 @@ def retrieval_accuracy(views: Views) -> float:
     >>> retrieval_accuracy(np.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [1.0, 2.0]]]))
     1.0
     """
-    one, other = map(to_float64, _two(views))
+    one, other = _two(views)
     n = len(one)
     if n < 2:
         raise ValueError(f"needs at least 2 images, got {n}")
     found = 0
     for from_, to in ((one, other), (other, one)):
+        to = to_float64(to)  # one of the two at a time
         for rows in torch.split(torch.arange(n, device=one.device), max(1, BLOCK // n)):
-            cosines = matmul(from_[rows], to.T)
+            cosines = matmul(to_float64(from_[rows]), to.T)
             own = cosines[torch.arange(len(rows)), rows].clone()
             cosines[torch.arange(len(rows)), rows] = -torch.inf
             # What differs by rounding alone is a tie.
