@@ -85,6 +85,13 @@ def stop_wished() -> bool:
     return _wish.number is not None
 
 
+def end_if_wished() -> None:
+    """Raise Stopped if a signal came, also where it was raised before and got lost, as in a destructor."""
+    if _wish.number is not None:
+        _wish.raised = True
+        raise Stopped(_wish.number)
+
+
 def _raise_if_due() -> None:
     if _wish.number is not None and not _wish.raised and not _wish.holds:
         _wish.raised = True

@@ -24,7 +24,7 @@ from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
 from sslmlflow.methods import Method
-from sslmlflow.signals import interruptible, stop_wished, uninterrupted
+from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.keeping import Keep
 from sslmlflow.tracking.milestones import write_milestone
 from sslmlflow.tracking.run import TrackedRun
@@ -151,6 +151,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
         progress.close()
         if stop_wished():
             _save(tracked, training, state, spool)
+            end_if_wished()
 
 
 def _keep_step(spool: Spool, step: Step) -> None:

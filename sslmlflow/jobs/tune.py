@@ -29,6 +29,7 @@ from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import prepare
 from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
+from sslmlflow.tracking.liveness import reap, running
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
 from sslmlflow.tracking.server import connect, is_there, run_of
@@ -132,13 +133,18 @@ def _lead(
     seats.add(config.trials, first)
     outside = [f"{name} = {value:g}" for name, value in given.items() if name not in first and value is not None]
     _announce(config, seats, leading, before, outside)
-    with Workers(config, leading, study.study_name, model):
-        if UNTUNED not in study.user_attrs:
-            done = study.user_attrs.get(UNTUNED_RUNS, [])
-            study.set_user_attr(
-                UNTUNED, search.tune_untuned(done, lambda runs: study.set_user_attr(UNTUNED_RUNS, runs))
-            )
-        _take_all(config, client, seats, search)
+    try:
+        with Workers(config, leading, study.study_name, model):
+            if UNTUNED not in study.user_attrs:
+                done = study.user_attrs.get(UNTUNED_RUNS, [])
+                study.set_user_attr(
+                    UNTUNED, search.tune_untuned(done, lambda runs: study.set_user_attr(UNTUNED_RUNS, runs))
+                )
+            _take_all(config, client, seats, search)
+    except BaseException:
+        # What a worker left that had to be killed.
+        reap(client, [run for run in running(client) if run.info.run_id != leading.run_id])
+        raise
     close_runs(client, leading)
     outcome = tell_outcome(client, seats, leading, space, search.key, study.user_attrs[UNTUNED], given)
     print(register_chosen(client, leading, outcome))
