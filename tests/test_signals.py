@@ -1,5 +1,6 @@
 """Signals at moments at which they must wait, and what they become."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from sslmlflow import signals
-from sslmlflow.signals import SIGNALS, Stopped, interruptible, listening, stop_wished, uninterrupted
+from sslmlflow.signals import SIGNALS, Stopped, end_if_wished, interruptible, listening, stop_wished, uninterrupted
 
 done: list[str] = []
 
@@ -79,6 +80,16 @@ def test_each_signal_has_the_exit_code_of_a_shell_and_is_raised_once(number: sig
         with uninterrupted():
             done.append("what is to be done at the end")
     assert not stop_wished()
+
+
+def test_one_that_a_destructor_swallowed_can_be_raised_again() -> None:
+    with listening():
+        with contextlib.suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        assert stop_wished()
+        with pytest.raises(Stopped, match="SIGTERM"):
+            end_if_wished()
+    end_if_wished()
 
 
 def test_what_is_ignored_stays_ignored() -> None:

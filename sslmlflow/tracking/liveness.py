@@ -1,5 +1,6 @@
 """Which runs somebody still works on: signs of life as tags, and the end of runs that give none."""
 
+import contextlib
 import platform
 import threading
 import time
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from sslmlflow.tracking.lock import is_busy, run_folder
 
@@ -25,10 +25,8 @@ def signs_of_life(client: MlflowClient, run_id: str) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(PAUSE_SECONDS):
-            try:
+            with contextlib.suppress(Exception):  # whatever the server does, the next one may come through
                 client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
-            except MlflowException:
-                continue  # the next one may come through
 
     threading.Thread(target=beat, name="sslmlflow-heartbeat", daemon=True).start()
     try:

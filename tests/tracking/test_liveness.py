@@ -1,0 +1,47 @@
+"""Signs of life go on through whatever the tracking server does, and end with the work."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from sslmlflow.tracking import liveness
+from sslmlflow.tracking.liveness import HEARTBEAT, HOST, signs_of_life
+from tests.conftest import NewDatabase
+
+
+def waited_for(condition: Callable[[], bool]) -> bool:
+    patience = time.monotonic() + 20
+    while not condition() and time.monotonic() < patience:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_heartbeat_outlives_an_outage_and_ends_with_the_work(
+    new_database: NewDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "PAUSE_SECONDS", 0.05)
+    client = MlflowClient(new_database(tmp_path))
+    run_id = client.create_run("0").info.run_id
+    refused = 0
+
+    class Away(MlflowClient):
+        def set_tag(self, *given: Any, **named: Any) -> None:
+            nonlocal refused
+            if client.get_run(run_id).data.tags.get(HEARTBEAT) and refused < 3:
+                refused += 1
+                raise ConnectionError("away")
+            super().set_tag(*given, **named)
+
+    with signs_of_life(Away(client.tracking_uri), run_id):
+        assert client.get_run(run_id).data.tags[HOST]
+        assert waited_for(lambda: refused == 3)
+        client.set_tag(run_id, HEARTBEAT, "1")
+        assert waited_for(lambda: client.get_run(run_id).data.tags[HEARTBEAT] != "1")
+    time.sleep(0.2)
+    client.set_tag(run_id, HEARTBEAT, "1")
+    time.sleep(0.3)
+    assert client.get_run(run_id).data.tags[HEARTBEAT] == "1"
