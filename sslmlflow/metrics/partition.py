@@ -39,7 +39,8 @@ def silhouettes(Z: Array, partitions: Mapping[str, Partition]) -> dict[str, floa
     if not own:
         return {}
     members = [torch.nn.functional.one_hot(cluster).to(z.dtype) for cluster in own.values()]
-    sums = _summed_distances(z - z.mean(0), torch.cat(members, 1))
+    z -= z.mean(0)
+    sums = _summed_distances(z, torch.cat(members, 1))
     parts = torch.split(sums, [m.shape[1] for m in members], 1)
     return {name: _mean_silhouette(part, own[name]) for name, part in zip(own, parts, strict=True)}
 

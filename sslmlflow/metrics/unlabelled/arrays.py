@@ -62,16 +62,21 @@ def to_float64(x: Tensor) -> Tensor:
 
 
 def rescaled(Z: Array, name: str = "Z") -> tuple[Tensor, float]:
-    """Give Z in float64 with its largest magnitude in [1, 2), and what it was divided by; its squares stay in range.
+    """Give a float64 copy of Z with its largest magnitude in [1, 2), and what it was divided by.
 
-    That is a power of two, which rounds nothing, or 0 where all of Z is zero.
+    That is `power_of_two`. Squares stay in range; the copy is the caller's to change.
     """
-    z = to_float64(as_matrix(Z, name).detach())
-    largest = float(z.abs().max())
-    if largest == 0:
-        return z, 0.0
-    scale: float = 2.0 ** (frexp(largest)[1] - 1)
-    return z / scale, scale
+    given = as_matrix(Z, name).detach()
+    scale, z = power_of_two(given), to_float64(given)
+    z = z.clone() if z is given else z
+    return (z.div_(scale) if scale else z), scale
+
+
+def power_of_two(z: Tensor) -> float:
+    """The power of two at or below the largest magnitude in z; 0 where all are zero. Dividing by it rounds nothing."""
+    low, high = z.aminmax()  # nothing of the size of z is made
+    largest = max(-float(low), float(high))
+    return 2.0 ** (frexp(largest)[1] - 1) if largest else 0.0
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

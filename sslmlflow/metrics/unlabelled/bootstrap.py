@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sslmlflow.metrics.unlabelled.arrays import Views, as_views
-from sslmlflow.metrics.unlabelled.coding_rate import adjusted_mean_and_resolution
+from sslmlflow.metrics.unlabelled.coding_rate import adjusted_of
 from sslmlflow.metrics.unlabelled.determinants import check_eps
 
 
@@ -47,12 +47,12 @@ def adjusted_interval(
         raise ValueError(f"needs resamples >= 2 and a level within (0, 1), got {resamples} and {level}")
     z = as_views(views)
     n = z.shape[1]
-    value = float(adjusted_mean_and_resolution(z, eps).mean)
+    value = float(adjusted_of(z, eps).mean)
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(resamples):
         # In their own order: images stored class by class are then mismatched across classes, as among all images.
         half = torch.from_numpy(np.sort(generator.permutation(n)[: n // 2])).to(z.device)
-        values.append(float(adjusted_mean_and_resolution(z[:, half], eps).mean))
+        values.append(float(adjusted_of(z, eps, half).mean))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - np.mean(values)
     return Interval(value, value + float(low), value + float(high))

@@ -49,7 +49,8 @@ def cluster_learnability(Z: Array, clusters: NDArray[np.int64], seed: int = 0) -
     if n < 2 or len(clusters) != n:
         raise ValueError(f"needs at least 2 rows and one cluster a row, got {n} rows and {len(clusters)} clusters")
     order = np.random.default_rng(seed).permutation(n)
-    z, own = (z - z.mean(0))[torch.from_numpy(order).to(z.device)], np.asarray(clusters)[order]
+    z -= z.mean(0)
+    z, own = z[torch.from_numpy(order).to(z.device)], np.asarray(clusters)[order]
     nearest = np.zeros(n, np.int64)
     for start in range(0, n, max(1, BLOCK // n)):
         stop = min(start + max(1, BLOCK // n), n)

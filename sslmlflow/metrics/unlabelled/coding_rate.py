@@ -217,20 +217,28 @@ def adjusted_mean_and_resolution(views: Views, eps: float = 0.5) -> Any:
     ValueError where there are fewer than three shifts (2 views need at least 4 images).
     """
     check_eps(eps)
-    z = _at_least_two(as_views(views))
-    shuffled = torch.stack([_rate_within(z, eps, s) for s in fixed_shifts(*z.shape[:2])])
-    mean = shuffled.mean() - _rate_within(z, eps)
-    return AdjustedMean(*as_given(views, mean, shuffled.max() - shuffled.min()))
+    return AdjustedMean(*as_given(views, *adjusted_of(as_views(views), eps)))
 
 
-def _rate_within(z: Tensor, eps: float, shift: int = 0) -> Tensor:
+def adjusted_of(z: Tensor, eps: float, images: Tensor | None = None) -> AdjustedMean[Tensor]:
+    """`adjusted_mean_and_resolution` of some images of the views z (v, n, d), by their numbers, or of all.
+
+    The views of these images are never copied together.
+    """
+    shifts = fixed_shifts(len(_at_least_two(z)), z.shape[1] if images is None else len(images))
+    shuffled = torch.stack([_rate_within(z, eps, shift, images) for shift in shifts])
+    return AdjustedMean(shuffled.mean() - _rate_within(z, eps, 0, images), shuffled.max() - shuffled.min())
+
+
+def _rate_within(z: Tensor, eps: float, shift: int = 0, images: Tensor | None = None) -> Tensor:
     """Rate of the scatter within images, view k moved by k shifts; by blocks of images where these are many."""
-    v, n, d = z.shape
+    images = torch.arange(z.shape[1], device=z.device) if images is None else images
+    v, n, d = len(z), len(images), z.shape[2]
     scale = d / (n * (v - 1) * eps * eps)
     whole = n * (v - 1) <= max(d, BLOCK)
     total = torch.zeros((), dtype=torch.float64, device="cpu" if z.device.type == "mps" else z.device)
     for rows in torch.split(torch.arange(n, device=z.device), n if whole else BLOCK):
-        contrasts = _contrasts([view[(rows + k * shift) % n] for k, view in enumerate(z)])
+        contrasts = _contrasts([view[images[(rows + k * shift) % n]] for k, view in enumerate(z)])
         if whole:
             return scatter_rate(contrasts, scale)
         total = total + to_float64(gram(contrasts))

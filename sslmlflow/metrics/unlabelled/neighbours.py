@@ -39,7 +39,7 @@ def nearest_neighbours(Z: Array, k: int) -> Neighbours:
     if not 1 <= k < n:
         raise ValueError(f"k must lie between 1 and {n - 1}, the number of other rows, got {k}")
     # Distances do not change under a shift; without the common mean, less is lost to cancellation.
-    z = z - z.mean(0)
+    z -= z.mean(0)
     rows = max(1, BLOCK // max(n, k * d))
     found = [_nearest(z, start, min(start + rows, n), k) for start in range(0, n, rows)]
     indices = torch.cat([index for index, _ in found])

@@ -1,13 +1,12 @@
 """A small matrix with the singular values of a tall one, from blocks of its rows: nothing of its size is made."""
 
 from collections.abc import Iterable, Iterator
-from math import frexp
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, to_float64
+from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix, power_of_two, to_float64
 
 ROWS = 8192  # of a block, at least
 
@@ -27,9 +26,7 @@ def triangle(Z: Array, centre: bool = False) -> Triangle:
     non-finite Z.
     """
     z = as_matrix(Z).detach()
-    low, high = z.aminmax()
-    largest = max(-float(low), float(high))
-    scale = 2.0 ** (frexp(largest)[1] - 1) if largest else 0.0
+    scale = power_of_two(z)
     blocks = [slice(start, start + _rows(z)) for start in range(0, len(z), _rows(z))]
     mean = z.new_zeros(z.shape[1], dtype=torch.float64, device="cpu" if z.device.type == "mps" else z.device)
     if centre:
