@@ -9,6 +9,8 @@ from sklearn.metrics import silhouette_score
 
 from sslmlflow.metrics import partition
 from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.metrics.unlabelled.clid import cluster_learnability
+from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "clustering_scores.json").read_text())["cases"]
 
@@ -136,3 +138,12 @@ def test_one_cluster_agrees_with_one_cluster_only():
 def test_agreement_refuses(a, b, message):
     with pytest.raises(ValueError, match=message):
         agreement(a, b)
+
+
+def test_embeddings_given_in_float64_stay_as_they_are() -> None:
+    given = 3 + np.random.default_rng(0).normal(size=(30, 4))
+    before = given.copy()
+    silhouettes(given, {"halves": [0, 1] * 15})
+    nearest_neighbours(given, 2)
+    cluster_learnability(given, np.arange(30) % 2)
+    assert np.array_equal(given, before)
