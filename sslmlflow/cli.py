@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sslmlflow.config import COMMANDS
 from sslmlflow.config.options import as_text, options_of, read_config
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.signals import Stopped, listening
 
@@ -27,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("sslmlflow: stopped; trainings go on with --resume=auto, tune by the same command.", file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
     except OSError as error:
-        print(f"sslmlflow: {error}", file=sys.stderr)
+        print(f"sslmlflow: {in_short(error)}", file=sys.stderr)
         return 1
     except Exception as error:
         # Told by its module: importing MLflow for its exception would slow down every --help.
         if not type(error).__module__.startswith("mlflow"):
             raise
-        print(f"sslmlflow: MLflow answered: {error}", file=sys.stderr)
+        print(f"sslmlflow: MLflow answered: {in_short(error)}", file=sys.stderr)
         return 1
     return 0
 

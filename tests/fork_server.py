@@ -1,22 +1,28 @@
 """Start the command line many times without importing and compiling each time what takes seconds to be ready.
 
 Reads a JSON request from each line of standard input: `arguments`, `environment`, `folder` to work in, files `stdout`
-and `stderr` to append to. Forks a child that serves it, and prints the child's process id, then its wait status.
+and `stderr` to append to; `module`, whose `main` is called in place of the command line's; `trap`, see tests/trap.py;
+`file_limit`, the bytes that a file may have.
+Forks a child that serves it, and prints the child's process id, then its wait status.
 """
 
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from tests.trap import set_trap
+
 
 def serve() -> None:
-    from sslmlflow.cli import main
-
     _make_ready()
     for line in sys.stdin:
         request = json.loads(line)
@@ -29,7 +35,14 @@ def serve() -> None:
             os.environ.clear()
             os.environ.update(request["environment"])
             os.chdir(request["folder"])
-            status = main(request["arguments"])
+            os.setpgid(0, 0)
+            # A process killed while it held tqdm's own lock would leave it locked for all that are forked later.
+            tqdm.set_lock(threading.RLock())
+            if trap := request.get("trap"):
+                set_trap(**trap)
+            if limit := request.get("file_limit"):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            status = importlib.import_module(request.get("module", "sslmlflow.cli")).main(request["arguments"])
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
@@ -51,8 +64,8 @@ def _make_ready() -> None:
     from sslmlflow.data.source import DatasetSpec
     from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
 
-    for command in COMMANDS:
-        importlib.import_module(f"sslmlflow.jobs.{command}")
+    for module in ["cli", *(f"jobs.{command}" for command in COMMANDS)]:
+        importlib.import_module(f"sslmlflow.{module}")
     configure_mappers()
     digit_scenes.open_images(DatasetSpec("digit-scenes", None, False, None, None, None), Path())
     umap_embedding(np.eye(12, dtype=np.float32), seed=0)

@@ -242,7 +242,9 @@ def _environment(machine: Machine) -> dict[str, Any]:
 
 
 def log_views(tracked: TrackedRun, training: Training) -> None:
-    """Keep a figure of what the method sees among the run's artifacts."""
+    """Keep a figure of what the method sees among the run's artifacts, when the training begins."""
+    if any((tracked.folder / name).exists() for name in ("checkpoints", "trained")):
+        return
     plan = training.plan
     shown = training.sets.train.read(np.arange(min(8, len(training.sets.train))))
     generator = torch.Generator().manual_seed(plan.seed)

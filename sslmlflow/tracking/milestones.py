@@ -1,7 +1,6 @@
 """Milestones: encoder, method state and description in one folder, kept in MLflow as a LoggedModel."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sslmlflow.data.preprocess import Preprocessing
@@ -26,7 +25,7 @@ from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError
-from sslmlflow.files import require_space, sync_folder
+from sslmlflow.files import require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
 
 FORMAT = 1
@@ -89,12 +88,9 @@ def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec,
     part.mkdir(parents=True)
     require_space(part, sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values()), "a milestone")
     for name, tensors in files.items():
-        save_file(tensors, part / name)
+        write_atomically(part / name, save(tensors))
     described = {"format": FORMAT, "encoder": asdict(spec), **about}
-    (part / ABOUT_FILE).write_text(json.dumps(described, indent=2) + "\n")
-    for path in part.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+    write_atomically(part / ABOUT_FILE, (json.dumps(described, indent=2) + "\n").encode())
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     for changed in (folder, folder.parent):

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from PIL import Image
 
 from sslmlflow.config.options import deciding_texts, texts_of
-from sslmlflow.errors import PrunedError, UserError
+from sslmlflow.errors import PrunedError, UserError, in_short
 from sslmlflow.files import write_atomically
 from sslmlflow.signals import uninterrupted
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
@@ -218,12 +218,13 @@ def _ended(run: TrackedRun) -> Iterator[None]:
                 run.client.set_terminated(run.run_id, status)
                 (run.folder / ENDED).unlink(missing_ok=True)
         except MlflowException as error:
-            write_atomically(run.folder / ENDED, status.encode())
             print(
-                f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {error.message} `sslmlflow sync` "
-                "tells it.",
+                f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {in_short(error)} "
+                "`sslmlflow sync` tells it.",
                 file=sys.stderr,
             )
+            with suppress(UserError):  # where the disk is full: then the next job finds nobody works on the run
+                write_atomically(run.folder / ENDED, status.encode())
 
 
 def _point_from(client: MlflowClient, adopted: str, chosen: str) -> None:

@@ -9,6 +9,7 @@ import time
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from sslmlflow.errors import in_short
 from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.keeping import Keep, drop_milestone
@@ -65,8 +66,8 @@ class Sender:
                     spool.close()
                     return
             except Exception as error:  # whatever the server does, the training goes on
-                if str(error) != said:
-                    said = str(error)
+                if in_short(error) != said:
+                    said = in_short(error)
                     print(f"sslmlflow: MLflow did not take what was sent, trying again: {said}", file=sys.stderr)
                 if closing and time.monotonic() > self._deadline:
                     return

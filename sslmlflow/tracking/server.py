@@ -1,5 +1,6 @@
 """The tracking server, and what is asked of it everywhere."""
 
+import logging
 import os
 import re
 
@@ -10,7 +11,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import UserError, in_short
 from sslmlflow.tracking.database import make_database
 
 
@@ -22,14 +23,19 @@ def connect() -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # It prints the traceback of what it raises, too, and that is told in one sentence here.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         make_database(mlflow.get_tracking_uri())
         client = MlflowClient()
         client.search_experiments(max_results=1)
     except (SQLAlchemyError, CommandError) as error:
+        full = "disk is full" in str(error)
+        half = (
+            " It may be half made, by MLflow or another program that was killed: move it away, and a new one is made."
+        )
         raise UserError(
-            f"the tracking database {address()} cannot be read: {error} "
-            "It may be half made, by MLflow or another program that was killed: move it away, and a new one is made."
+            f"the tracking database {address()} cannot be opened: {in_short(error)}{'' if full else half}"
         ) from error
     except MlflowException as error:
         raise UserError(

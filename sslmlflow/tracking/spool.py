@@ -7,11 +7,12 @@ is killed and repeats some steps says nothing twice.
 import math
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import UserError, in_short
 
 PATIENCE_SECONDS = 60.0
 SCHEMA = """
@@ -44,10 +45,11 @@ class Spool:
         self.path = path
         self._database = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
         patience = time.monotonic() + PATIENCE_SECONDS
-        while not self._prepared():
-            if time.monotonic() > patience:
-                raise UserError(f"{path} has been locked by another process for {PATIENCE_SECONDS:.0f} seconds.")
-            time.sleep(0.02)
+        with self._told():
+            while not self._prepared():
+                if time.monotonic() > patience:
+                    raise UserError(f"{path} has been locked by another process for {PATIENCE_SECONDS:.0f} seconds.")
+                time.sleep(0.02)
 
     def _prepared(self) -> bool:
         """Switch to a journal beside the file and make the tables; SQLite waits for nobody who does so meanwhile."""
@@ -61,16 +63,28 @@ class Spool:
             return False
         return True
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # of the disk: full, or it does not write
+            raise UserError(f"cannot write {self.path}: {in_short(error)}") from error
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """All that is written in the block is kept, or nothing of it."""
+        with self._told(), self._database:
+            self._database.execute("BEGIN")
+            yield
+
     def add_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Keep metrics of `step`; a value that is already known for this key and step stays as it is."""
-        with self._database:
-            self._database.execute("BEGIN")
+        with self._at_once():
             self._insert(values, step, milestone=None)
 
     def add_milestone(self, epoch: int, folder: Path, values: Mapping[str, float]) -> None:
         """Keep that the milestone in `folder` is to be sent, with the metrics measured on it."""
-        with self._database:
-            self._database.execute("BEGIN")
+        with self._at_once():
             self._insert(values, step=epoch, milestone=epoch)
             self._database.execute(
                 "INSERT OR IGNORE INTO milestones (epoch, folder) VALUES (?, ?)", (epoch, str(folder))
@@ -143,8 +157,7 @@ class Spool:
 
     def metrics_sent(self, points: list[Point]) -> None:
         """Keep that the server has these points."""
-        with self._database:
-            self._database.execute("BEGIN")
+        with self._at_once():
             self._database.executemany(
                 "UPDATE metrics SET sent = 1 WHERE key = ? AND step = ?",
                 [(point.key, point.step) for point in points],
@@ -158,7 +171,8 @@ class Spool:
 
     def sync(self) -> None:
         """Make all that was kept survive a power failure, as it survives a kill already."""
-        self._database.execute("PRAGMA wal_checkpoint(FULL)")
+        with self._told():
+            self._database.execute("PRAGMA wal_checkpoint(FULL)")
 
     def close(self) -> None:
         """Close the database; what is unsent stays."""

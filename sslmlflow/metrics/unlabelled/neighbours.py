@@ -41,9 +41,13 @@ def nearest_neighbours(Z: Array, k: int) -> Neighbours:
     # Distances do not change under a shift; without the common mean, less is lost to cancellation.
     z -= z.mean(0)
     rows = max(1, BLOCK // max(n, k * d))
-    found = [_nearest(z, start, min(start + rows, n), k) for start in range(0, n, rows)]
-    indices = torch.cat([index for index, _ in found])
-    distances = (torch.cat([distance for _, distance in found]) * scale).float()
+    # Made at once: small results kept from between large blocks would keep these from being given back.
+    indices = torch.empty((n, k), dtype=torch.int64, device=z.device)
+    exact = torch.empty((n, k), dtype=torch.float64, device=z.device)
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        indices[start:stop], exact[start:stop] = _nearest(z, start, stop, k)
+    distances = (exact * scale).float()
     if not bool(torch.isfinite(distances).all()):
         raise ValueError("distances are too large for float32: scale the embeddings down")
     return Neighbours(indices.numpy(force=True), distances.numpy(force=True))
@@ -51,7 +55,9 @@ def nearest_neighbours(Z: Array, k: int) -> Neighbours:
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances (p, n) between the rows of a (p, d) and b (n, d), float64; what may be rounding is 0."""
-    norms = a.square().sum(1)[:, None] + b.square().sum(1)
+    # Of a norm nothing of the size of b is made, as the sum of squares would.
+    own, others = (torch.linalg.vector_norm(x, dim=1).square() for x in (a, b))
+    norms: Tensor = own[:, None] + others
     squared = norms - 2 * matmul(a, b.T)
     return squared.masked_fill_(squared <= ROUNDING * norms, 0)
 

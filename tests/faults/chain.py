@@ -1,0 +1,89 @@
+"""One training, stopped again and again, and gone on with by the same command until it ends."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.fork_server import ForkServer
+from tests.jobs.small import Left, left_in
+
+
+@dataclass
+class Chain:
+    """The command, and the folder in which its SSLMLFLOW_HOME and database lie unless the environment names others."""
+
+    server: ForkServer
+    environment: dict[str, str]
+    folder: Path
+    arguments: list[str]
+    log: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True)
+        self.log.touch()
+        own = {"SSLMLFLOW_HOME": f"{self.folder}/home", "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlflow.db"}
+        self.environment = {**own, **self.environment}
+
+    def run(self, **more: Any) -> int:
+        """Run to the end, or into a `trap` or `file_limit`; the exit status, negative where a signal killed it."""
+        self._start(**more)
+        return os.waitstatus_to_exitcode(self.server.wait())
+
+    def kill(self, after: float, once_it_trains: bool) -> int:
+        """SIGKILL so many seconds after the start, or after its first epoch; the exit status."""
+        told = self.log.stat().st_size
+        child = self._start()
+        patience = time.monotonic() + 120
+        while once_it_trains and "\nepoch" not in self.log.read_text()[told:] and _lives(child):
+            assert time.monotonic() < patience, self.said()
+            time.sleep(0.01)
+        time.sleep(after)
+        if _lives(child):
+            os.kill(child, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(self.server.wait())
+
+    def _start(self, **more: Any) -> int:
+        files = {"folder": str(self.folder), "stdout": str(self.log), "stderr": str(self.log)}
+        return self.server.start(arguments=self.arguments, environment=self.environment, **files, **more)
+
+    def said(self) -> str:
+        """The end of all that it said."""
+        return self.log.read_text()[-4000:]
+
+    def left(self) -> Left:
+        """Its one run and its milestones, as MLflow holds them."""
+        return left_in(self.environment["MLFLOW_TRACKING_URI"])
+
+
+def _lives(child: int) -> bool:
+    return Path(f"/proc/{child}").exists()
+
+
+class NewChain(Protocol):
+    """Makes chains of one command, each in a folder of its own."""
+
+    def __call__(self, *more: str, folder: Path | None = None, **environment: str) -> Chain: ...
+
+
+def losses(stormy: Left, calm: Left) -> dict[str, int]:
+    """What differs between a training that was stopped and one that was not, by kind; 0 everywhere if nothing was lost.
+
+    Both end at the same step. Bits of the weights and of every loss and label-free metric are compared.
+    """
+    steps = len(calm.history("train/loss"))
+    stormy_files, calm_files = stormy.files(), calm.files()
+    stepped = [step for step, _ in stormy.history("train/loss")]
+    whole = [m for m in stormy.milestones if str(m.status) == "READY"]
+    keys = ("train/loss", "train/lr", "label_free/crr_adjusted", "early/crr", "label_free/rankme")
+    return {
+        "milestones lost": len(calm.milestones) - len({m.params["epoch"] for m in whole}),
+        "milestones doubled": len(stormy.milestones) - len(calm.milestones),
+        "files of weights that differ": sum(stormy_files.get(key) != data for key, data in calm_files.items()),
+        "steps missing": len(set(range(1, steps + 1)) - set(stepped)),
+        "steps doubled": len(stepped) - len(set(stepped)),
+        "metrics that differ": sum(stormy.history(key) != calm.history(key) for key in keys),
+        "runs not finished": int(stormy.run.info.status != "FINISHED"),
+    }

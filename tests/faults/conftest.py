@@ -1,0 +1,49 @@
+"""Trainings to be disturbed; and what each fault came to is told at the end, by `make faults` above all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.chain import Chain, NewChain
+from tests.faults.size import LONG
+from tests.fork_server import ForkServer
+
+Told = Callable[[str], None]
+
+
+@pytest.fixture
+def new_chain(fork_server: ForkServer, environment: dict[str, str], tmp_path: Path) -> NewChain:
+    """Make a training with its own SSLMLFLOW_HOME and database, in a folder of its own."""
+    made = 0
+    for name in ("SSLMLFLOW_HOME", "MLFLOW_TRACKING_URI"):
+        del environment[name]
+
+    def make(*arguments: str, folder: Path | None = None, **more: str) -> Chain:
+        nonlocal made
+        made += 1
+        given = [*arguments, "--resume=auto"]
+        place = (folder or tmp_path) / f"chain-{made}"
+        return Chain(fork_server, {**environment, **more}, place, given, tmp_path / f"said-{made}.txt")
+
+    return make
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Told:
+    """Say in one sentence what was tried and what was lost."""
+
+    def told(sentence: str) -> None:
+        record_property("fault", sentence)
+
+    return told
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    told = [text for report in reports if report.when == "call" for name, text in report.user_properties]
+    if told:
+        terminalreporter.section(f"what was tried, and what was lost ({'long' if LONG else 'short'})")
+        for sentence in sorted(map(str, told)):
+            terminalreporter.line(sentence)

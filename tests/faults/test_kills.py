@@ -1,0 +1,57 @@
+"""A training killed again and again is, bit for bit, the training that nobody disturbed."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.faults.chain import Chain, NewChain, losses
+from tests.faults.conftest import Told
+from tests.faults.size import times
+from tests.jobs.small import SMALL
+
+KILLS = times(50, 250)  # of each of four kinds of training
+TRAINING = ["pretrain", *SMALL, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
+EDGES = [
+    {"event": "os.rename", "path": "/checkpoints/step-"},  # written, but not in its place
+    {"event": "os.remove", "path": "/checkpoints/step-"},  # in its place, the oldest not yet removed
+    {"event": "os.mkdir", "path": "/milestones/epoch-"},  # measured, but not written
+    {"event": "os.rename", "path": "/milestones/epoch-"},  # written, but not in its place
+    {"event": "shutil.rmtree", "path": "/milestones/epoch-"},  # in MLflow, or about to be written
+    {"event": "shutil.rmtree", "path": "/checkpoints"},  # trained to the end
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "method", [["--method=simclr"], ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64"]]
+)
+def test_killed_training_ends_bit_identical(new_chain: NewChain, method: list[str], workers: int, tell: Told) -> None:
+    calm = new_chain(*TRAINING, *method)
+    assert calm.run() == 0, calm.said()
+    expected = calm.left()
+    assert len(expected.milestones) == 10
+    moments = random.Random(f"{method} {workers}")
+    kills, went_on, trainings, lost = 0, 0, 0, Counter[str]()
+    while kills < KILLS:
+        stormy = new_chain(*TRAINING, *method, f"--workers={workers}")
+        trainings += 1
+        while (status := _run_and_kill(stormy, moments, kills) if kills < KILLS else stormy.run()) != 0:
+            assert status == -9, stormy.said()
+            kills += 1
+        went_on += stormy.log.read_text().count("going on with run")
+        lost.update(losses(stormy.left(), expected))
+    told = ", ".join(f"{count} {what}" for what, count in lost.items())
+    tell(f"T1 {method[0]}, {workers} workers: {kills} SIGKILLs, {went_on} resumes, {trainings} trainings: {told}")
+    assert went_on >= kills // 2, "killed too early to test anything"
+    assert not any(lost.values()), told
+
+
+def _run_and_kill(chain: Chain, moments: random.Random, kills: int) -> int:
+    """Every third at an edge, every third while it trains, every third at any time."""
+    if kills % 3 == 0:
+        return chain.run(trap={**moments.choice(EDGES), "count": moments.randint(1, 3), "number": 9})
+    if kills % 3 == 1:
+        return chain.kill(moments.uniform(0.0, 0.4), once_it_trains=True)
+    return chain.kill(moments.uniform(0.0, 1.2), once_it_trains=False)
