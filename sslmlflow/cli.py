@@ -9,7 +9,7 @@ from sslmlflow.config import COMMANDS
 from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
-from sslmlflow.signals import Stopped, listening
+from sslmlflow.signals import Stopped, listening, uninterrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config: object = read_config(COMMANDS[command], given)
         with listening():
             end_with_mlflow_run()
-            importlib.import_module(f"sslmlflow.jobs.{command}").run(config)
+            _run(command, config)
     except UserError as error:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
@@ -36,6 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sslmlflow: MLflow answered: {in_short(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(command: str, config: object) -> None:
+    try:
+        with uninterrupted():  # half an import cannot be begun again
+            job = importlib.import_module(f"sslmlflow.jobs.{command}")
+        job.run(config)
+    except KeyboardInterrupt:
+        with uninterrupted():
+            importlib.import_module("sslmlflow.tracking.run").close_adopted_run()
+        raise
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:

@@ -5,10 +5,10 @@ import sys
 import threading
 
 
-def set_trap(event: str, path: str, count: int = 1, number: int = 9, to: str = "self", delay: float = 0.0) -> None:
+def set_trap(event: str, path: str, count: int = 1, number: int = 9, to: str = "leader", delay: float = 0.0) -> None:
     """Send signal `number` so many seconds before the `count`th audit event (os.rename, …) of a path with `path` in it.
 
-    `to` is this process itself, its group, or its parent.
+    `to` is the leader of its process group, which is itself where nothing stands in between, or the whole group.
     """
     own, seen = os.getpid(), 0
 
@@ -26,6 +26,6 @@ def set_trap(event: str, path: str, count: int = 1, number: int = 9, to: str = "
         if to == "group":
             os.killpg(0, number)
         else:
-            os.kill(own if to == "self" else os.getppid(), number)
+            os.kill(os.getpgrp(), number)
 
     sys.addaudithook(hear)

@@ -150,6 +150,19 @@ def _look_around(client: MlflowClient) -> None:
         )
 
 
+def close_adopted_run() -> None:
+    """Mark the run that `mlflow run` made as KILLED, where it was stopped before its job began and said so itself."""
+    adopted = os.environ.get("MLFLOW_RUN_ID")
+    if not adopted:
+        return
+    try:
+        client = connect()
+        if client.get_run(adopted).info.status in ("RUNNING", "FAILED"):
+            client.set_terminated(adopted, "KILLED")
+    except (UserError, MlflowException) as error:
+        print(f"sslmlflow: could not tell MLflow that run {adopted} is KILLED: {in_short(error)}", file=sys.stderr)
+
+
 def joined_run(client: MlflowClient, run_id: str) -> TrackedRun:
     """A run that another process leads and ends; the one that `mlflow run` made for this process points to it."""
     adopted = os.environ.get("MLFLOW_RUN_ID")

@@ -20,6 +20,7 @@ class Chain:
     folder: Path
     arguments: list[str]
     log: Path
+    starts: int = 0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -46,6 +47,7 @@ class Chain:
         return os.waitstatus_to_exitcode(self.server.wait())
 
     def _start(self, **more: Any) -> int:
+        self.starts += 1
         files = {"folder": str(self.folder), "stdout": str(self.log), "stderr": str(self.log)}
         return self.server.start(arguments=self.arguments, environment=self.environment, **files, **more)
 

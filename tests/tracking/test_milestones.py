@@ -12,11 +12,12 @@ import torch
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from PIL import Image, ImageOps
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.errors import UserError
+from sslmlflow.files import write_atomically
 from sslmlflow.methods import Method, build_method
 from sslmlflow.tracking.milestones import epoch_of, load_milestone, milestones_of_run, send_milestone, write_milestone
 from tests.conftest import NewDatabase
@@ -177,16 +178,16 @@ def test_all_finished_milestones_of_a_run_are_found_by_epoch(client: MlflowClien
 def test_a_milestone_whose_writing_was_stopped_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method, folder, saved = trained("moco-v2"), tmp_path / "epoch-7", []
 
-    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def full(path: Path, data: bytes) -> None:
         saved.append(path)
         if len(saved) == 2:
             path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        save_file(tensors, path)
+            raise UserError(f"cannot write {path}: No space left on device.")
+        write_atomically(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sslmlflow.tracking.milestones.save_file", full)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr("sslmlflow.tracking.milestones.write_atomically", full)
+        with pytest.raises(UserError, match="No space left"):
             write(folder, method)
     assert not folder.exists()
 

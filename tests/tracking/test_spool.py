@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sslmlflow.errors import UserError
 from sslmlflow.tracking.spool import Spool
 
 
@@ -89,7 +90,7 @@ def test_of_a_milestone_that_cannot_be_kept_no_metric_is_kept_either(spool: Spoo
     other = sqlite3.connect(spool.path)
     other.execute("DROP TABLE milestones")
     other.close()
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(UserError, match=r"cannot write .*spool\.db"):
         spool.add_milestone(1, tmp_path, {"crr": 1.0})
     assert unsent(spool) == []
 
