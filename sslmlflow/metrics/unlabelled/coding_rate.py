@@ -19,7 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_tensor, as_views, matmul, to_float64
+from sslmlflow.metrics.unlabelled.arrays import (
+    Array,
+    Views,
+    as_matrix,
+    as_tensor,
+    as_views,
+    matmul,
+    power_of_two,
+    to_float64,
+)
 from sslmlflow.metrics.unlabelled.determinants import as_given, check_eps, gram, half_logdet, rate, scatter_rate
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts, mismatches
 from sslmlflow.metrics.unlabelled.soft_rate import SoftRates, coding_rate_reduction_soft
@@ -109,8 +118,8 @@ def directions(z: Tensor) -> Tensor:
 
     Embeddings of an untrained EfficientNet are about 1e-14: as they are, `unit_rows` would leave them near zero.
     """
-    largest = z.abs().max() if z.numel() else z.new_ones(())
-    return unit_rows(z / largest if 0 < largest < 1 else z)  # larger ones need no copy
+    scale = power_of_two(z.detach()) if z.numel() else 1.0
+    return unit_rows(z / scale if 0 < scale < 1 else z)  # larger ones need no copy
 
 
 @overload

@@ -5,8 +5,8 @@ from math import log
 import torch
 from torch import Tensor
 
-from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_views, matmul, to_float64
-from sslmlflow.metrics.unlabelled.coding_rate import directions
+from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_views, matmul, power_of_two, to_float64
+from sslmlflow.metrics.unlabelled.coding_rate import directions, unit_rows
 
 ROWS = 8192  # turned into float64 at once
 BLOCK = 2**23  # similarities held at once
@@ -24,7 +24,7 @@ def alignment_loss(views: Views) -> float:
     >>> alignment_loss(np.array([[[1.0, 0.0]], [[0.0, 1.0]]]))
     2.0
     """
-    one, other = _two(views)
+    one, other = directions(_two(views))
     pairs = zip(torch.split(one, ROWS), torch.split(other, ROWS), strict=True)
     return float(sum((to_float64(a) - to_float64(b)).square().sum() for a, b in pairs)) / len(one)
 
@@ -46,7 +46,7 @@ def uniformity_loss(Z: Array, t: float = 2.0) -> float:
     n = len(z)
     if n < 2:
         raise ValueError(f"needs at least 2 rows, got {n}")
-    squares = z.square().sum(1)
+    squares = torch.linalg.vector_norm(z, dim=1).square()
     potentials = []
     for rows in torch.split(torch.arange(n, device=z.device), max(1, BLOCK // n)):
         squared = (squares[rows, None] + squares - 2 * matmul(z[rows], z.T)).clamp_min(0)
@@ -68,15 +68,15 @@ def retrieval_accuracy(views: Views) -> float:
     >>> retrieval_accuracy(np.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [1.0, 2.0]]]))
     1.0
     """
-    one, other = _two(views)
-    n = len(one)
+    z = _two(views)
+    n, scale = z.shape[1], power_of_two(z) or 1.0
     if n < 2:
         raise ValueError(f"needs at least 2 images, got {n}")
     found = 0
-    for from_, to in ((one, other), (other, one)):
-        to = to_float64(to)  # one of the two at a time
-        for rows in torch.split(torch.arange(n, device=one.device), max(1, BLOCK // n)):
-            cosines = matmul(to_float64(from_[rows]), to.T)
+    for from_, to in ((z[0], z[1]), (z[1], z[0])):
+        to = to_float64(unit_rows(to / scale))  # one of the two at a time
+        for rows in torch.split(torch.arange(n, device=z.device), max(1, BLOCK // n)):
+            cosines = matmul(to_float64(unit_rows(from_[rows] / scale)), to.T)
             own = cosines[torch.arange(len(rows)), rows].clone()
             cosines[torch.arange(len(rows)), rows] = -torch.inf
             # What differs by rounding alone is a tie.
@@ -84,9 +84,8 @@ def retrieval_accuracy(views: Views) -> float:
     return found / (2 * n)
 
 
-def _two(views: Views) -> tuple[Tensor, Tensor]:
+def _two(views: Views) -> Tensor:
     z = as_views(views)
     if len(z) != 2:
         raise ValueError(f"needs two views of every image, got {len(z)}")
-    one, other = directions(z.detach())
-    return one, other
+    return z.detach()
