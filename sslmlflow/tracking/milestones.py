@@ -102,12 +102,8 @@ def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) 
 
     Repeating it after a lost reply or a kill goes on with the model that is already there.
     """
-    experiment_id = client.get_run(run_id).info.experiment_id
-    key = f"{run_id}:{epoch}"
-    found = client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'")
     about = json.loads((folder / ABOUT_FILE).read_text())
-    tags = {"kind": KIND, KEY: key, **about.get("tags", {})}
-    model = found[0] if found else _create(client, experiment_id, run_id, epoch, tags)
+    model = _made_once(client, run_id, epoch, about.get("tags", {}))
     if model.status != LoggedModelStatus.READY:
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
@@ -118,15 +114,27 @@ def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) 
     return model.model_id
 
 
-def _create(client: MlflowClient, experiment_id: str, run_id: str, epoch: int, tags: dict[str, str]) -> LoggedModel:
-    return client.create_logged_model(
-        experiment_id,
-        name=f"epoch-{epoch:04d}",
-        source_run_id=run_id,
-        model_type="ssl-encoder",
-        params={"epoch": str(epoch)},
-        tags=tags,
-    )
+def _made_once(client: MlflowClient, run_id: str, epoch: int, tags: Mapping[str, str]) -> LoggedModel:
+    """The model of a milestone; where a reply is lost on its way, it may be there already, or even twice."""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    key = f"{run_id}:{epoch}"
+
+    def found() -> list[LoggedModel]:
+        return list(client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'"))
+
+    if not found():
+        client.create_logged_model(
+            experiment_id,
+            name=f"epoch-{epoch:04d}",
+            source_run_id=run_id,
+            model_type="ssl-encoder",
+            params={"epoch": str(epoch)},
+            tags={"kind": KIND, KEY: key, **tags},
+        )
+    model, *twins = sorted(found(), key=lambda m: (m.status != LoggedModelStatus.READY, m.creation_timestamp))
+    for twin in twins:
+        client.delete_logged_model(twin.model_id)
+    return model
 
 
 def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:

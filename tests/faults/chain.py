@@ -30,26 +30,37 @@ class Chain:
 
     def run(self, **more: Any) -> int:
         """Run to the end, or into a `trap` or `file_limit`; the exit status, negative where a signal killed it."""
-        self._start(**more)
-        return os.waitstatus_to_exitcode(self.server.wait())
+        self.begin(**more)
+        return self.wait()
 
     def kill(self, after: float, once_it_trains: bool) -> int:
         """SIGKILL so many seconds after the start, or after its first epoch; the exit status."""
-        told = self.log.stat().st_size
-        child = self._start()
-        patience = time.monotonic() + 120
-        while once_it_trains and "\nepoch" not in self.log.read_text()[told:] and _lives(child):
-            assert time.monotonic() < patience, self.said()
-            time.sleep(0.01)
+        child = self.begin()
+        if once_it_trains:
+            self.wait_until_it_trains(child)
         time.sleep(after)
         if _lives(child):
             os.kill(child, signal.SIGKILL)
+        return self.wait()
+
+    def begin(self, **more: Any) -> int:
+        """Start; its process id. `wait` is to follow."""
+        self.starts += 1
+        self._told = self.log.stat().st_size
+        files = {"folder": str(self.folder), "stdout": str(self.log), "stderr": str(self.log)}
+        given = {"arguments": self.arguments, "environment": self.environment, **files, **more}
+        return self.server.start(**given)
+
+    def wait(self) -> int:
+        """The exit status of what was begun."""
         return os.waitstatus_to_exitcode(self.server.wait())
 
-    def _start(self, **more: Any) -> int:
-        self.starts += 1
-        files = {"folder": str(self.folder), "stdout": str(self.log), "stderr": str(self.log)}
-        return self.server.start(arguments=self.arguments, environment=self.environment, **files, **more)
+    def wait_until_it_trains(self, child: int) -> None:
+        """Until what was begun has trained an epoch, or ended."""
+        patience = time.monotonic() + 120
+        while "\nepoch" not in self.log.read_text()[self._told :] and _lives(child):
+            assert time.monotonic() < patience, self.said()
+            time.sleep(0.01)
 
     def said(self) -> str:
         """The end of all that it said."""

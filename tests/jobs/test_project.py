@@ -1,11 +1,8 @@
 """The MLflow Project as its user runs it: `mlflow run` in a real process, on a database and on a real server."""
 
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -20,6 +17,7 @@ from sslmlflow.config.main import Main
 from sslmlflow.config.options import options_of
 from tests.conftest import ROOT, Command
 from tests.jobs.small import SMALL, Left, left_in
+from tests.mlflow_server import free_port, running_server
 
 PARAMETERS = {argument.removeprefix("--").split("=")[0]: argument.split("=")[1] for argument in SMALL}
 PARAMETERS |= {"epochs": "4", "milestone_every": "2", "probe": "plain"}
@@ -89,43 +87,14 @@ def test_mlflow_run_on_a_database(environment: dict[str, str], tmp_path: Path) -
     assert milestone.epoch == 4
 
 
-@pytest.fixture
-def server(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """A real MLflow server on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "a")),
-        ],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.mark.slow
-def test_mlflow_run_over_http(environment: dict[str, str], tmp_path: Path, server: str) -> None:
-    environment["MLFLOW_TRACKING_URI"] = server
-    output = mlflow_run(environment, tmp_path, "main", **PARAMETERS)
-    left = left_in(server)
-    check_main(left, output)
-    assert load_milestone(left.milestones[0].model_id).epoch == 0
+def test_mlflow_run_over_http(environment: dict[str, str], tmp_path: Path) -> None:
+    with running_server(tmp_path, environment, free_port()) as server:
+        environment["MLFLOW_TRACKING_URI"] = server
+        output = mlflow_run(environment, tmp_path, "main", **PARAMETERS)
+        left = left_in(server)
+        check_main(left, output)
+        assert load_milestone(left.milestones[0].model_id).epoch == 0
 
 
 @pytest.mark.slow

@@ -1,0 +1,80 @@
+"""Trainings behind a proxy that breaks connections, loses replies, hangs, answers 500 and is away for a while."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.faults.chain import NewChain, losses
+from tests.faults.conftest import Told
+from tests.faults.proxy import Proxy
+from tests.faults.size import times
+from tests.jobs.small import SMALL, left_in
+from tests.mlflow_server import free_port, running_server
+
+FAULTS = times(20, 200)  # of each kind
+OUTAGE_SECONDS = times(8, 60)
+TRAINING = ["pretrain", *SMALL, "--epochs=40", "--milestone_every=4"]
+# A request that hangs is given up after a second; MLflow's own waiting between its tries is left out.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where a real server listens."""
+    chosen = free_port()
+    folder = tmp_path_factory.mktemp("server")
+    with running_server(folder, os.environ, chosen):
+        yield chosen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["error", "drop", "lost", "hang", "restart"])
+def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: str, tell: Told) -> None:
+    calm = new_chain(*TRAINING)
+    assert calm.run() == 0, calm.said()
+    expected = calm.left()
+    proxy = Proxy(port, fault)
+    lost, trainings = 0, 0
+    while proxy.count < FAULTS:
+        trainings += 1
+        name = f"{fault} {trainings}"
+        chain = new_chain(
+            *TRAINING, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{proxy.port}", MLFLOW_EXPERIMENT_NAME=name, **PATIENCE
+        )
+        proxy.share = 0.15
+        while chain.run() != 0:
+            assert chain.starts < 5, chain.said()
+        proxy.share = 0.0
+        assert chain.run(arguments=["sync"]) == 0, chain.said()
+        server = f"http://127.0.0.1:{port}"
+        experiment = MlflowClient(server).get_experiment_by_name(name)
+        found = losses(left_in(server, experiment.experiment_id), expected)
+        lost += sum(found.values())
+        assert not lost, f"{found}\n{chain.said()}"
+    proxy.stop()
+    tell(f"T3 {fault}: {proxy.count} times, {trainings} trainings: {lost} points, milestones or runs lost or doubled")
+
+
+@pytest.mark.slow
+def test_server_that_is_away_for_a_while(
+    new_chain: NewChain, environment: dict[str, str], tmp_path: Path, tell: Told
+) -> None:
+    """The server itself is ended and started again while the training goes on."""
+    calm = new_chain(*TRAINING)
+    assert calm.run() == 0, calm.said()
+    expected = calm.left()
+    port = free_port()
+    with running_server(tmp_path, environment, port) as server:
+        chain = new_chain(*TRAINING, MLFLOW_TRACKING_URI=server, **PATIENCE)
+        chain.wait_until_it_trains(chain.begin())
+    time.sleep(OUTAGE_SECONDS)
+    with running_server(tmp_path, environment, port):
+        assert chain.wait() == 0, chain.said()
+        found = losses(left_in(server), expected)
+    assert "trying again" in chain.said(), "the outage was not noticed"
+    tell(f"T3 outage of {OUTAGE_SECONDS} s: {sum(found.values())} points, milestones or runs lost or doubled")
+    assert not any(found.values()), f"{found}\n{chain.said()}"
