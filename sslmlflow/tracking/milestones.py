@@ -17,6 +17,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -195,16 +196,25 @@ def load_milestone(model_id: str) -> Milestone:
     with TemporaryDirectory() as copies:  # of a remote artifact; local ones are read where they lie
         local = urlparse(model.artifact_location).scheme in ("", "file")
         folder = Path(download_artifacts(model.artifact_location, dst_path=None if local else copies))
-        about = json.loads((folder / ABOUT_FILE).read_text())
-        if about["format"] != FORMAT:
+        try:
+            return _read(folder, model_id)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"milestone {model_id} is of format {about['format']}, and this release reads {FORMAT}: "
-                "install a newer one."
-            )
-        encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
-        if about.get("trained", True):
-            encoder.load_state_dict(load_file(folder / ENCODER_FILE))
-        heads = load_file(folder / METHOD_FILE) if (folder / METHOD_FILE).exists() else {}
+                f"the files of milestone {model_id} cannot be read as those of one: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _read(folder: Path, model_id: str) -> Milestone:
+    about = json.loads((folder / ABOUT_FILE).read_text())
+    if about["format"] != FORMAT:
+        raise UserError(
+            f"milestone {model_id} is of format {about['format']}, and this release reads {FORMAT}: "
+            "install a newer one."
+        )
+    encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
+    if about.get("trained", True):
+        encoder.load_state_dict(load_file(folder / ENCODER_FILE))
+    heads = load_file(folder / METHOD_FILE) if (folder / METHOD_FILE).exists() else {}
     preprocessing = Preprocessing.from_json(about["preprocessing"])
     return Milestone(encoder.eval(), preprocessing, about["epoch"], about, heads)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -53,11 +53,18 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         checksum = path.name.split(".")[1]
         if hashlib.sha256(path.read_bytes()).hexdigest()[:16] != checksum:
             continue
-        with safe_open(path, framework="pt") as file:
-            info = json.loads(file.metadata()["info"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return Checkpoint(info.pop("step"), tensors, info)
+        try:
+            return _read(path)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:  # the checksum of a file that is not ours
+            raise UserError(f"{path} is not a checkpoint of sslmlflow: {error}. Move it away.") from error
     return None
+
+
+def _read(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt") as file:
+        info = json.loads(file.metadata()["info"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return Checkpoint(info.pop("step"), tensors, info)
 
 
 def _newest_first(folder: Path) -> list[Path]:

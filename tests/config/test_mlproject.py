@@ -92,6 +92,11 @@ COMMANDS = [
     "$(>X)",
     "${Y:=$(touch X)}",
     "$'\\ntouch X'",
+    "; {touch,X}",
+    ";\ttouch${IFS}X",
+    "%0atouch X",
+    "; eval 'touch X'",
+    "$(: $(touch X))",
 ]
 HOSTILE = [
     *COMMANDS,
@@ -158,8 +163,11 @@ def test_a_hostile_value_arrives_as_it_is_and_runs_nothing(entry_point: str, nam
     assert {len(call) for call in calls} == {3 + len(entry.parameters)}
 
 
-def test_hostile_values_of_all_parameters_together_and_of_undeclared_ones_run_nothing(tmp_path: Path) -> None:
-    entry = load_project(str(ROOT)).get_entry_point("pretrain")
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_hostile_values_of_all_parameters_together_and_of_undeclared_ones_run_nothing(
+    entry_point: str, tmp_path: Path
+) -> None:
+    entry = load_project(str(ROOT)).get_entry_point(entry_point)
     together = [entry.compute_command(dict.fromkeys(entry.parameters, value), str(tmp_path)) for value in HOSTILE]
     undeclared = [entry.compute_command({value: value}, str(tmp_path)) for value in HOSTILE]
     calls = run_as_mlflow_does([*together, *undeclared], tmp_path)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
+from tests.conftest import NewDatabase
 from tests.faults.chain import Chain, NewChain
 from tests.faults.size import LONG
 from tests.fork_server import ForkServer
@@ -28,6 +30,15 @@ def new_chain(fork_server: ForkServer, environment: dict[str, str], tmp_path: Pa
         return Chain(fork_server, {**environment, **more}, place, given, tmp_path / f"said-{made}.txt")
 
     return make
+
+
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: NewDatabase) -> Path:
+    """A file that is there after hostile code ran. Everything that is kept is kept in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    mlflow.set_tracking_uri(new_database(tmp_path))
+    return tmp_path / "it-ran"
 
 
 @pytest.fixture
