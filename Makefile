@@ -4,7 +4,7 @@ PORT ?= 5000
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo ui test test-quick check bench clean
+.PHONY: demo ui test test-quick faults check bench clean
 
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local
@@ -19,6 +19,10 @@ test: $(INSTALLED)
 test-quick: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
+# Kills, signals, a bad connection and full disks, five to ten times as many as in `make test`: over an hour.
+faults: $(INSTALLED)
+	SSLMLFLOW_FAULTS=long OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --timeout 14400 tests/faults
+
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,6 +33,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.outage
 	$(BIN)/python -m benchmarks.umm_step
 	$(BIN)/python -m benchmarks.metrics_cost
 	$(BIN)/python -m benchmarks.protocol
