@@ -8,6 +8,7 @@ from itertools import chain
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.exceptions import MlflowException
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate
@@ -15,7 +16,8 @@ from sslmlflow.data import open_images
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
 from sslmlflow.jobs.evaluation import evaluate
-from sslmlflow.tracking.milestones import KIND, milestones_of_run, model_of
+from sslmlflow.tracking.liveness import HEARTBEAT, reap
+from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import connect, current_experiment, is_there, run_of, whereabouts
 from sslmlflow.training.device import choose_machine
@@ -74,16 +76,34 @@ def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[Log
     seen: set[str] = set()
     while True:
         # Asked for before the milestones: what appears in between is found in the next round.
-        training = client.get_run(source).info.status == "RUNNING"
+        training = _is_training(client, source)
         new = [model for model in milestones_of_run(client, source) if model.model_id not in seen]
         seen.update(model.model_id for model in new)
-        yield from new
+        yield from (model for model in new if _is_kept(client, model))
         if not (config.follow and training):
             break
         if not new:
             time.sleep(POLL_SECONDS)
     if not seen:
         raise UserError(f"run {source} has no milestones (yet). Give --follow=true to wait for them.")
+
+
+def _is_training(client: MlflowClient, run_id: str) -> bool:
+    """Whether somebody works on the run; it is closed where that was a process of this machine that died."""
+    run = client.get_run(run_id)
+    return run.info.status == "RUNNING" and not (HEARTBEAT in run.data.tags and reap(client, [run]))
+
+
+def _is_kept(client: MlflowClient, model: LoggedModel) -> bool:
+    """Whether the milestone is still there: a training with keep=best:K deletes some meanwhile."""
+    try:
+        client.get_logged_model(model.model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        print(f"epoch {epoch_of(model)} was not kept and is left out")
+        return False
+    return True
 
 
 def _model_ids(config: Evaluate) -> list[str]:

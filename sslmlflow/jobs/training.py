@@ -100,6 +100,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
     patience = STOPPED_PATIENCE_SECONDS
     try:
         _train_and_keep(tracked, training, state, spool)
+        peak, last = _peak(training.options, spool), max(spool.milestone_epochs(), default=0)
         patience = PATIENCE_SECONDS
     finally:
         with uninterrupted():
@@ -110,6 +111,8 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
             f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest and "
             "ends the run, `sslmlflow sync` sends the rest."
         )
+    if peak is not None:
+        tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(peak)})
     done.touch()
     shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
 
@@ -146,7 +149,12 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                         if not spool.has_milestone(event.epoch):
                             _keep_milestone(tracked, training, state.method, spool, event.epoch)
                         training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
-                    if options.stop_on != "no" and _stops(tracked, options, spool, event.epoch):
+                    if (peak := _peak(options, spool)) is not None:
+                        tqdm.write(
+                            f"stopped after epoch {event.epoch}: {MEASURES[options.stop_on].name} was highest at epoch "
+                            f"{peak}, whose milestone is kept like all others, and {options.patience} milestones have "
+                            "not passed it"
+                        )
                         break
         progress.close()
         if stop_wished():
@@ -182,18 +190,11 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     tqdm.write("; ".join([f"milestone at epoch {epoch}: {told}", *scores.alarms]))
 
 
-def _stops(tracked: TrackedRun, options: TrainingOptions, spool: Spool, epoch: int) -> bool:
-    """Whether the criterion is past its peak; said in the run, too."""
-    peak = passed_peak(spool.milestone_epochs(), spool.milestone_values(options.stop_on), options.patience)
-    if peak is None:
-        return False
-    name = MEASURES[options.stop_on].name
-    tqdm.write(
-        f"stopped after epoch {epoch}: {name} was highest at epoch {peak}, whose milestone is kept like all others, "
-        f"and {options.patience} milestones have not passed it"
-    )
-    tracked.set_tags({"sslmlflow.stopped_epoch": str(epoch), "sslmlflow.peak_epoch": str(peak)})
-    return True
+def _peak(options: TrainingOptions, spool: Spool) -> int | None:
+    """The epoch at which the criterion was highest, where the training is to stop because it is past that."""
+    if options.stop_on == "no":
+        return None
+    return passed_peak(spool.milestone_epochs(), spool.milestone_values(options.stop_on), options.patience)
 
 
 def _start_or_resume(tracked: TrackedRun, training: Training) -> State:

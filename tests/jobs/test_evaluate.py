@@ -1,5 +1,7 @@
 """What `evaluate` measures on: the images that were held out, and no others."""
 
+import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from tests.conftest import Command
+from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.jobs.evaluate import _models
+from sslmlflow.tracking.liveness import HEARTBEAT, HOST
+from sslmlflow.tracking.lock import run_folder
+from tests.conftest import Command, NewDatabase
 from tests.jobs.small import SMALL
 
 
@@ -54,3 +60,25 @@ def test_without_a_run_the_latest_training_that_was_not_deleted_is_meant(
     client.delete_run(evaluation[0].info.run_id)
     again = sslmlflow("evaluate", "--probe=plain")
     assert "was evaluated" not in again.stdout, "what a deleted run measured is measured again"
+
+
+def test_following_ends_with_the_training_and_passes_over_what_it_did_not_keep(
+    tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    client = MlflowClient(new_database(tmp_path))
+    tags = {HEARTBEAT: str(int(time.time())), HOST: platform.node()}
+    run_id = client.create_run("0", tags=tags).info.run_id
+    run_folder(run_id).mkdir(parents=True)
+    (run_folder(run_id) / "lock").touch()  # of a process that died
+    made = []
+    for epoch in range(3):
+        given = {"params": {"epoch": str(epoch)}, "tags": {"kind": "milestone"}, "source_run_id": run_id}
+        model = client.create_logged_model("0", f"epoch-{epoch}", **given)
+        made.append(client.finalize_logged_model(model.model_id, "READY").model_id)
+    following = _models(client, Evaluate(run=run_id, follow=True), run_id)
+    assert next(following).model_id == made[0]
+    client.delete_logged_model(made[1])
+    assert [model.model_id for model in following] == [made[2]]
+    assert "epoch 1 was not kept and is left out" in capsys.readouterr().out
+    assert client.get_run(run_id).info.status == "KILLED"
