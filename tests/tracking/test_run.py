@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.config.options import texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import UserError
+from sslmlflow.tracking.liveness import HEARTBEAT, HOST
 from sslmlflow.tracking.run import tracked_run
 from tests.conftest import ROOT, NewDatabase
 
@@ -251,3 +253,16 @@ def test_a_server_that_does_not_answer_is_named() -> None:
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"no answer from the tracking server http://127\.0\.0\.1:9: "):
         do()
+
+
+@pytest.mark.parametrize(("others", "warned"), [(15, False), (16, True)])
+def test_many_jobs_on_one_sqlite_file_are_advised_to_take_a_server(
+    client: MlflowClient, experiment_id: str, others: int, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signs = {HEARTBEAT: str(int(time.time())), HOST: "another machine"}
+    runs = [client.create_run(experiment_id, tags=signs).info.run_id for _ in range(others)]
+    do()
+    said = "16 jobs write to one SQLite file and wait for each other: `mlflow server` suits so many better"
+    assert (said in capsys.readouterr().out) == warned
+    for run_id in runs:
+        client.set_terminated(run_id)
