@@ -72,6 +72,7 @@ def test_stopped_under_mlflow_run(new_chain: NewChain, number: signal.Signals, t
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=hear_ctrl_c,
             )
             assert process.wait(120) != 0, chain.said()
         patience = time.monotonic() + 60
@@ -116,6 +117,11 @@ def _stop_everywhere(
     told = ", ".join(f"{count} {what}" for what, count in lost.items())
     tell(f"T10 {number.name} {how}: {stops} stops, {ROUNDS} trainings: all {status}, no orphan, {told}")
     assert not any(lost.values()), told
+
+
+def hear_ctrl_c() -> None:
+    """A test that runs in the background of a script is started with Ctrl-C ignored, and so is what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _session(process: psutil.Process) -> int | None:
