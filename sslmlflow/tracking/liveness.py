@@ -51,7 +51,8 @@ def reap(client: MlflowClient, runs: list[Run], silent_seconds: float | None = N
     reaped = {}
     for run in runs:
         why = _dead(run, silent_seconds)
-        if why:
+        # Looked at again: one that ended since it was searched for has let go of its lock, too.
+        if why and client.get_run(run.info.run_id).info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
             reaped[run.info.run_id] = f"{run.info.run_name}: {why}"
     return reaped

@@ -132,6 +132,7 @@ def _begun(
         with _ended(run), signs_of_life(client, chosen):
             drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
             client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
+            (run.folder / ENDED).unlink(missing_ok=True)  # of the process before
             run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
             run.log_missing_params(texts_of(config))
             if adopted and adopted != chosen:
@@ -142,12 +143,12 @@ def _begun(
 def _look_around(client: MlflowClient) -> None:
     """Close runs of this machine whose process died, and warn where many write to one SQLite file."""
     runs = running(client)
-    for run_id, told in reap(client, runs).items():
+    reaped = reap(client, runs)
+    for run_id, told in reaped.items():
         print(f"marked as killed: run {run_id}, {told}")
-    if len(runs) >= MANY_WRITERS and mlflow.get_tracking_uri().startswith("sqlite"):
-        print(
-            f"{len(runs)} jobs write to one SQLite file and wait for each other: `mlflow server` suits so many better"
-        )
+    count = len(runs) - len(reaped)
+    if count >= MANY_WRITERS and mlflow.get_tracking_uri().startswith("sqlite"):
+        print(f"{count} jobs write to one SQLite file and wait for each other: `mlflow server` suits so many better")
 
 
 def close_adopted_run() -> None:

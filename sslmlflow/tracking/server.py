@@ -82,5 +82,7 @@ def is_there(client: MlflowClient, run_id: str | None) -> bool:
     """Whether the tracking server has this run, not deleted."""
     try:
         return run_id is not None and client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return False

@@ -103,7 +103,7 @@ def test_score(marker: Path, tmp_path: Path, kind: str, given: str, capsys: pyte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_of_torchvision(marker: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))  # wherever another test set it
     file = tmp_path / "hub" / "checkpoints" / published_weights("squeezenet1_1").url.rpartition("/")[2]
     file.parent.mkdir(parents=True)
     file.write_bytes(KINDS[kind](Hostile(marker)))

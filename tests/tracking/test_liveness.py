@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sslmlflow.tracking import liveness
-from sslmlflow.tracking.liveness import HEARTBEAT, HOST, signs_of_life
+from sslmlflow.tracking.liveness import HEARTBEAT, HOST, reap, running, signs_of_life
 from tests.conftest import NewDatabase
 
 
@@ -45,3 +45,15 @@ def test_a_heartbeat_outlives_an_outage_and_ends_with_the_work(
     client.set_tag(run_id, HEARTBEAT, "1")
     time.sleep(0.3)
     assert client.get_run(run_id).data.tags[HEARTBEAT] == "1"
+
+
+def test_a_run_that_ended_since_it_was_searched_for_stays_as_it_ended(
+    tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLMLFLOW_HOME", str(tmp_path / "home"))
+    client = MlflowClient(new_database(tmp_path))
+    run_id = client.create_run("0", tags={HEARTBEAT: "0", HOST: "another machine"}).info.run_id
+    found = running(client)
+    client.set_terminated(run_id, "FINISHED")
+    assert reap(client, found, silent_seconds=60) == {}
+    assert client.get_run(run_id).info.status == "FINISHED"
