@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sslmlflow.errors import ConfigError
@@ -42,9 +43,15 @@ def read_keep(text: str) -> Keep:
 
 
 def drop_milestone(client: MlflowClient, model_id: str) -> None:
-    """Delete a milestone and its files, unless it is registered."""
-    model = client.get_logged_model(model_id)
+    """Delete a milestone and its files, unless it is registered; one that is deleted already, or by others, is done."""
+    try:
+        model = client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return
     if client.search_model_versions(f"tags.model_id = '{model_id}'"):
         return
-    client.delete_logged_model(model_id)
+    # The files first: of a model that is deleted nobody knows any more where they are.
     get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+    client.delete_logged_model(model_id)

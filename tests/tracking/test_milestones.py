@@ -19,6 +19,7 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.methods import Method, build_method
+from sslmlflow.tracking.keeping import drop_milestone
 from sslmlflow.tracking.milestones import epoch_of, load_milestone, milestones_of_run, send_milestone, write_milestone
 from tests.conftest import NewDatabase
 
@@ -198,3 +199,11 @@ def test_a_milestone_whose_writing_was_stopped_is_not_there(tmp_path: Path, monk
     written = {f"encoder.{key}": tensor for key, tensor in load_file(folder / "encoder.safetensors").items()}
     written |= load_file(folder / "method.safetensors")
     torch.testing.assert_close(written, dict(method.state_dict()), rtol=0, atol=0)
+
+
+def test_a_milestone_whose_dropping_was_not_answered_is_dropped(client: MlflowClient, tmp_path: Path) -> None:
+    run_id = client.create_run(EXPERIMENT).info.run_id
+    model_id = send_milestone(client, run_id, 7, write(tmp_path / "epoch-7", trained()))
+    for _ in range(2):
+        drop_milestone(client, model_id)
+    assert milestones_of_run(client, run_id) == []
