@@ -72,7 +72,7 @@ def _step_seconds(training: Training, uri: str, path: Path) -> float:
     spool = Spool(path)
     took, before = [], time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):  # the sender says what it does not reach
-        sender = Sender(spool, client, run_id)
+        sender = Sender(spool.path, client, run_id)
         for event in train(new_state(training), training.sets.train, training.plan, training.machine):
             if isinstance(event, Step):
                 spool.add_metrics({"train/loss": event.losses["loss"], "train/lr": event.lr}, event.step)

@@ -43,7 +43,7 @@ def main() -> None:
         client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
         run_id = client.create_run("0").info.run_id
         spool = Spool(Path(folder) / "spool.db")
-        sender = TimedSender(spool, client, run_id)
+        sender = TimedSender(spool.path, client, run_id)
         started, handing = time.perf_counter(), 0.0
         for event in train(new_state(training), training.sets.train, training.plan, training.machine):
             if isinstance(event, Step):

@@ -1,52 +1,56 @@
 """Command `prune`: make room in SSLMLFLOW_HOME."""
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
 
 from sslmlflow.config.upkeep import Prune
+from sslmlflow.errors import UserError
 from sslmlflow.home import home
-from sslmlflow.tracking.lock import is_busy
+from sslmlflow.tracking.lock import locked
 from sslmlflow.tracking.run import ENDED
-from sslmlflow.tracking.spool import Spool
+from sslmlflow.tracking.spool import left_in
+
+WRITING_SECONDS = 3600.0  # a file that is being written changes more often
 
 
 def run(config: Prune) -> None:
     """Prune from the command line."""
     before = time.time() - 86400 * config.days
-    freed = 0
-    for folder in sorted((home() / "runs").glob("*/")):
-        if _latest(folder) > before or is_busy(folder.name):
-            continue
-        if not _is_sent(folder):
-            print(f"kept: run {folder.name} was not sent to the end; `sslmlflow sync` sends the rest")
-            continue
-        freed += _size(folder)
-        print(f"run {folder.name}, {_size(folder) / 1e6:.1f} MB")
-        if not config.dry_run:
-            shutil.rmtree(folder, ignore_errors=True)
+    runs = sorted((home() / "runs").glob("*/"))
+    freed = sum(_prune(folder, before, config.dry_run) for folder in runs)
     for part in home().rglob("*.part"):  # of processes that were killed while they wrote
-        if part.is_file() and part.stat().st_mtime < before:
+        if part.is_file() and part.stat().st_mtime < min(before, time.time() - WRITING_SECONDS):
             freed += part.stat().st_size
             if not config.dry_run:
                 part.unlink(missing_ok=True)
     print(f"{freed / 1e6:.1f} MB {'would be' if config.dry_run else 'are'} freed")
 
 
-def _is_sent(folder: Path) -> bool:
-    if (folder / ENDED).exists():
-        return False
-    if not (folder / "spool.db").exists():
-        return True
-    spool = Spool(folder / "spool.db")
-    left = spool.count_unsent()
-    spool.close()
-    return left == 0
+def _prune(folder: Path, before: float, dry_run: bool) -> int:
+    """Delete a run's folder, if it is old and nobody works on it; the bytes that this frees."""
+    if _latest(folder) > before:
+        return 0
+    try:
+        with locked(folder.name):
+            if (folder / ENDED).exists() or left_in(folder / "spool.db"):
+                print(f"kept: run {folder.name} was not sent to the end; `sslmlflow sync` sends the rest")
+                return 0
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            print(f"run {folder.name}, {size / 1e6:.1f} MB")
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
+            return size
+    except UserError as error:
+        print(f"kept: {error}")
+        return 0
 
 
 def _latest(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """When a file was last written there; folders change already where SQLite opens one."""
+    times = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a training goes on there
+            times += [path.stat().st_mtime] if path.is_file() else []
+    return max(times, default=time.time())

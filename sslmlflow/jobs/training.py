@@ -36,9 +36,6 @@ from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Epoch, Milestone, Plan, Step, train
 from sslmlflow.training.step import State, TakeStep
 
-# How long a training waits at its end for a tracking server that is away; who stops it will not wait long.
-PATIENCE_SECONDS, STOPPED_PATIENCE_SECONDS = 120.0, 10.0
-
 
 @dataclass(frozen=True)
 class Training:
@@ -96,15 +93,13 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
     spool = Spool(tracked.folder / "spool.db")
-    sender = Sender(spool, tracked.client, tracked.run_id, training.keep)
-    patience = STOPPED_PATIENCE_SECONDS
+    sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep)
     try:
         _train_and_keep(tracked, training, state, spool)
         peak, last = _peak(training.options, spool), max(spool.milestone_epochs(), default=0)
-        patience = PATIENCE_SECONDS
     finally:
         with uninterrupted():
-            sent = sender.close(patience)
+            sent = sender.close()
             spool.close()
     if not sent:
         raise UserError(

@@ -17,6 +17,7 @@ from mlflow.entities import LoggedModel
 
 from sslmlflow.config.options import texts_of
 from sslmlflow.config.tune import Tune
+from sslmlflow.tracking.liveness import end_dead
 from sslmlflow.tracking.lock import is_busy
 from sslmlflow.tracking.run import TrackedRun
 
@@ -87,13 +88,13 @@ def close_runs(client: MlflowClient, leading: TrackedRun | None, run_ids: Sequen
 
     All below may be closed only when no process of any machine takes a seat any more.
     """
-    found = [client.get_run(run_id) for run_id in run_ids]
+    found = list(run_ids)
     if leading:
         below = f"tags.`mlflow.parentRunId` = '{leading.run_id}' AND status = 'RUNNING'"
-        found += client.search_runs([leading.experiment_id], below)
-    for run in found:
-        if run.info.status == "RUNNING" and not is_busy(run.info.run_id):
-            client.set_terminated(run.info.run_id, "KILLED")
+        found += [run.info.run_id for run in client.search_runs([leading.experiment_id], below)]
+    for run_id in found:
+        if not is_busy(run_id):
+            end_dead(client, run_id)
 
 
 def seed_of_process(seed: int, trials: int, leads: bool) -> int:

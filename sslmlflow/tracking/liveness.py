@@ -27,6 +27,9 @@ def signs_of_life(client: MlflowClient, run_id: str) -> Iterator[None]:
         while not ended.wait(PAUSE_SECONDS):
             with contextlib.suppress(Exception):  # whatever the server does, the next one may come through
                 client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
+                # After a long outage another machine may have taken it for dead.
+                if client.get_run(run_id).info.status != "RUNNING" and not ended.is_set():
+                    client.update_run(run_id, "RUNNING")
 
     threading.Thread(target=beat, name="sslmlflow-heartbeat", daemon=True).start()
     try:
@@ -38,8 +41,16 @@ def signs_of_life(client: MlflowClient, run_id: str) -> Iterator[None]:
 def running(client: MlflowClient) -> list[Run]:
     """All runs of the tracking server that are said to run and have given a sign of life, of every experiment."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
-    return [run for run in found if HEARTBEAT in run.data.tags]
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, f"attributes.status = 'RUNNING' AND tags.`{HEARTBEAT}` LIKE '%'", page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def reap(client: MlflowClient, runs: list[Run], silent_seconds: float | None = None) -> dict[str, str]:
@@ -51,11 +62,17 @@ def reap(client: MlflowClient, runs: list[Run], silent_seconds: float | None = N
     reaped = {}
     for run in runs:
         why = _dead(run, silent_seconds)
-        # Looked at again: one that ended since it was searched for has let go of its lock, too.
-        if why and client.get_run(run.info.run_id).info.status == "RUNNING":
-            client.set_terminated(run.info.run_id, "KILLED")
+        if why and end_dead(client, run.info.run_id):
             reaped[run.info.run_id] = f"{run.info.run_name}: {why}"
     return reaped
+
+
+def end_dead(client: MlflowClient, run_id: str) -> bool:
+    """Mark a run as KILLED on which nobody works any more; not if it has ended since that was found."""
+    if client.get_run(run_id).info.status != "RUNNING":
+        return False
+    client.set_terminated(run_id, "KILLED")
+    return True
 
 
 def _dead(run: Run, silent_seconds: float | None) -> str | None:

@@ -21,7 +21,7 @@ def run_folder(run_id: str) -> Path:
 @contextmanager
 def locked(run_id: str) -> Iterator[None]:
     """Be the one process that works on the run; UserError if there is another."""
-    with open(run_folder(run_id) / "lock", "w") as file:
+    with open(run_folder(run_id) / "lock", "a") as file:
         patience = time.monotonic() + PATIENCE_SECONDS
         # Unlike flock, this lock is not inherited: workers that outlive a killed training do not hold it.
         while not _taken(file):

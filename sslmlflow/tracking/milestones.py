@@ -101,10 +101,10 @@ def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec,
 def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) -> str:
     """Log the milestone in `folder` as a LoggedModel of the run and return its id.
 
-    Repeating it after a lost reply or a kill goes on with the model that is already there.
+    Repeating it after a lost reply or a kill goes on with the model that is already there; FileNotFoundError if that
+    is not whole and the files are gone.
     """
-    about = json.loads((folder / ABOUT_FILE).read_text())
-    model = _made_once(client, run_id, epoch, about.get("tags", {}))
+    model = _made_once(client, run_id, epoch, folder / ABOUT_FILE)
     if model.status != LoggedModelStatus.READY:
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
@@ -115,7 +115,7 @@ def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) 
     return model.model_id
 
 
-def _made_once(client: MlflowClient, run_id: str, epoch: int, tags: Mapping[str, str]) -> LoggedModel:
+def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> LoggedModel:
     """The model of a milestone; where a reply is lost on its way, it may be there already, or even twice."""
     experiment_id = client.get_run(run_id).info.experiment_id
     key = f"{run_id}:{epoch}"
@@ -124,6 +124,7 @@ def _made_once(client: MlflowClient, run_id: str, epoch: int, tags: Mapping[str,
         return list(client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'"))
 
     if not found():
+        tags = json.loads(about.read_text()).get("tags", {})
         client.create_logged_model(
             experiment_id,
             name=f"epoch-{epoch:04d}",

@@ -29,6 +29,7 @@ from sslmlflow.signals import uninterrupted
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
 from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
+from sslmlflow.tracking.patience import tried
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
 ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
@@ -227,18 +228,24 @@ def _ended(run: TrackedRun) -> Iterator[None]:
         status = "KILLED"
         raise
     finally:
-        try:
-            with uninterrupted():
-                run.client.set_terminated(run.run_id, status)
-                (run.folder / ENDED).unlink(missing_ok=True)
-        except MlflowException as error:
-            print(
-                f"sslmlflow: could not tell MLflow that run {run.run_id} is {status}: {in_short(error)} "
-                "`sslmlflow sync` tells it.",
-                file=sys.stderr,
-            )
-            with suppress(UserError):  # where the disk is full: then the next job finds nobody works on the run
-                write_atomically(run.folder / ENDED, status.encode())
+        with uninterrupted():
+            _tell_end(run, status)
+
+
+def _tell_end(run: TrackedRun, status: str) -> None:
+    """Tell MLflow how the run ended; as long as it does not know, a file says it."""
+    ended = run.folder / ENDED
+    with suppress(UserError):  # where the disk is full: then the next job finds nobody works on the run
+        write_atomically(ended, status.encode())
+    error = tried(lambda: run.client.set_terminated(run.run_id, status))
+    if error is None:
+        ended.unlink(missing_ok=True)
+        return
+    why = in_short(error).rstrip(".")
+    untold = f"could not tell MLflow that run {run.run_id} is {status}: {why}. `sslmlflow sync` tells it."
+    if status == "FINISHED":
+        raise UserError(untold) from error
+    print(f"sslmlflow: {untold}", file=sys.stderr)
 
 
 def _point_from(client: MlflowClient, adopted: str, chosen: str) -> None:

@@ -1,10 +1,10 @@
 """A thread that takes what the spool holds to the tracking server; the training never waits for it."""
 
-import math
 import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
@@ -14,7 +14,8 @@ from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.keeping import Keep, drop_milestone
 from sslmlflow.tracking.milestones import send_milestone
-from sslmlflow.tracking.spool import Point, Spool
+from sslmlflow.tracking.patience import PATIENCE_SECONDS, comes_to_its_end
+from sslmlflow.tracking.spool import Point, Spool, left_in
 
 KEEP_ALL = Keep()
 PAUSE_SECONDS = 1.0
@@ -22,27 +23,24 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Sender:
-    """Drains a run's spool until closed; an outage is waited out, with growing pauses."""
+    """Drains a run's spool, the file `path`, until closed; an outage is waited out, with growing pauses."""
 
-    def __init__(self, spool: Spool, client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL) -> None:
-        self._path = spool.path
+    def __init__(self, path: Path, client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL) -> None:
+        self._path = path
         self._client = client
         self._run_id = run_id
         self._keep = keep
-        self._closing = threading.Event()
-        self._deadline = math.inf
+        self._closing, self._given_up = threading.Event(), threading.Event()
         self._best_due = True
         self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
         self._thread.start()
 
-    def close(self, patience_seconds: float = 120.0) -> bool:
+    def close(self, patience_seconds: float = PATIENCE_SECONDS) -> bool:
         """Send what is left; whether all was sent. If not, say so and leave the rest on disk."""
-        self._deadline = time.monotonic() + patience_seconds
         self._closing.set()
-        self._thread.join(patience_seconds)
-        spool = Spool(self._path)
-        left = spool.count_unsent()
-        spool.close()
+        if not comes_to_its_end(self._thread, patience_seconds):
+            self._given_up.set()
+        left = left_in(self._path)
         if left:
             print(
                 f"sslmlflow: {left} metric points and milestones could not be sent to the tracking server. They are "
@@ -52,14 +50,13 @@ class Sender:
         return not left
 
     def _work(self) -> None:
-        spool = Spool(self._path)
-        for folder in spool.sent_folders():
-            shutil.rmtree(folder, ignore_errors=True)
+        spool: Spool | None = None
         pause = PAUSE_SECONDS
         said = ""
         while True:
             closing = self._closing.is_set()
             try:
+                spool = spool or self._opened()
                 self._drain(spool)
                 pause = PAUSE_SECONDS
                 if closing:
@@ -69,7 +66,7 @@ class Sender:
                 if in_short(error) != said:
                     said = in_short(error)
                     print(f"sslmlflow: MLflow did not take what was sent, trying again: {said}", file=sys.stderr)
-                if closing and time.monotonic() > self._deadline:
+                if self._given_up.is_set():
                     return
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             if closing:
@@ -77,17 +74,33 @@ class Sender:
             else:
                 self._closing.wait(pause)
 
+    def _opened(self) -> Spool:
+        spool = Spool(self._path)
+        for folder in spool.sent_folders():  # a kill may have left them
+            shutil.rmtree(folder, ignore_errors=True)
+        return spool
+
     def _drain(self, spool: Spool) -> None:
         self._send_metrics(spool)
+        missing: FileNotFoundError | None = None
         for epoch, folder in spool.unsent_milestones():
-            spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
-            shutil.rmtree(folder, ignore_errors=True)
-            self._send_metrics(spool)
-            self._best_due = True
+            try:
+                self._send_milestone(spool, epoch, folder)
+            except FileNotFoundError as error:  # somebody removed its files: the others can be sent all the same
+                missing = error
         if self._best_due:
             log_best(self._client, self._run_id)
             self._drop(spool)
             self._best_due = False
+        if missing:
+            raise missing
+
+    def _send_milestone(self, spool: Spool, epoch: int, folder: Path) -> None:
+        spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
+        spool.sync()  # a power failure that forgets this must not find the files gone
+        shutil.rmtree(folder, ignore_errors=True)
+        self._best_due = True
+        self._send_metrics(spool)
 
     def _drop(self, spool: Spool) -> None:
         values, models = spool.milestone_values(CRR_ADJUSTED), spool.model_ids()

@@ -7,8 +7,8 @@ is killed and repeats some steps says nothing twice.
 import math
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +44,14 @@ class Spool:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._database = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
+        self._wait_until(self._prepared)
+
+    def _wait_until(self, done: Callable[[], bool]) -> None:
         patience = time.monotonic() + PATIENCE_SECONDS
         with self._told():
-            while not self._prepared():
+            while not done():
                 if time.monotonic() > patience:
-                    raise UserError(f"{path} has been locked by another process for {PATIENCE_SECONDS:.0f} seconds.")
+                    raise UserError(f"{self.path} has been locked for {PATIENCE_SECONDS:.0f} seconds.")
                 time.sleep(0.02)
 
     def _prepared(self) -> bool:
@@ -171,9 +174,17 @@ class Spool:
 
     def sync(self) -> None:
         """Make all that was kept survive a power failure, as it survives a kill already."""
-        with self._told():
-            self._database.execute("PRAGMA wal_checkpoint(FULL)")
+        # Busy while the other thread does the same.
+        self._wait_until(lambda: self._database.execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0] == 0)
 
     def close(self) -> None:
         """Close the database; what is unsent stays."""
         self._database.close()
+
+
+def left_in(path: Path) -> int:
+    """How many points and milestones of a run the server does not have; 0 where nothing was ever spooled."""
+    if not path.exists():
+        return 0
+    with closing(Spool(path)) as spool:
+        return spool.count_unsent()

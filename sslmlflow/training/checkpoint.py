@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,15 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], info
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose checksum holds; None if there is none."""
+    """The newest checkpoint whose checksum holds; None if there is none. Spoilt ones are renamed, and it is said."""
     for stale in folder.glob("*.part"):
         stale.unlink(missing_ok=True)
     for path in _newest_first(folder):
         checksum = path.name.split(".")[1]
         if hashlib.sha256(path.read_bytes()).hexdigest()[:16] != checksum:
+            # Out of the way: what is saved from an earlier step on must not be taken for older than this.
+            spoilt = path.rename(path.with_suffix(".spoilt"))
+            print(f"{path.name} is not as it was written and is left out: it is {spoilt} now", file=sys.stderr)
             continue
         try:
             return _read(path)

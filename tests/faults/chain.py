@@ -3,9 +3,12 @@
 import os
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from mlflow.entities import LoggedModelStatus
 
 from tests.fork_server import ForkServer
 from tests.jobs.small import Left, left_in
@@ -84,19 +87,23 @@ class NewChain(Protocol):
 def losses(stormy: Left, calm: Left) -> dict[str, int]:
     """What differs between a training that was stopped and one that was not, by kind; 0 everywhere if nothing was lost.
 
-    Both end at the same step. Bits of the weights and of every loss and label-free metric are compared.
+    Both end at the same step. Bits of the weights and of every loss and metric are compared.
     """
-    steps = len(calm.history("train/loss"))
-    stormy_files, calm_files = stormy.files(), calm.files()
-    stepped = [step for step, _ in stormy.history("train/loss")]
-    whole = [m for m in stormy.milestones if str(m.status) == "READY"]
-    keys = ("train/loss", "train/lr", "label_free/crr_adjusted", "early/crr", "label_free/rankme")
+    points, expected = stormy.points(), calm.points()
+    measured, expected_measured = stormy.measured(), calm.measured()
+    epochs, expected_epochs = (Counter(int(m.params["epoch"]) for m in left.milestones) for left in (stormy, calm))
+    files, expected_files = stormy.files(), calm.files()
+    outputs = stormy.run.outputs.model_outputs if stormy.run.outputs else []
+    whole = [m for m in stormy.milestones if m.status == LoggedModelStatus.READY]
     return {
-        "milestones lost": len(calm.milestones) - len({m.params["epoch"] for m in whole}),
-        "milestones doubled": len(stormy.milestones) - len(calm.milestones),
-        "files of weights that differ": sum(stormy_files.get(key) != data for key, data in calm_files.items()),
-        "steps missing": len(set(range(1, steps + 1)) - set(stepped)),
-        "steps doubled": len(stepped) - len(set(stepped)),
-        "metrics that differ": sum(stormy.history(key) != calm.history(key) for key in keys),
+        "milestones lost": (expected_epochs - epochs).total(),
+        "milestones too many": (epochs - expected_epochs).total(),
+        "milestones not whole": len(stormy.milestones) - len(whole),
+        "milestones the run does not name": len({m.model_id for m in whole} - {output.model_id for output in outputs}),
+        "weights that differ": sum(files.get(key) != expected_files.get(key) for key in {*files, *expected_files}),
+        "points lost": (expected - points).total(),
+        "points too many": (points - expected).total(),
+        "milestones' points lost": (expected_measured - measured).total(),
+        "milestones' points too many": (measured - expected_measured).total(),
         "runs not finished": int(stormy.run.info.status != "FINISHED"),
     }

@@ -37,7 +37,7 @@ def _write(path: Path) -> None:
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     client = connect()
     spool = Spool(path)
-    sender = Sender(spool, client, client.create_run("0", run_name=path.stem).info.run_id)
+    sender = Sender(spool.path, client, client.create_run("0", run_name=path.stem).info.run_id)
     for step in range(STEPS):
         spool.add_metrics({"train/loss": 1.0 / (step + 1), "train/lr": 0.1 * step}, step)
     if not sender.close():

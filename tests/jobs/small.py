@@ -1,5 +1,6 @@
 """A training small enough for tests, and what it left in MLflow."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ SMALL = [
     "--monitor_images=40",
     "--lr=0.1",
 ]
+TIMES = ("time/", "train/images_per_s")
 
 
 @dataclass
@@ -29,6 +31,22 @@ class Left:
     def history(self, key: str) -> list[tuple[int, float]]:
         """Step and value of every point, as MLflow holds them."""
         return sorted((m.step, m.value) for m in self.client.get_metric_history(self.run.info.run_id, key))
+
+    def points(self) -> Counter[tuple[str, int, float]]:
+        """How often the run has every point, and of the best of each metric the last; no seconds, for they differ."""
+        metrics = self.client.get_run(self.run.info.run_id).data.metrics
+        best = Counter((key, 0, value) for key, value in metrics.items() if key.startswith("best/"))
+        told = [key for key in metrics if not key.startswith(TIMES) and not key.startswith("best/")]
+        return best + Counter((key, step, value) for key in told for step, value in self.history(key))
+
+    def measured(self) -> Counter[tuple[int, str, float]]:
+        """How often the milestones have every metric, by epoch."""
+        return Counter(
+            (int(model.params["epoch"]), metric.key, metric.value)
+            for model in self.milestones
+            for metric in model.metrics or []
+            if not metric.key.startswith(TIMES)
+        )
 
     def files(self) -> dict[tuple[int, str], bytes]:
         """The bytes of every milestone's weights, by epoch and file name."""

@@ -32,6 +32,7 @@ def test_what_was_not_sent_is_sent_later_and_only_then_pruned(sslmlflow: Command
     with sqlite3.connect(environment["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")) as database:
         database.execute("DELETE FROM metrics WHERE key = 'train/loss' AND step > 7")
     assert before.history("train/loss") == losses[:7]
+    before.client.update_run(before.run.info.run_id, "RUNNING")
     (folder / "ended").write_text("FAILED")
     pruned = sslmlflow("prune", "--days=0")
     assert "was not sent to the end; `sslmlflow sync` sends the rest" in pruned.stdout

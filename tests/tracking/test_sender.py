@@ -106,7 +106,7 @@ def test_points_whose_reply_was_lost_are_there_once_with_the_time_when_they_were
 
     fill(spool)
     kept = {(point.key, point.step): point.timestamp for point in spool.unsent_metrics(10**6)}
-    sending = Sender(spool, Faulty(after=lose_one), run_id)
+    sending = Sender(spool.path, Faulty(after=lose_one), run_id)
     wait_until_drained(spool)
     assert sending.close()
     assert not list(replies), "no reply was lost"
@@ -126,10 +126,10 @@ def test_what_arrived_right_before_a_kill_is_there_once(
     fill(spool)
     with monkeypatch.context() as patch:
         patch.setattr(f"sslmlflow.tracking.sender.{call}", killed)
-        assert not Sender(spool, MlflowClient(), run_id).close()
+        assert not Sender(spool.path, MlflowClient(), run_id).close()
     assert client.get_run(run_id).data.metrics, "nothing had arrived"
     fill(spool)  # the training that goes on says its last steps again
-    assert Sender(spool, MlflowClient(), run_id).close()
+    assert Sender(spool.path, MlflowClient(), run_id).close()
     check_all_there_once(client, run_id, spool)
 
 
@@ -144,7 +144,7 @@ def test_an_outage_is_waited_out(
             raise MlflowException("connection refused")
 
     spool.add_metrics({"train/loss": VALUES["train/loss"](1)}, step=1)
-    sending = Sender(spool, Faulty(before=refuse), run_id)
+    sending = Sender(spool.path, Faulty(before=refuse), run_id)
     for _ in range(3):
         assert refused.acquire(timeout=30)
     fill(spool)  # the training goes on meanwhile
@@ -168,7 +168,7 @@ def test_what_is_left_when_the_server_stays_away_is_said_and_kept(
 
     fill(spool)
     left = spool.count_unsent()
-    assert not Sender(spool, Faulty(before=fail), run_id).close(patience_seconds=0.5)
+    assert not Sender(spool.path, Faulty(before=fail), run_id).close(patience_seconds=0.5)
     said = capsys.readouterr().err
     for part in (
         f"{left} metric points and milestones could not be sent",
@@ -178,7 +178,7 @@ def test_what_is_left_when_the_server_stays_away_is_said_and_kept(
         assert part in said
     assert spool.count_unsent() == left
     over.set()
-    assert Sender(spool, MlflowClient(), run_id).close()
+    assert Sender(spool.path, MlflowClient(), run_id).close()
     check_all_there_once(client, run_id, spool)
 
 
@@ -195,7 +195,7 @@ def test_a_connection_that_breaks_at_the_very_end_is_tried_again(
 
     monkeypatch.setattr(sender, "PAUSE_SECONDS", 3.0)
     spool.add_metrics({"train/loss": VALUES["train/loss"](1)}, step=1)
-    sending = Sender(spool, Faulty(before=break_once), run_id)
+    sending = Sender(spool.path, Faulty(before=break_once), run_id)
     wait_until_drained(spool)
     time.sleep(0.2)  # it rests now: `close` is what sends the others
     fill(spool)
