@@ -70,7 +70,7 @@ class Spool:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:  # of the disk: full, or it does not write
+        except sqlite3.DatabaseError as error:  # the disk is full, does not write, or spoilt the file
             raise UserError(f"cannot write {self.path}: {in_short(error)}") from error
 
     @contextmanager

@@ -1,6 +1,7 @@
 """The commands that look after runs: what they send, close and delete, and what they leave alone."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -10,6 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
+from sslmlflow.tracking.lock import locked
+from sslmlflow.tracking.spool import Spool
 from tests.conftest import Command
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL, left_in
@@ -22,7 +25,9 @@ def folders(environment: dict[str, str]) -> list[Path]:
     return list(Path(environment["SSLMLFLOW_HOME"], "runs").glob("*/"))
 
 
-def test_what_was_not_sent_is_sent_later_and_only_then_pruned(sslmlflow: Command, environment: dict[str, str]) -> None:
+def test_what_was_not_sent_is_sent_later_and_only_then_pruned(
+    sslmlflow: Command, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert sslmlflow(*TRAINING).returncode == 0
     before = left_in(environment["MLFLOW_TRACKING_URI"])
     losses = before.history("train/loss")
@@ -34,16 +39,32 @@ def test_what_was_not_sent_is_sent_later_and_only_then_pruned(sslmlflow: Command
     assert before.history("train/loss") == losses[:7]
     before.client.update_run(before.run.info.run_id, "RUNNING")
     (folder / "ended").write_text("FAILED")
+    spoilt = folder.with_name("0" * 32)
+    spoilt.mkdir()
+    (spoilt / "spool.db").write_text("no database" * 1000)
     pruned = sslmlflow("prune", "--days=0")
     assert "was not sent to the end; `sslmlflow sync` sends the rest" in pruned.stdout
     assert folder.exists()
     synced = sslmlflow("sync")
-    assert synced.returncode == 0, synced.stderr
+    assert synced.returncode == 1, synced.stdout
+    assert f"run {spoilt.name}: cannot write {spoilt}/spool.db: file is not a database" in synced.stdout
+    assert f"not everything was sent of {spoilt.name}: the same command tries again" in synced.stderr
+    shutil.rmtree(spoilt)
     assert f"run {before.run.info.run_id}: sending 5 metric points" in synced.stdout
     after = left_in(environment["MLFLOW_TRACKING_URI"])
     assert after.history("train/loss") == losses
     assert after.run.info.status == "FAILED", "it ended while nobody could be told"
     assert "nothing is left to send" in sslmlflow("sync").stdout
+    (folder / "ended").write_text("KILLED")
+    before.client.update_run(before.run.info.run_id, "FINISHED")
+    monkeypatch.setenv("SSLMLFLOW_HOME", environment["SSLMLFLOW_HOME"])
+    with locked(folder.name):
+        said = sslmlflow("sync").stdout
+        assert "is being worked on: it sends by itself" in said
+        assert "nothing else is left to send" in said
+        assert "kept: another process on this machine works on run" in sslmlflow("prune", "--days=0").stdout
+    assert sslmlflow("sync").returncode == 0
+    assert before.client.get_run(folder.name).info.status == "FINISHED", "it came to its end from elsewhere"
     assert "would be freed" in sslmlflow("prune", "--days=0", "--dry_run=true").stdout
     assert "0.0 MB are freed" in sslmlflow("prune", "--days=1").stdout
     assert folder.exists()
@@ -52,6 +73,29 @@ def test_what_was_not_sent_is_sent_later_and_only_then_pruned(sslmlflow: Command
     refused = sslmlflow("sync", f"--run={before.run.info.run_id}")
     assert refused.returncode == 1
     assert "nothing is kept of run" in refused.stderr
+
+
+def test_files_that_may_be_being_written_are_not_pruned_and_looking_makes_nothing_younger(
+    sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    home = Path(environment["SSLMLFLOW_HOME"])
+    parts = [home / "cache" / name for name in ("now.1.part", "old.2.part")]
+    run = home / "runs" / ("1" * 32)
+    run.mkdir(parents=True)
+    Spool(run / "spool.db").close()
+    (home / "cache").mkdir()
+    (run / "lock").touch()
+    for path in (*parts, run / "spool.db", run / "lock"):
+        path.touch()
+    for path in (parts[1], run / "spool.db", run / "lock"):
+        os.utime(path, (time.time() - 10 * 86400,) * 2)
+    for _ in range(2):
+        said = sslmlflow("prune", "--days=5", "--dry_run=true").stdout
+        assert f"run {run.name}" in said
+    assert sslmlflow("prune", "--days=5").returncode == 0
+    assert not run.exists()
+    assert sslmlflow("prune", "--days=0").returncode == 0
+    assert [path.exists() for path in parts] == [True, False]
 
 
 def test_dead_runs_are_closed_by_whoever_starts_and_by_reap(

@@ -41,10 +41,14 @@ def test_a_heartbeat_outlives_an_outage_and_ends_with_the_work(
         assert waited_for(lambda: refused == 3)
         client.set_tag(run_id, HEARTBEAT, "1")
         assert waited_for(lambda: client.get_run(run_id).data.tags[HEARTBEAT] != "1")
+        client.set_terminated(run_id, "KILLED")  # by another machine, which had not heard of it for long
+        assert waited_for(lambda: client.get_run(run_id).info.status == "RUNNING")
+    client.set_terminated(run_id, "FINISHED")
     time.sleep(0.2)
     client.set_tag(run_id, HEARTBEAT, "1")
     time.sleep(0.3)
     assert client.get_run(run_id).data.tags[HEARTBEAT] == "1"
+    assert client.get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_run_that_ended_since_it_was_searched_for_stays_as_it_ended(

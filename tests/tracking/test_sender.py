@@ -1,5 +1,7 @@
 """From the spool to a real MLflow: every point once, in its order, whatever fails on the way."""
 
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,6 +133,32 @@ def test_what_arrived_right_before_a_kill_is_there_once(
     fill(spool)  # the training that goes on says its last steps again
     assert Sender(spool.path, MlflowClient(), run_id).close()
     check_all_there_once(client, run_id, spool)
+
+
+def test_a_milestone_that_arrived_needs_its_files_no_more(
+    client: MlflowClient, run_id: str, spool: Spool, tmp_path: Path
+) -> None:
+    """As after a power failure that forgot what was kept last."""
+    fill(spool)
+    assert Sender(spool.path, MlflowClient(), run_id).close()
+    with sqlite3.connect(spool.path) as forgetting:
+        forgetting.execute("UPDATE milestones SET model_id = NULL")
+    assert spool.count_unsent() == len(MEASURED)
+    assert Sender(spool.path, MlflowClient(), run_id).close()
+    check_all_there_once(client, run_id, spool)
+
+
+def test_a_milestone_whose_files_somebody_removed_is_told_and_keeps_nothing_else_back(
+    client: MlflowClient, run_id: str, spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(spool)
+    shutil.rmtree(spool.path.with_name("epoch-0"))
+    assert not Sender(spool.path, MlflowClient(), run_id).close(patience_seconds=2)
+    assert "epoch-0/milestone.json" in capsys.readouterr().err
+    assert {point.milestone for point in spool.unsent_metrics()} == {0}
+    (model,) = client.search_logged_models([EXPERIMENT], f"source_run_id = '{run_id}'")
+    assert epoch_of(model) == 20
+    assert {metric.key: metric.value for metric in model.metrics or []} == MEASURED[20]
 
 
 def test_an_outage_is_waited_out(

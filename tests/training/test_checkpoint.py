@@ -116,10 +116,18 @@ def test_of_a_spoilt_checkpoint_the_one_before_is_taken(how: str, tmp_path: Path
     assert loaded_step(tmp_path) == 3
 
 
-def test_if_all_are_spoilt_there_is_none(tmp_path: Path) -> None:
-    for step in (1, 2):
+def test_if_all_are_spoilt_there_is_none_and_they_stand_in_nobodys_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (100, 200):
         flip(save(tmp_path, step), -1)
     assert load_checkpoint(tmp_path) is None
+    assert capsys.readouterr().err.count("is not as it was written") == 2
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+        assert loaded_step(tmp_path) == step
+    assert len(list(tmp_path.glob("*.spoilt"))) == 2
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_what_a_kill_left_half_written_is_swept(tmp_path: Path) -> None:
