@@ -11,7 +11,7 @@ from sslmlflow.tracking.values import ways_of
 
 
 def log_best(client: MlflowClient, run_id: str) -> None:
-    """Log `best/<metric>` and `best/<metric>_epoch` for what was measured on the milestones of a run so far.
+    """Log `best/<metric>` and `best/<metric>_epoch` for what was measured on the milestones that a run has.
 
     Best is the highest value, of entropies the lowest; of equal ones the earliest. The step is always 0, so that the UI
     draws one bar a run. Only what changed is logged: at one step MLflow shows what it was told last.

@@ -89,8 +89,8 @@ class Sender:
             except FileNotFoundError as error:  # somebody removed its files: the others can be sent all the same
                 missing = error
         if self._best_due:
+            self._drop(spool)  # the best is one of those that can be chosen
             log_best(self._client, self._run_id)
-            self._drop(spool)
             self._best_due = False
         if missing:
             raise missing

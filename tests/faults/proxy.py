@@ -13,12 +13,13 @@ class Proxy:
     """Hands requests on to the port of a server; `fault` happens to the given share of them.
 
     error: 500 is answered. drop: the connection breaks before. lost: it breaks after the server did what was asked.
-    hang: nothing is answered for a second and a half. restart: nobody listens for half a second.
+    hang: nothing is answered for `hang_seconds`. restart: nobody listens for half a second.
     """
 
     def __init__(self, server_port: int, fault: str = "none", share: float = 0.0) -> None:
         self.port = free_port()
         self.fault, self.share, self.count = fault, share, 0
+        self.hang_seconds = 1.5
         self._server_port = server_port
         self._random = random.Random(fault)
         self._listening: ThreadingHTTPServer | None = None
@@ -59,7 +60,7 @@ class Proxy:
         if happens and self.fault == "error":
             return request.answer(500, [], b"{}")
         if happens and self.fault == "hang":
-            time.sleep(1.5)
+            time.sleep(self.hang_seconds)
             return request.break_off()
         connection = http.client.HTTPConnection("127.0.0.1", self._server_port, timeout=60)
         connection.request(request.command, request.path, body, dict(request.headers))

@@ -18,6 +18,7 @@ EDGES = [
     {"event": "os.mkdir", "path": "/milestones/epoch-"},  # measured, but not written
     {"event": "os.rename", "path": "/milestones/epoch-"},  # written, but not in its place
     {"event": "shutil.rmtree", "path": "/milestones/epoch-"},  # in MLflow, or about to be written
+    {"event": "os.remove", "path": "encoder.safetensors"},  # deleted halfway, here or by keep=best:2 in MLflow
     {"event": "shutil.rmtree", "path": "/checkpoints"},  # trained to the end
 ]
 
@@ -25,13 +26,23 @@ EDGES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    "method", [["--method=simclr"], ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64"]]
+    ("method", "milestones"),
+    [
+        (["--method=simclr"], 10),
+        (
+            ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64", "--keep=best:2"],
+            3,
+        ),  # the last is one of the best
+    ],
+    ids=["simclr", "moco-v2 keep=best:2"],
 )
-def test_killed_training_ends_bit_identical(new_chain: NewChain, method: list[str], workers: int, tell: Told) -> None:
+def test_killed_training_ends_bit_identical(
+    new_chain: NewChain, method: list[str], milestones: int, workers: int, tell: Told
+) -> None:
     calm = new_chain(*TRAINING, *method)
     assert calm.run() == 0, calm.said()
     expected = calm.left()
-    assert len(expected.milestones) == 10
+    assert len(expected.milestones) == milestones
     moments = random.Random(f"{method} {workers}")
     kills, went_on, trainings, lost = 0, 0, 0, Counter[str]()
     while kills < KILLS:

@@ -1,6 +1,7 @@
 """Trainings behind a proxy that breaks connections, loses replies, hangs, answers 500 and is away for a while."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,13 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["error", "drop", "lost", "hang", "restart"])
-def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: str, tell: Told) -> None:
-    calm = new_chain(*TRAINING)
+@pytest.mark.parametrize(
+    ("fault", "keep"),
+    [("error", "all"), ("drop", "all"), ("lost", "best:2"), ("hang", "best:2"), ("restart", "best:2")],
+)
+def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: str, keep: str, tell: Told) -> None:
+    training = [*TRAINING, f"--keep={keep}"]
+    calm = new_chain(*training)
     assert calm.run() == 0, calm.said()
     expected = calm.left()
     proxy = Proxy(port, fault)
@@ -47,7 +52,7 @@ def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: s
         trainings += 1
         name = f"{fault} {trainings}"
         chain = new_chain(
-            *TRAINING, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{proxy.port}", MLFLOW_EXPERIMENT_NAME=name, **PATIENCE
+            *training, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{proxy.port}", MLFLOW_EXPERIMENT_NAME=name, **PATIENCE
         )
         proxy.share = 0.15
         while chain.run() != 0:
@@ -61,6 +66,46 @@ def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: s
         assert not lost, f"{found}\n{chain.said()}"
     proxy.stop()
     tell(f"T3 {fault}: {proxy.count} times, {trainings} trainings: {lost} points, milestones or runs lost or doubled")
+
+
+@pytest.mark.slow
+def test_stopped_while_the_server_does_not_answer(new_chain: NewChain, port: int, tell: Told) -> None:
+    """A stop waits some seconds, a second signal not even that; `sync` tells what happened, through faults, too."""
+    calm = new_chain(*TRAINING)
+    assert calm.run() == 0, calm.said()
+    proxy = Proxy(port)
+    proxy.hang_seconds = 300  # MLflow's client gives up after thirty, three times
+    place = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{proxy.port}", "MLFLOW_EXPERIMENT_NAME": "stopped"}
+    chain = new_chain(*TRAINING, **place)
+    server = MlflowClient(f"http://127.0.0.1:{port}")
+    for signals in (1, 2):
+        child = chain.begin()
+        chain.wait_until_it_trains(child)
+        proxy.fault, proxy.share = "hang", 1.0
+        started = time.monotonic()
+        os.kill(child, signal.SIGTERM)
+        if signals == 2:
+            time.sleep(6)  # more than that of one wish
+            os.kill(child, signal.SIGTERM)
+        assert chain.wait() == 143, chain.said()
+        waited = time.monotonic() - started
+        assert waited < 30, "Docker kills after ten seconds; the rest is what a busy machine may take longer"
+        proxy.fault, proxy.share = "none", 0.0
+        (run,) = server.search_runs([server.get_experiment_by_name("stopped").experiment_id])
+        assert run.info.status == "RUNNING"
+    assert "sslmlflow sync" in chain.said()
+    chain.environment |= PATIENCE
+    proxy.fault, proxy.share = "lost", 0.3
+    for _ in range(8):
+        if chain.run(arguments=["sync"]) == 0:
+            break
+    assert server.get_run(run.info.run_id).info.status == "KILLED", chain.said()
+    proxy.share = 0.0
+    assert chain.run() == 0, chain.said()
+    found = losses(left_in(f"http://127.0.0.1:{port}", run.info.experiment_id), calm.left())
+    proxy.stop()
+    tell(f"T3 stopped while the server hangs: 2 stops, the last in {waited:.0f} s, {sum(found.values())} lost")
+    assert not any(found.values()), f"{found}\n{chain.said()}"
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ class Left:
         """The bytes of every milestone's weights, by epoch and file name."""
         found = {}
         for model in self.milestones:
-            folder = Path(download_artifacts(model.artifact_location))
+            folder = Path(download_artifacts(model.artifact_location, tracking_uri=self.client.tracking_uri))
             for path in folder.glob("*.safetensors"):
                 found[int(model.params["epoch"]), path.name] = path.read_bytes()
         return found
