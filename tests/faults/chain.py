@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from mlflow.entities import LoggedModelStatus
 
 from tests.fork_server import ForkServer
-from tests.jobs.small import Left, left_in
+from tests.jobs.small import SMALL, Left, left_in
+
+TINY = ["pretrain", *SMALL, "--image_size=16"]
 
 
 @dataclass
@@ -82,6 +84,12 @@ class NewChain(Protocol):
     """Makes chains of one command, each in a folder of its own."""
 
     def __call__(self, *more: str, folder: Path | None = None, **environment: str) -> Chain: ...
+
+
+class Calm(Protocol):
+    """Gives what a training leaves that nobody disturbs."""
+
+    def __call__(self, *arguments: str) -> Left: ...
 
 
 def losses(stormy: Left, calm: Left) -> dict[str, int]:

@@ -8,9 +8,10 @@ import mlflow
 import pytest
 
 from tests.conftest import NewDatabase
-from tests.faults.chain import Chain, NewChain
+from tests.faults.chain import Calm, Chain, NewChain
 from tests.faults.size import LONG
 from tests.fork_server import ForkServer
+from tests.jobs.small import Left
 
 Told = Callable[[str], None]
 
@@ -30,6 +31,28 @@ def new_chain(fork_server: ForkServer, environment: dict[str, str], tmp_path: Pa
         return Chain(fork_server, {**environment, **more}, place, given, tmp_path / f"said-{made}.txt")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def calm_trainings() -> dict[tuple[str, ...], Left]:
+    """What was left by those that several tests compare with."""
+    return {}
+
+
+@pytest.fixture
+def calm(
+    new_chain: NewChain, calm_trainings: dict[tuple[str, ...], Left], tmp_path_factory: pytest.TempPathFactory
+) -> Calm:
+    """Train undisturbed, once for all tests."""
+
+    def left(*arguments: str) -> Left:
+        if arguments not in calm_trainings:
+            chain = new_chain(*arguments, folder=tmp_path_factory.mktemp("calm"))
+            assert chain.run() == 0, chain.said()
+            calm_trainings[arguments] = chain.left()
+        return calm_trainings[arguments]
+
+    return left
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ import pytest
 
 from sslmlflow.training.checkpoint import load_checkpoint
 from tests.conftest import NewDatabase
-from tests.faults.chain import Chain, NewChain, losses
+from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
-from tests.jobs.small import SMALL
 
 TRIES = times(10, 67)  # of each of three kinds of full disk
-TRAINING = ["pretrain", *SMALL, "--epochs=20", "--milestone_every=5", "--checkpoint_minutes=0.0005"]
+TRAINING = [*TINY, "--epochs=20", "--milestone_every=5", "--checkpoint_minutes=0.0005"]
 SAID = ("cannot write", "are free in", "disk is full", "Free some space", "disk I/O error")
 SMALLEST, LARGEST = 10e3, 4e6  # bytes free
 SAVED = {"event": "os.rename", "path": "/checkpoints/step-", "number": 9}
@@ -37,7 +36,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("everything", [True, False], ids=["everything", "home"])
-def test_full_disk(new_chain: NewChain, disk: Path, everything: bool, tell: Told) -> None:
+def test_full_disk(new_chain: NewChain, calm: Calm, disk: Path, everything: bool, tell: Told) -> None:
     """Everything lies on the disk that fills up, or SSLMLFLOW_HOME alone."""
 
     def begin() -> Chain:
@@ -51,11 +50,11 @@ def test_full_disk(new_chain: NewChain, disk: Path, everything: bool, tell: Told
         (disk / "filler").unlink()
         return status
 
-    _fill(new_chain, begin, run, "a full disk " + ("with everything" if everything else "with SSLMLFLOW_HOME"), tell)
+    _fill(calm, begin, run, "a full disk " + ("with everything" if everything else "with SSLMLFLOW_HOME"), tell)
 
 
 @pytest.mark.slow
-def test_limited_files(new_chain: NewChain, new_database: NewDatabase, tell: Told) -> None:
+def test_limited_files(new_chain: NewChain, calm: Calm, new_database: NewDatabase, tell: Told) -> None:
     """No file may grow beyond some bytes, as by a quota; the space on the disk tells nothing of it."""
 
     def begin() -> Chain:
@@ -66,16 +65,11 @@ def test_limited_files(new_chain: NewChain, new_database: NewDatabase, tell: Tol
     def run(chain: Chain, free: int) -> int:
         return chain.run(file_limit=max(free, chain.log.stat().st_size + 4000))
 
-    _fill(new_chain, begin, run, "files of limited size", tell)
+    _fill(calm, begin, run, "files of limited size", tell)
 
 
-def _fill(
-    new_chain: NewChain, begin: Callable[[], Chain], run: Callable[[Chain, int], int], what: str, tell: Told
-) -> None:
+def _fill(calm: Calm, begin: Callable[[], Chain], run: Callable[[Chain, int], int], what: str, tell: Told) -> None:
     """Run trainings that go on a bit while there is space and then find so much or so much, until they end."""
-    calm = new_chain(*TRAINING)
-    assert calm.run() == 0, calm.said()
-    expected = calm.left()
     spaces = random.Random(what)
     full, late, trainings, lost = 0, 0, 0, Counter[str]()
     while full < TRIES:
@@ -99,7 +93,7 @@ def _fill(
             lost["checkpoints that went back"] += status != 0 and after < reached
             reached = max(reached, after)
         assert status == 0 or chain.run() == 0, chain.said()
-        lost.update(losses(chain.left(), expected))
+        lost.update(losses(chain.left(), calm(*TRAINING)))
     told = ", ".join(f"{count} {kind}" for kind, count in lost.items())
     tell(f"T5 {what}: {full} times full, {late} of them beside a checkpoint, {trainings} trainings: {told}")
     assert late, "always full before the first checkpoint"

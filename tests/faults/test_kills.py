@@ -5,13 +5,12 @@ from collections import Counter
 
 import pytest
 
-from tests.faults.chain import Chain, NewChain, losses
+from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
-from tests.jobs.small import SMALL
 
 KILLS = times(25, 250)  # of each of four kinds of training
-TRAINING = ["pretrain", *SMALL, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
+TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
     {"event": "os.rename", "path": "/checkpoints/step-"},  # written, but not in its place
     {"event": "os.remove", "path": "/checkpoints/step-"},  # in its place, the oldest not yet removed
@@ -37,11 +36,9 @@ EDGES = [
     ids=["simclr", "moco-v2 keep=best:2"],
 )
 def test_killed_training_ends_bit_identical(
-    new_chain: NewChain, method: list[str], milestones: int, workers: int, tell: Told
+    new_chain: NewChain, calm: Calm, method: list[str], milestones: int, workers: int, tell: Told
 ) -> None:
-    calm = new_chain(*TRAINING, *method)
-    assert calm.run() == 0, calm.said()
-    expected = calm.left()
+    expected = calm(*TRAINING, *method)
     assert len(expected.milestones) == milestones
     moments = random.Random(f"{method} {workers}")
     kills, went_on, trainings, lost = 0, 0, 0, Counter[str]()

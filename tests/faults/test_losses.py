@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.chain import NewChain, losses
-from tests.jobs.small import SMALL
+from tests.faults.chain import TINY, NewChain, losses
 
 pytestmark = pytest.mark.slow
 EPOCH_2 = "SELECT model_id FROM logged_model_params WHERE param_value = '2'"
@@ -76,7 +75,7 @@ def restore(whole: Path, folder: Path) -> None:
 
 
 def test_all_that_can_be_damaged_is_seen(new_chain: NewChain, tmp_path: Path) -> None:
-    calm, damaged = (new_chain("pretrain", *SMALL, "--epochs=4", "--milestone_every=2") for _ in range(2))
+    calm, damaged = (new_chain(*TINY, "--epochs=4", "--milestone_every=2") for _ in range(2))
     for chain in (calm, damaged):
         assert chain.run() == 0, chain.said()
     expected = calm.left()

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.faults.chain import NewChain, losses
+from tests.faults.chain import TINY, Calm, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.proxy import Proxy
 from tests.faults.size import times
-from tests.jobs.small import SMALL, left_in
+from tests.jobs.small import left_in
 from tests.mlflow_server import free_port, running_server
 
 FAULTS = times(20, 200)  # of each kind
 OUTAGE_SECONDS = times(8, 60)
-TRAINING = ["pretrain", *SMALL, "--epochs=40", "--milestone_every=4"]
+TRAINING = [*TINY, "--epochs=40", "--milestone_every=4"]
 # A request that hangs is given up after a second; MLflow itself waits two seconds between its last two tries.
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
@@ -41,11 +41,11 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     ("fault", "keep"),
     [("error", "all"), ("drop", "all"), ("lost", "best:2"), ("hang", "best:2"), ("restart", "best:2")],
 )
-def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: str, keep: str, tell: Told) -> None:
+def test_server_behind_a_bad_connection(
+    new_chain: NewChain, calm: Calm, port: int, fault: str, keep: str, tell: Told
+) -> None:
     training = [*TRAINING, f"--keep={keep}"]
-    calm = new_chain(*training)
-    assert calm.run() == 0, calm.said()
-    expected = calm.left()
+    expected = calm(*training)
     proxy = Proxy(port, fault)
     lost, trainings = 0, 0
     while proxy.count < FAULTS:
@@ -69,10 +69,8 @@ def test_server_behind_a_bad_connection(new_chain: NewChain, port: int, fault: s
 
 
 @pytest.mark.slow
-def test_stopped_while_the_server_does_not_answer(new_chain: NewChain, port: int, tell: Told) -> None:
+def test_stopped_while_the_server_does_not_answer(new_chain: NewChain, calm: Calm, port: int, tell: Told) -> None:
     """A stop waits some seconds, a second signal not even that; `sync` tells what happened, through faults, too."""
-    calm = new_chain(*TRAINING)
-    assert calm.run() == 0, calm.said()
     proxy = Proxy(port)
     proxy.hang_seconds = 300  # MLflow's client gives up after thirty, three times
     place = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{proxy.port}", "MLFLOW_EXPERIMENT_NAME": "stopped"}
@@ -102,7 +100,7 @@ def test_stopped_while_the_server_does_not_answer(new_chain: NewChain, port: int
     assert server.get_run(run.info.run_id).info.status == "KILLED", chain.said()
     proxy.share = 0.0
     assert chain.run() == 0, chain.said()
-    found = losses(left_in(f"http://127.0.0.1:{port}", run.info.experiment_id), calm.left())
+    found = losses(left_in(f"http://127.0.0.1:{port}", run.info.experiment_id), calm(*TRAINING))
     proxy.stop()
     tell(f"T3 stopped while the server hangs: 2 stops, the last in {waited:.0f} s, {sum(found.values())} lost")
     assert not any(found.values()), f"{found}\n{chain.said()}"
@@ -110,12 +108,10 @@ def test_stopped_while_the_server_does_not_answer(new_chain: NewChain, port: int
 
 @pytest.mark.slow
 def test_server_that_is_away_for_a_while(
-    new_chain: NewChain, environment: dict[str, str], tmp_path: Path, tell: Told
+    new_chain: NewChain, calm: Calm, environment: dict[str, str], tmp_path: Path, tell: Told
 ) -> None:
     """The server itself is ended and started again while the training goes on."""
-    calm = new_chain(*TRAINING)
-    assert calm.run() == 0, calm.said()
-    expected = calm.left()
+    expected = calm(*TRAINING)
     port = free_port()
     with running_server(tmp_path, environment, port) as server:
         chain = new_chain(*TRAINING, MLFLOW_TRACKING_URI=server, **PATIENCE)

@@ -17,13 +17,12 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import ROOT
-from tests.faults.chain import Chain, NewChain, losses
+from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import LONG, times
-from tests.jobs.small import SMALL
 
 ROUNDS = times(1, 10)
-TRAINING = ["pretrain", *SMALL, "--epochs=40", "--milestone_every=4", "--checkpoint_minutes=0.001"]
+TRAINING = [*TINY, "--epochs=40", "--milestone_every=4", "--checkpoint_minutes=0.001"]
 PHASES: dict[str, dict[str, Any]] = {
     "start": {"event": "open", "path": "/runs/"},
     "step": {"event": "os.rename", "path": "/checkpoints/step-", "delay": 0.03},
@@ -39,16 +38,18 @@ Stop = Callable[[Chain, dict[str, Any]], None]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
-def test_stopped_training(new_chain: NewChain, number: signal.Signals, tell: Told) -> None:
+def test_stopped_training(new_chain: NewChain, calm: Calm, number: signal.Signals, tell: Told) -> None:
     def stop(chain: Chain, trap: dict[str, Any]) -> None:
         assert chain.run(trap=trap) == 128 + number, chain.said()
 
-    _stop_everywhere(new_chain, number, stop, "KILLED", tell, "alone", PHASES)
+    _stop_everywhere(new_chain, calm, number, stop, "KILLED", tell, "alone", PHASES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
-def test_stopped_under_mlflow_run(new_chain: NewChain, number: signal.Signals, tmp_path: Path, tell: Told) -> None:
+def test_stopped_under_mlflow_run(
+    new_chain: NewChain, calm: Calm, number: signal.Signals, tmp_path: Path, tell: Told
+) -> None:
     """The way on is the same `mlflow run` with --run-id.
 
     Where it outlives the training, MLflow writes FAILED over KILLED (it looks a name up among numbers).
@@ -86,11 +87,12 @@ def test_stopped_under_mlflow_run(new_chain: NewChain, number: signal.Signals, t
     phases = {"import": IMPORT} | {phase: where for phase, where in PHASES.items() if phase != left_out}
     if not LONG:  # each takes MLflow and the training ten seconds to import
         phases = {phase: phases[phase] for phase in ("import", "step")}
-    _stop_everywhere(new_chain, number, stop, status, tell, "under mlflow run", phases)
+    _stop_everywhere(new_chain, calm, number, stop, status, tell, "under mlflow run", phases)
 
 
 def _stop_everywhere(
     new_chain: NewChain,
+    calm: Calm,
     number: signal.Signals,
     stop: Stop,
     status: str,
@@ -98,9 +100,7 @@ def _stop_everywhere(
     how: str,
     phases: dict[str, dict[str, Any]],
 ) -> None:
-    calm = new_chain(*TRAINING)
-    assert calm.run() == 0, calm.said()
-    expected = calm.left()
+    expected = calm(*TRAINING)
     moments = random.Random(number)
     stops, lost = 0, Counter[str]()
     for _ in range(ROUNDS):
