@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,9 +15,10 @@ from sslmlflow.signals import Stopped, listening, uninterrupted
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused, 128 + n stopped by signal n."""
+    config: object = None
     try:
         command, given = _parse(argv)
-        config: object = read_config(COMMANDS[command], given)
+        config = read_config(COMMANDS[command], given)
         with listening():
             end_with_mlflow_run()
             _run(command, config)
@@ -24,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
-        print("sslmlflow: stopped; trainings go on with --resume=auto, tune by the same command.", file=sys.stderr)
+        print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
     except OSError as error:
         print(f"sslmlflow: {in_short(error)}", file=sys.stderr)
@@ -36,6 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sslmlflow: MLflow answered: {in_short(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _way_on(config: object) -> str:
+    if not hasattr(config, "resume"):
+        return "."
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        return f"; the same `mlflow run` with --run-id {run_id} goes on."
+    return "; the same command with --resume=auto goes on."
 
 
 def _run(command: str, config: object) -> None:

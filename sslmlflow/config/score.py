@@ -20,4 +20,4 @@ class Score:
         0.4, "width of the entropy's bins in standard deviations; 0.8 for encoders pretrained with labels", above=0
     )
     evaluation_seed: int = option(0, "seed of UMAP, k-means and the split of the probes", minimum=0, maximum=10**9)
-    log: bool = option(False, "keep the values in a run of MLflow, too")
+    log: bool = option(False, "keep the values in a run of MLflow, too; under `mlflow run` they always are")

@@ -1,10 +1,12 @@
 """Embeddings from elsewhere, scored from the command line."""
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from sklearn.metrics import silhouette_score
 
@@ -29,8 +31,11 @@ def files(tmp_path: Path) -> Path:
 
 def told(text: str) -> dict[str, str]:
     """Values as they are printed, by key."""
-    lines = [line.split() for line in text.splitlines() if "label" in line.split(" ")[-1]]
-    return {line[-1]: line[-2] if line[-2] != "%" else line[-3] for line in lines}
+    lines = (
+        re.fullmatch(r".*  ([-.\d]+)( %)?  (higher|lower|) *((label_free|labelled)/\w+)", line)
+        for line in text.splitlines()
+    )
+    return {line[4]: line[1] for line in lines if line}
 
 
 def test_everything_that_the_files_allow_is_measured_and_kept(
@@ -53,7 +58,22 @@ def test_everything_that_the_files_allow_is_measured_and_kept(
     assert kept["labelled/linear_probe_standardised"] > 0.9
     assert kept["label_free/crr_adjusted_low"] < kept["label_free/crr_adjusted"] < kept["label_free/crr_adjusted_high"]
     assert values["label_free/rankme"] == f"{rankme(Z):.3f}"
+    assert done.stdout.startswith("120 images x 8 features, 2 views, 3 classes\n")
+    assert re.search(r"entropy H\(Z3\) +[\d.]+  lower ", done.stdout)
     assert client.list_artifacts(run.info.run_id)[0].path == "score.txt"
+    assert "RankMe" in run.data.tags["mlflow.note.content"]
+
+
+def test_under_mlflow_run_the_values_are_in_its_run(
+    files: Path, sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    run_id = client.create_run("0").info.run_id
+    done = sslmlflow("score", "--embeddings=z.npy", MLFLOW_RUN_ID=run_id)
+    assert done.returncode == 0, done.stderr
+    run = client.get_run(run_id)
+    assert set(run.data.metrics) == set(told(done.stdout))
+    assert run.info.status == "FINISHED"
 
 
 def test_without_views_and_labels_the_rest_is_measured_and_no_run_is_made(
@@ -71,6 +91,15 @@ def test_without_views_and_labels_the_rest_is_measured_and_no_run_is_made(
     assert not database.exists()
 
 
+def test_classes_may_be_a_column_and_embeddings_the_only_array_of_an_npz(files: Path, sslmlflow: Command) -> None:
+    np.savez(files / "only.npz", z=np.load(files / "z.npy"))
+    np.save(files / "column.npy", np.load(files / "classes.npy")[:, None])
+    plain = sslmlflow("score", "z.npy", "--labels=classes.npy")
+    packed = sslmlflow("score", "only.npz", "--labels=column.npy")
+    assert packed.returncode == 0, packed.stderr
+    assert told(packed.stdout) == told(plain.stdout)
+
+
 def test_labels_change_nothing_that_is_label_free(files: Path, sslmlflow: Command) -> None:
     score = "score", "z.npy", "--views=other.npy"
     with_, without = sslmlflow(*score, "--labels=classes.npy"), sslmlflow(*score)
@@ -80,24 +109,53 @@ def test_labels_change_nothing_that_is_label_free(files: Path, sslmlflow: Comman
 
 def test_collapsed_embeddings_have_reasons_instead_of_values(files: Path, sslmlflow: Command) -> None:
     np.save(files / "flat.npy", np.ones((50, 4), np.float32))
-    done = sslmlflow("score", "flat.npy", "--views=flat.npy")
+    np.save(files / "twice.npy", np.full((50, 4), 2, np.float32))
+    done = sslmlflow("score", "flat.npy", "--views=twice.npy")
     assert done.returncode == 0, done.stderr
     assert told(done.stdout) == {"label_free/collapsed": "1.000"}
-    assert "pair CRR undefined: collapsed: all 50 embeddings are the same" in done.stdout
+    reasons = [line for line in done.stdout.splitlines() if line.startswith("undefined")]
+    assert len(reasons) == 1
+    assert "(collapsed: all 50 embeddings are the same" in reasons[0]
+    assert "pair CRR" in reasons[0]
+
+
+def test_what_has_no_value_at_all_is_told_and_so_is_what_looks_too_good(files: Path, sslmlflow: Command) -> None:
+    random = np.random.default_rng(1)
+    np.save(files / "tiny.npy", np.load(files / "z.npy")[:3])
+    done = sslmlflow("score", "tiny.npy")
+    assert done.returncode == 0, done.stderr
+    assert "undefined (needs at least 4 images, got 3): " in done.stdout
+    np.save(files / "noise.npy", random.normal(size=(900, 8)))
+    assert "Suspicious: the embeddings take 100 % of the room" in sslmlflow("score", "noise.npy").stdout
+    assert "Suspicious" not in sslmlflow("score", "z.npy").stdout
 
 
 def test_mistakes_are_told_in_words(files: Path, sslmlflow: Command) -> None:
     np.save(files / "whole.npy", np.ones((5, 2), int))
     np.save(files / "cube.npy", np.ones((2, 5, 2)))
     np.save(files / "few.npy", np.ones((5, 8)))
-    np.savez(files / "two.npz", a=np.ones(2))
+    np.savez(files / "two.npz", a=np.ones(2), b=np.ones(2))
+    bad = np.load(files / "z.npy")
+    bad[7, 0], bad[9, 1] = np.nan, np.inf
+    np.save(files / "bad.npy", bad)
+    np.save(files / "halves.npy", np.where(np.arange(120) > 5, 1.5, np.nan))
+    (files / "text.npy").write_text("1.0, 2.0\n")
+    torch.save(torch.ones(3), files / "z.pt")
     marker = files / "it ran"
     (files / "pickle.npy").write_bytes(pickle.dumps(Hostile(str(marker))))
+    np.save(files / "objects.npy", np.array([Hostile(str(marker))]))
     for arguments, status, said in [
         ([], 2, "embeddings needs to be given"),
-        (["nothing.npy"], 1, "embeddings=nothing.npy cannot be read as a NumPy file (.npy): "),
-        (["pickle.npy"], 1, "embeddings=pickle.npy cannot be read as a NumPy file"),
-        (["two.npz"], 1, "holds several arrays (.npz)"),
+        (["nothing.npy"], 1, f"embeddings=nothing.npy cannot be read: No such file or directory ({files}/nothing.npy)"),
+        (["pickle.npy"], 1, "embeddings=pickle.npy is not a NumPy file"),
+        (["objects.npy"], 1, "embeddings=objects.npy cannot be read as a NumPy file: it holds Python objects"),
+        (["text.npy"], 1, "embeddings=text.npy is not a NumPy file"),
+        (["z.pt"], 1, "embeddings=z.pt is a file of torch; numpy.save"),
+        (["two.npz"], 1, "embeddings=two.npz holds 2 arrays (a, b)"),
+        (["bad.npy"], 1, "embeddings=bad.npy: 2 of 120 rows hold NaN or infinity, the first is row 7"),
+        (["z.npy", "--views=bad.npy"], 1, "views=bad.npy: 2 of 120 rows hold NaN or infinity"),
+        (["z.npy", "--views=z.npy"], 1, "views=z.npy holds the numbers of embeddings=z.npy: another augmentation"),
+        (["z.npy", "--labels=halves.npy"], 1, "labels=halves.npy holds NaN or infinity"),
         (["whole.npy"], 1, "holds int64. Allowed: floats"),
         (["cube.npy"], 1, "has the shape (2, 5, 2). Allowed: (images, features)"),
         (["z.npy", "--views=few.npy"], 1, "views=few.npy holds (5, 8) and embeddings=z.npy (120, 8)"),
