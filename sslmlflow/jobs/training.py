@@ -120,6 +120,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
     saved = time.monotonic()
     losses: list[float] = []
     notes: set[str] = set()
+    steps = plan.schedule.total_steps // plan.epochs
     progress = tqdm(total=plan.schedule.total_steps, initial=state.step, unit="step", disable=None, smoothing=0.1)
     with uninterrupted():  # a step is finished, and what it came to saved
         for event in train(state, training.sets.train, plan, training.machine, training.take_step):
@@ -140,7 +141,9 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                         saved = _save(tracked, training, state, spool)
                 case Epoch():
                     saved = _save(tracked, training, state, spool)
-                    tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}")
+                    # After a resume within an epoch the mean is not that of an undisturbed training.
+                    seen = "" if len(losses) == steps else f" (of its last {len(losses)} steps)"
+                    tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}{seen}")
                     losses.clear()
                 case Milestone():
                     with interruptible():  # it is measured again
