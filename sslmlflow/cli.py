@@ -10,7 +10,7 @@ from sslmlflow.config import COMMANDS
 from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
-from sslmlflow.signals import Stopped, listening, uninterrupted
+from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,23 +21,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read_config(COMMANDS[command], given)
         with listening():
             end_with_mlflow_run()
-            _run(command, config)
-    except UserError as error:
-        print(f"sslmlflow: {error}", file=sys.stderr)
-        return error.exit_code
+            try:
+                _run(command, config)
+            except Exception as error:
+                code = _tell(error)
+                end_if_wished()  # what failed may have, because it was to end: the server that does not answer
+                return code
+    except ConfigError as error:
+        return _tell(error)
     except KeyboardInterrupt as error:
         print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
-    except OSError as error:
-        print(f"sslmlflow: {in_short(error)}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        # Told by its module: importing MLflow for its exception would slow down every --help.
-        if not type(error).__module__.startswith("mlflow"):
-            raise
-        print(f"sslmlflow: MLflow answered: {in_short(error)}", file=sys.stderr)
-        return 1
     return 0
+
+
+def _tell(error: Exception) -> int:
+    """Tell a person what went wrong, and give the exit code; what is no mistake of theirs is raised."""
+    if isinstance(error, UserError):
+        print(f"sslmlflow: {error}", file=sys.stderr)
+        return error.exit_code
+    # Told by its module: importing MLflow for its exception would slow down every --help.
+    if not (isinstance(error, OSError) or type(error).__module__.startswith("mlflow")):
+        raise error
+    print(f"sslmlflow: {'' if isinstance(error, OSError) else 'MLflow answered: '}{in_short(error)}", file=sys.stderr)
+    return 1
 
 
 def _way_on(config: object) -> str:

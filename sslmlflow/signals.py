@@ -28,6 +28,7 @@ class _Wish:
     number: int | None = None
     since = 0.0
     raised = False
+    forced = False
     holds = 0
     listener: int | None = None
 
@@ -54,7 +55,7 @@ def listening() -> Iterator[None]:
     finally:
         for number in heard:
             signal.signal(number, before[number])
-        _wish.number, _wish.raised, _wish.listener = None, False, None
+        _wish.number, _wish.raised, _wish.forced, _wish.listener = None, False, False, None
 
 
 @contextmanager
@@ -85,6 +86,11 @@ def stop_wished() -> bool:
     return _wish.number is not None
 
 
+def stop_forced() -> bool:
+    """Whether a later signal came: nothing is to be waited for any more."""
+    return _wish.forced
+
+
 def end_if_wished() -> None:
     """Raise Stopped if a signal came, also where it was raised before and got lost, as in a destructor."""
     if _wish.number is not None:
@@ -105,7 +111,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
         _say(f"sslmlflow: {signal.Signals(number).name}: stopping")
         _raise_if_due()
     elif now - _wish.since > ONE_WISH_SECONDS:
-        _wish.raised = True
+        _wish.raised = _wish.forced = True
         raise Stopped(_wish.number)
 
 

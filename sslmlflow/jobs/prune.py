@@ -48,9 +48,10 @@ def _prune(folder: Path, before: float, dry_run: bool) -> int:
 
 
 def _latest(folder: Path) -> float:
-    """When a file was last written there; folders change already where SQLite opens one."""
+    """When somebody worked there last: what changes when one only looks, as `sync` does, does not count."""
     times = []
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):  # a training goes on there
-            times += [path.stat().st_mtime] if path.is_file() else []
+            looked_at = path.is_dir() or path.name.startswith(("spool.db", "lock"))
+            times += [] if looked_at else [path.stat().st_mtime]
     return max(times, default=time.time())

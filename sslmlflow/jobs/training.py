@@ -27,7 +27,7 @@ from sslmlflow.methods import Method
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.keeping import Keep
 from sslmlflow.tracking.milestones import write_milestone
-from sslmlflow.tracking.patience import PATIENCE_SECONDS, STOPPED_SECONDS
+from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool
@@ -95,11 +95,11 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
     spool = Spool(tracked.folder / "spool.db")
     sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep)
-    patience = STOPPED_SECONDS  # whatever the training fails of, a full disk for one, may keep the rest from being sent
+    patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
     try:
         _train_and_keep(tracked, training, state, spool)
         peak, last = _peak(training.options, spool), max(spool.milestone_epochs(), default=0)
-        patience = PATIENCE_SECONDS
+        patience = SEND_SECONDS
     finally:
         with uninterrupted():
             sent = sender.close(patience)

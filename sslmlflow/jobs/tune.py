@@ -31,6 +31,7 @@ from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
 from sslmlflow.tracking.liveness import reap, running
 from sslmlflow.tracking.lock import is_busy, run_folder
+from sslmlflow.tracking.patience import tried
 from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
 from sslmlflow.tracking.server import connect, is_there, run_of
 from sslmlflow.tuning.pruning import SoundMedianPruner
@@ -142,8 +143,8 @@ def _lead(
                 )
             _take_all(config, client, seats, search)
     except BaseException:
-        # What a worker left that had to be killed.
-        reap(client, [run for run in running(client) if run.info.run_id != leading.run_id])
+        # What a worker left that had to be killed; where the server is away, the next job sees to it.
+        tried(lambda: reap(client, [run for run in running(client) if run.info.run_id != leading.run_id]))
         raise
     close_runs(client, leading)
     outcome = tell_outcome(client, seats, leading, space, search.key, study.user_attrs[UNTUNED], given)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -50,8 +51,17 @@ def drop_milestone(client: MlflowClient, model_id: str) -> None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return
-    if client.search_model_versions(f"tags.model_id = '{model_id}'"):
+    if _is_registered(client, model):
         return
     # The files first: of a model that is deleted nobody knows any more where they are.
     get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
     client.delete_logged_model(model_id)
+
+
+def _is_registered(client: MlflowClient, model: LoggedModel) -> bool:
+    """Whether the model registry has a version of it, by whatever way that came there."""
+    if "mlflow.modelVersions" in model.tags:
+        return True
+    places = f"models:/{model.model_id}", model.artifact_location
+    known = [f"tags.model_id = '{model.model_id}'", *(f"source_path = '{place}'" for place in places)]
+    return any(client.search_model_versions(filter_string) for filter_string in known)

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sslmlflow.tracking.lock import is_busy, run_folder
+from sslmlflow.tracking.server import whole
 
 HEARTBEAT, HOST = "sslmlflow.heartbeat", "sslmlflow.host"  # tags: seconds since 1970, and of which machine
-PAUSE_SECONDS = 30.0
+PAUSE_SECONDS, REVIVING_SECONDS = 30.0, 3.0
 
 
 @contextmanager
@@ -21,36 +23,31 @@ def signs_of_life(client: MlflowClient, run_id: str) -> Iterator[None]:
     """Say in the run, every 30 seconds, that this process works on it; a server that is away is not waited for."""
     client.set_tag(run_id, HOST, platform.node())
     client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
-    ended = threading.Event()
+    ended, reviving = threading.Event(), threading.Lock()
 
     def beat() -> None:
         while not ended.wait(PAUSE_SECONDS):
             with contextlib.suppress(Exception):  # whatever the server does, the next one may come through
                 client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
                 # After a long outage another machine may have taken it for dead.
-                if client.get_run(run_id).info.status != "RUNNING" and not ended.is_set():
-                    client.update_run(run_id, "RUNNING")
+                if client.get_run(run_id).info.status != "RUNNING":
+                    with reviving:
+                        if not ended.is_set():
+                            client.update_run(run_id, "RUNNING")
 
     threading.Thread(target=beat, name="sslmlflow-heartbeat", daemon=True).start()
     try:
         yield
     finally:
         ended.set()
+        reviving.acquire(timeout=REVIVING_SECONDS)  # it must not come after what is told of the end
 
 
 def running(client: MlflowClient) -> list[Run]:
     """All runs of the tracking server that are said to run and have given a sign of life, of every experiment."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            experiments, f"attributes.status = 'RUNNING' AND tags.`{HEARTBEAT}` LIKE '%'", page_token=token
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
+    experiments = [experiment.experiment_id for experiment in whole(client.search_experiments)]
+    alive = f"attributes.status = 'RUNNING' AND tags.`{HEARTBEAT}` LIKE '%'"
+    return whole(partial(client.search_runs, experiments, alive))
 
 
 def reap(client: MlflowClient, runs: list[Run], silent_seconds: float | None = None) -> dict[str, str]:

@@ -1,10 +1,13 @@
 """Milestones: encoder, method state and description in one folder, kept in MLflow as a LoggedModel."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +31,7 @@ from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError
 from sslmlflow.files import require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
+from sslmlflow.tracking.server import whole
 
 FORMAT = 1
 ENCODER_FILE, METHOD_FILE, ABOUT_FILE = "encoder.safetensors", "method.safetensors", "milestone.json"
@@ -106,6 +110,8 @@ def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) 
     """
     model = _made_once(client, run_id, epoch, folder / ABOUT_FILE)
     if model.status != LoggedModelStatus.READY:
+        if not (folder / ABOUT_FILE).exists():  # over HTTP MLflow uploads a folder that is not there as an empty one
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT_FILE))
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
     outputs = client.get_run(run_id).outputs
@@ -142,19 +148,9 @@ def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> Lo
 def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
     """The finished milestones of a run, by epoch."""
     experiment_id = client.get_run(run_id).info.experiment_id
-    found: list[LoggedModel] = []
-    token = None
-    while True:
-        page = client.search_logged_models(
-            [experiment_id],
-            f"tags.kind = '{KIND}' AND source_run_id = '{run_id}'",
-            max_results=50,
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return sorted((m for m in found if m.status == LoggedModelStatus.READY), key=epoch_of)
+    of_run = f"tags.kind = '{KIND}' AND source_run_id = '{run_id}'"
+    found = whole(partial(client.search_logged_models, [experiment_id], of_run, max_results=50))
+    return sorted((m for m in found if m.status == LoggedModelStatus.READY), key=epoch_of)
 
 
 def epoch_of(model: LoggedModel) -> int:

@@ -17,7 +17,6 @@ import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from PIL import Image
@@ -25,7 +24,7 @@ from PIL import Image
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError, in_short
 from sslmlflow.files import write_atomically
-from sslmlflow.signals import uninterrupted
+from sslmlflow.signals import interruptible, uninterrupted
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
 from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
@@ -112,14 +111,15 @@ def tracked_run(
 def _begun(
     entry_point: str, config: Any, name: str, resume: str, deciding: Mapping[str, str], below: TrackedRun | None
 ) -> Iterator[TrackedRun]:
-    client = connect()
-    if below is None:
-        _look_around(client)
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
-    experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
-    chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
+    with interruptible():  # nothing is begun yet
+        client = connect()
+        if below is None:
+            _look_around(client)
+        experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
+        chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
     if chosen is None:
         if resume == "auto" and config.resume == "auto" and below is None:
             print("nothing unfinished to go on with: a new run")
@@ -157,11 +157,13 @@ def close_adopted_run() -> None:
     adopted = os.environ.get("MLFLOW_RUN_ID")
     if not adopted:
         return
-    try:
+
+    def close() -> None:
         client = connect()
         if client.get_run(adopted).info.status in ("RUNNING", "FAILED"):
             client.set_terminated(adopted, "KILLED")
-    except (UserError, MlflowException) as error:
+
+    if error := tried(close):
         print(f"sslmlflow: could not tell MLflow that run {adopted} is KILLED: {in_short(error)}", file=sys.stderr)
 
 
@@ -185,12 +187,10 @@ def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str,
     )
     key = key_file(training)
     started = key.read_text() if key.exists() else None
-    for run in found:
-        if (run_folder(run.info.run_id) / "run.json").exists() or (
-            started is not None and run.data.tags.get(KEY) == started
-        ):
-            return str(run.info.run_id)
-    return None
+    begun = [run for run in found if (run_folder(run.info.run_id) / "run.json").exists()]
+    # Made right before a kill, or twice by a server that was slow to do what it was asked again.
+    made = [run for run in found if started is not None and run.data.tags.get(KEY) == started]
+    return next((str(run.info.run_id) for run in begun + made), None)
 
 
 def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], explicit: bool) -> None:

@@ -1,5 +1,6 @@
 """A thread that takes what the spool holds to the tracking server; the training never waits for it."""
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -14,7 +15,7 @@ from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.keeping import Keep, drop_milestone
 from sslmlflow.tracking.milestones import send_milestone
-from sslmlflow.tracking.patience import PATIENCE_SECONDS, comes_to_its_end
+from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS, comes_to_its_end
 from sslmlflow.tracking.spool import Point, Spool, left_in
 
 KEEP_ALL = Keep()
@@ -32,13 +33,14 @@ class Sender:
         self._keep = keep
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._best_due = True
+        self._drained = False
         self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
         self._thread.start()
 
-    def close(self, patience_seconds: float = PATIENCE_SECONDS) -> bool:
+    def close(self, patience_seconds: float = SEND_SECONDS) -> bool:
         """Send what is left; whether all was sent. If not, say so and leave the rest on disk."""
         self._closing.set()
-        if not comes_to_its_end(self._thread, patience_seconds):
+        if not comes_to_its_end(self._thread, patience_seconds, STOPPED_SEND_SECONDS):
             self._given_up.set()
         left = left_in(self._path)
         if left:
@@ -47,7 +49,13 @@ class Sender:
                 f"kept in {self._path}; `sslmlflow sync --run={self._run_id}` sends them.",
                 file=sys.stderr,
             )
-        return not left
+        elif not self._drained:
+            print(
+                "sslmlflow: the tracking server has all metric points and milestones, but was not told which are the "
+                "best, or not to be kept.",
+                file=sys.stderr,
+            )
+        return self._drained and not left
 
     def _work(self) -> None:
         spool: Spool | None = None
@@ -61,11 +69,13 @@ class Sender:
                 pause = PAUSE_SECONDS
                 if closing:
                     spool.close()
+                    self._drained = True
                     return
             except Exception as error:  # whatever the server does, the training goes on
                 if in_short(error) != said:
                     said = in_short(error)
-                    print(f"sslmlflow: MLflow did not take what was sent, trying again: {said}", file=sys.stderr)
+                    with contextlib.suppress(OSError):  # of a terminal that is gone
+                        print(f"sslmlflow: MLflow did not take what was sent, trying again: {said}", file=sys.stderr)
                 if self._given_up.is_set():
                     return
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -111,9 +121,6 @@ class Sender:
     def _send_metrics(self, spool: Spool) -> None:
         while points := spool.unsent_metrics():
             models = spool.model_ids()
-            points = [point for point in points if point.milestone is None or point.milestone in models]
-            if not points:  # all that is left belongs to milestones that MLflow does not have yet
-                return
             self._client.log_batch(self._run_id, metrics=[_metric(point, models) for point in points])
             spool.metrics_sent(points)
 

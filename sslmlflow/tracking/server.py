@@ -3,16 +3,21 @@
 import logging
 import os
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import mlflow
 from alembic.util import CommandError
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from sqlalchemy.exc import SQLAlchemyError
 
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.tracking.database import make_database
+
+T = TypeVar("T")
 
 
 def connect() -> MlflowClient:
@@ -65,6 +70,16 @@ def whereabouts(client: MlflowClient) -> str:
     """The current experiment and server, for messages: both are often not those that were meant."""
     name = client.get_experiment(current_experiment(client)).name
     return f"experiment {name} of {address()}"
+
+
+def whole(search: Callable[..., PagedList[T]]) -> list[T]:
+    """All that a search finds, page by page."""
+    page = search()
+    found = list(page)
+    while page.token:
+        page = search(page_token=page.token)
+        found += page
+    return found
 
 
 def run_of(client: MlflowClient, run_id: str) -> Run:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sslmlflow.errors import UserError, in_short
 
@@ -103,58 +104,58 @@ class Spool:
             [(key, step, value, now, milestone) for key, value in values.items()],
         )
 
+    def _rows(self, query: str, *given: object) -> list[Any]:
+        with self._told():
+            return self._database.execute(query, given).fetchall()
+
     def has_milestone(self, epoch: int) -> bool:
         """Whether `add_milestone` was called for this epoch, now or before a kill."""
-        found = self._database.execute("SELECT 1 FROM milestones WHERE epoch = ?", (epoch,)).fetchone()
-        return found is not None
+        return bool(self._rows("SELECT 1 FROM milestones WHERE epoch = ?", epoch))
 
     def milestone_epochs(self) -> list[int]:
         """The epochs of all milestones that were added, ascending."""
-        return [epoch for (epoch,) in self._database.execute("SELECT epoch FROM milestones ORDER BY epoch")]
+        return [epoch for (epoch,) in self._rows("SELECT epoch FROM milestones ORDER BY epoch")]
 
     def milestone_values(self, key: str) -> dict[int, float]:
         """One metric of the milestones, by epoch; without those for which it is undefined."""
-        query = "SELECT milestone, value FROM metrics WHERE key = ? AND milestone IS NOT NULL"
-        return dict(self._database.execute(query, (key,)).fetchall())
+        return dict(self._rows("SELECT milestone, value FROM metrics WHERE key = ? AND milestone IS NOT NULL", key))
 
     def metrics_of_milestone(self, epoch: int) -> dict[str, float]:
         """All metrics of one milestone that have a value."""
-        query = "SELECT key, value FROM metrics WHERE milestone = ?"
-        return dict(self._database.execute(query, (epoch,)).fetchall())
+        return dict(self._rows("SELECT key, value FROM metrics WHERE milestone = ?", epoch))
 
     def unsent_milestones(self) -> list[tuple[int, Path]]:
         """Epoch and folder of the milestones that the server does not have, oldest first."""
-        rows = self._database.execute("SELECT epoch, folder FROM milestones WHERE model_id IS NULL ORDER BY epoch")
+        rows = self._rows("SELECT epoch, folder FROM milestones WHERE model_id IS NULL ORDER BY epoch")
         return [(epoch, Path(folder)) for epoch, folder in rows]
 
     def milestone_sent(self, epoch: int, model_id: str) -> None:
         """Keep that the server has the milestone as `model_id`."""
-        self._database.execute("UPDATE milestones SET model_id = ? WHERE epoch = ?", (model_id, epoch))
+        self._rows("UPDATE milestones SET model_id = ? WHERE epoch = ?", model_id, epoch)
 
     def model_ids(self) -> dict[int, str]:
         """The models of the milestones that the server has, by epoch."""
-        rows = self._database.execute("SELECT epoch, model_id FROM milestones WHERE model_id IS NOT NULL")
-        return dict(rows.fetchall())
+        return dict(self._rows("SELECT epoch, model_id FROM milestones WHERE model_id IS NOT NULL"))
 
     def kept_milestones(self) -> list[int]:
         """Epochs of the milestones that the server has and keeps."""
         query = "SELECT epoch FROM milestones WHERE model_id IS NOT NULL AND epoch NOT IN (SELECT epoch FROM dropped)"
-        return [epoch for (epoch,) in self._database.execute(query)]
+        return [epoch for (epoch,) in self._rows(query)]
 
     def milestone_dropped(self, epoch: int) -> None:
         """Keep that the server need not keep the milestone any more."""
-        self._database.execute("INSERT OR IGNORE INTO dropped (epoch) VALUES (?)", (epoch,))
+        self._rows("INSERT OR IGNORE INTO dropped (epoch) VALUES (?)", epoch)
 
     def sent_folders(self) -> list[Path]:
         """Folders of the milestones that the server has; a kill may have left them."""
-        rows = self._database.execute("SELECT folder FROM milestones WHERE model_id IS NOT NULL")
-        return [Path(folder) for (folder,) in rows]
+        return [Path(folder) for (folder,) in self._rows("SELECT folder FROM milestones WHERE model_id IS NOT NULL")]
 
     def unsent_metrics(self, limit: int = 1000) -> list[Point]:
-        """The oldest points that the server does not have."""
-        rows = self._database.execute(
-            "SELECT key, step, value, timestamp, milestone FROM metrics WHERE sent = 0 ORDER BY rowid LIMIT ?",
-            (limit,),
+        """The oldest points that the server does not have; those of a milestone once it has that."""
+        rows = self._rows(
+            """SELECT key, step, value, timestamp, milestone FROM metrics WHERE sent = 0 AND (milestone IS NULL
+            OR milestone IN (SELECT epoch FROM milestones WHERE model_id IS NOT NULL)) ORDER BY rowid LIMIT ?""",
+            limit,
         )
         return [Point(*row) for row in rows]
 
@@ -168,9 +169,11 @@ class Spool:
 
     def count_unsent(self) -> int:
         """How many points and milestones the server does not have."""
-        query = """SELECT (SELECT count(*) FROM metrics WHERE sent = 0)
-                        + (SELECT count(*) FROM milestones WHERE model_id IS NULL)"""
-        return int(self._database.execute(query).fetchone()[0])
+        (count,) = self._rows(
+            """SELECT (SELECT count(*) FROM metrics WHERE sent = 0)
+                    + (SELECT count(*) FROM milestones WHERE model_id IS NULL)"""
+        )
+        return int(count[0])
 
     def sync(self) -> None:
         """Make all that was kept survive a power failure, as it survives a kill already."""

@@ -84,12 +84,11 @@ def test_files_that_may_be_being_written_are_not_pruned_and_looking_makes_nothin
     run.mkdir(parents=True)
     Spool(run / "spool.db").close()
     (home / "cache").mkdir()
-    (run / "lock").touch()
-    for path in (*parts, run / "spool.db", run / "lock"):
+    for path in (*parts, run / "run.json"):
         path.touch()
-    for path in (parts[1], run / "spool.db", run / "lock"):
+    for path in (parts[1], run / "run.json"):
         os.utime(path, (time.time() - 10 * 86400,) * 2)
-    for _ in range(2):
+    for _ in range(2):  # which touches the spool of one that was killed
         said = sslmlflow("prune", "--days=5", "--dry_run=true").stdout
         assert f"run {run.name}" in said
     assert sslmlflow("prune", "--days=5").returncode == 0

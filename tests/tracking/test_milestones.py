@@ -207,3 +207,18 @@ def test_a_milestone_whose_dropping_was_not_answered_is_dropped(client: MlflowCl
     for _ in range(2):
         drop_milestone(client, model_id)
     assert milestones_of_run(client, run_id) == []
+
+
+@pytest.mark.parametrize("way", ["models:/", "files", "mlflow.register_model", "mlflow.register_model of the files"])
+def test_a_milestone_that_somebody_registered_is_not_dropped(
+    client: MlflowClient, run_id: str, tmp_path: Path, way: str
+) -> None:
+    model_id = send_milestone(client, run_id, 7, write(tmp_path / "epoch-7", trained()))
+    place, name = client.get_logged_model(model_id).artifact_location, f"mine by {len(way)}"
+    if way.startswith("mlflow"):
+        mlflow.register_model(place if "files" in way else f"models:/{model_id}", name)
+    else:
+        client.create_registered_model(name)
+        client.create_model_version(name, f"models:/{model_id}" if way == "models:/" else place, model_id=model_id)
+    drop_milestone(client, model_id)
+    assert load_milestone(model_id).epoch == 7

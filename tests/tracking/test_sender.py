@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.tracking import sender
 from sslmlflow.tracking.milestones import epoch_of
 from sslmlflow.tracking.sender import Sender
-from sslmlflow.tracking.spool import Spool
+from sslmlflow.tracking.spool import Spool, left_in
 from tests.conftest import NewDatabase
 
 EXPERIMENT = "1"  # MLflow counts them
@@ -107,7 +108,10 @@ def test_points_whose_reply_was_lost_are_there_once_with_the_time_when_they_were
             raise MlflowException("the connection broke")
 
     fill(spool)
-    kept = {(point.key, point.step): point.timestamp for point in spool.unsent_metrics(10**6)}
+    with closing(sqlite3.connect(spool.path)) as database:
+        kept = {
+            (key, step): moment for key, step, moment in database.execute("SELECT key, step, timestamp FROM metrics")
+        }
     sending = Sender(spool.path, Faulty(after=lose_one), run_id)
     wait_until_drained(spool)
     assert sending.close()
@@ -155,10 +159,32 @@ def test_a_milestone_whose_files_somebody_removed_is_told_and_keeps_nothing_else
     shutil.rmtree(spool.path.with_name("epoch-0"))
     assert not Sender(spool.path, MlflowClient(), run_id).close(patience_seconds=2)
     assert "epoch-0/milestone.json" in capsys.readouterr().err
-    assert {point.milestone for point in spool.unsent_metrics()} == {0}
+    assert spool.count_unsent() == 1 + len(MEASURED[0])
     (model,) = client.search_logged_models([EXPERIMENT], f"source_run_id = '{run_id}'")
     assert epoch_of(model) == 20
     assert {metric.key: metric.value for metric in model.metrics or []} == MEASURED[20]
+
+
+def test_not_all_is_done_before_the_best_is_told(
+    client: MlflowClient, run_id: str, spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The outage begins after the last point."""
+    told: list[str] = []
+
+    def fail_at_the_best() -> None:
+        if not left_in(spool.path):
+            told.append("refused")
+            raise MlflowException("connection refused")
+
+    folder = spool.path.with_name("epoch-0")
+    folder.mkdir()
+    (folder / "milestone.json").write_text("{}")
+    spool.add_milestone(0, folder, {"label_free/crr": 1.0})
+    assert not Sender(spool.path, Faulty(before=fail_at_the_best), run_id).close(patience_seconds=3)
+    assert told
+    assert "was not told which are the best" in capsys.readouterr().err
+    assert Sender(spool.path, MlflowClient(), run_id).close()
+    assert client.get_run(run_id).data.metrics["best/label_free/crr"] == 1.0
 
 
 def test_an_outage_is_waited_out(

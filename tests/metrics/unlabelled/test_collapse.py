@@ -109,6 +109,16 @@ def test_dense_spots_are_local_collapse():
     assert alarm == "local collapse: 20 % of the images have nearly the embedding of another"
 
 
+@pytest.mark.parametrize(("distance", "share"), [(0.019, 1.0), (0.021, 0.0)])
+def test_near_is_nearer_than_two_percent_of_the_typical_distance(distance, share):
+    random = np.random.default_rng(0)
+    points = random.normal(size=(150, 8))
+    typical = np.sqrt(np.mean([np.sum((a - b) ** 2) for a in points for b in points]))
+    step = random.normal(size=points.shape)
+    twins = points + distance * typical * step / np.linalg.norm(step, axis=1, keepdims=True)
+    assert near_duplicates(np.vstack([points, twins])) == share
+
+
 @pytest.mark.parametrize("measure", [lost_directions, near_duplicates])
 def test_where_nothing_varies_there_is_no_part(measure):
     with pytest.raises(ValueError, match="nothing varies"):
