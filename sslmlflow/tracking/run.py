@@ -155,7 +155,7 @@ def _look_around(client: MlflowClient) -> None:
 def close_adopted_run() -> None:
     """Mark the run that `mlflow run` made as KILLED, where it was stopped before its job began and said so itself."""
     adopted = os.environ.get("MLFLOW_RUN_ID")
-    if not adopted:
+    if not adopted or (run_folder(adopted) / ENDED).exists():  # its job has waited for a server that is away
         return
 
     def close() -> None:
