@@ -68,21 +68,26 @@ class HeldOut:
 
 def map_and_cluster(last: Tensor, options: EvaluationOptions) -> Found:
     """The map, the clusters and the entropy of embeddings (n, d), and the two parts of CLID."""
-    measured, started, seed = Measured(), time.perf_counter(), options.evaluation_seed
+    measured, seed = Measured(), options.evaluation_seed
+    of_map = AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY
     try:
         if reason := collapsed(last):
             raise ValueError(f"collapsed: {reason}")
+    except FAILURES as error:
+        measured.undefined.update(dict.fromkeys((*of_map, DIMENSION, LEARNABILITY), why(error)))
+        return Found(measured)
+    measured.add(DIMENSION, lambda: intrinsic_dimension(last))
+    measured.add(LEARNABILITY, lambda: _learnability(last, options))
+    started = time.perf_counter()
+    try:
         z3 = umap_embedding(last, seed)
     except FAILURES as error:
-        names = AGREEMENT, SILHOUETTE, ENTROPY, ROBUST_ENTROPY, DIMENSION, LEARNABILITY
-        measured.undefined.update(dict.fromkeys(names, why(error)))
+        measured.undefined.update(dict.fromkeys(of_map, why(error)))
         return Found(measured)
     measured.time("umap", started)
     measured.add(ENTROPY, lambda: histogram_entropy(z3, options.entropy_width))
     measured.add(ROBUST_ENTROPY, lambda: histogram_entropy(z3, options.entropy_width, robust=True))
-    measured.values[OUTLIERS] = float(far_from_the_rest(z3).sum())
-    measured.add(DIMENSION, lambda: intrinsic_dimension(last))
-    measured.add(LEARNABILITY, lambda: _learnability(last, options))
+    measured.add(OUTLIERS, lambda: float(far_from_the_rest(z3).sum()))
     try:
         return _clustered(last, z3, options, measured)
     except FAILURES as error:

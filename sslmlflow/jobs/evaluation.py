@@ -115,9 +115,9 @@ class _Evaluation:
         if found.clusters is not None:
             self._clusters = renumbered(found.clusters, self._clusters)
             found = dataclasses.replace(found, clusters=self._clusters)
-            if self._labelled:
-                truth = self._labelled.measure_clusters(self._clusters, last)
-                results.append((truth, f"{digest}.{self._labelled.truth_digest}"))
+        if self._labelled:
+            truth = self._labelled.measure_clusters(found.clusters, last)
+            results.append((truth, f"{digest}.{self._labelled.truth_digest}"))
         if not self._pictured:
             return results
         for name, figure in pictures(epoch, found, last, self._sets.test):

@@ -80,11 +80,14 @@ class LabelledImages:
             "seed": options.evaluation_seed,
         }
 
-    def measure_clusters(self, clusters: NDArray[np.int64], last: Tensor) -> Measured:
-        """How the clusters (n,) of all held-out images, and their embeddings (n, d), agree with the classes."""
-        measured = Measured()
-        own, truth = clusters[self.test_known], self.test_labels
-        measured.add(AMI_TRUTH, lambda: agreement(own, truth))
+    def measure_clusters(self, clusters: NDArray[np.int64] | None, last: Tensor) -> Measured:
+        """How the clusters (n,) of all held-out images, if any, and their embeddings (n, d), agree with the classes."""
+        measured, truth = Measured(), self.test_labels
+        if clusters is None:
+            measured.undefined[AMI_TRUTH] = "there are no clusters"
+        else:
+            own = clusters[self.test_known]
+            measured.add(AMI_TRUTH, lambda: agreement(own, truth))
         measured.add(
             SILHOUETTE_TRUTH, lambda: silhouettes(last[self.test_known], {"the classes": truth})["the classes"]
         )

@@ -13,6 +13,7 @@ from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
 from sslmlflow.measures import CRR, CRR_ADJUSTED
+from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics
@@ -74,5 +75,5 @@ class Monitor:
         try:
             _, low, high = adjusted_interval(directions(last), self.eps)
             scores.values.update(zip(bounds, (low, high), strict=True))
-        except ValueError as error:
-            scores.undefined.update(dict.fromkeys(bounds, str(error)))
+        except FAILURES as error:
+            scores.undefined.update(dict.fromkeys(bounds, why(error)))

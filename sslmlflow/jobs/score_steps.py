@@ -25,6 +25,7 @@ NEED_VIEWS: tuple[str, ...] = (
     *("crr", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution"),
     *("lidar", "alignment_loss", "retrieval"),
 )
+OTHERS = "ami_max", "nmi", "ari", "acc"  # scores of clusters beside the agreement
 Values = dict[str, float]
 
 
@@ -57,8 +58,11 @@ def _label_free(views: Tensor, config: Score, clusters: list[NDArray[np.int64]])
     def rates() -> tuple[Values, dict[str, str]]:
         scores = layer_metrics(views, config.eps)
         if "crr_adjusted" in scores.values:
-            _, low, high = adjusted_interval(directions(views), config.eps)
-            scores.values.update(crr_adjusted_low=low, crr_adjusted_high=high)
+            try:
+                _, low, high = adjusted_interval(directions(views), config.eps)
+                scores.values.update(crr_adjusted_low=low, crr_adjusted_high=high)
+            except FAILURES as error:  # it needs more images than the value
+                scores.undefined.update(dict.fromkeys(("crr_adjusted_low", "crr_adjusted_high"), why(error)))
         skipped = () if len(views) > 1 else NEED_VIEWS
         return tuple(
             {f"label_free/{name}": found for name, found in part.items() if name not in skipped}
@@ -86,13 +90,11 @@ def _labelled(
     halves = z[train], labels[train], z[test], labels[test]
 
     def agreement() -> tuple[Values, dict[str, str]]:
+        names = AMI_TRUTH, *(f"labelled/{name}_clusters_truth" for name in OTHERS)
         if not clusters:
-            return {}, {}
+            return {}, dict.fromkeys(names, "there are no clusters")
         found = clustering_scores(labels, clusters[0])
-        return {
-            AMI_TRUTH: found.ami,
-            **{f"labelled/{name}_clusters_truth": getattr(found, name) for name in ("ami_max", "nmi", "ari", "acc")},
-        }, {}
+        return dict(zip(names, (found.ami, *(getattr(found, name) for name in OTHERS)), strict=True)), {}
 
     one: Mapping[str, Callable[[], float]] = {
         "labelled/crr": lambda: coding_rate_reduction_labels(directions(z), labels, config.eps).dR.item(),

@@ -119,6 +119,17 @@ def test_collapsed_embeddings_have_reasons_instead_of_values(files: Path, sslmlf
     assert "pair CRR" in reasons[0]
 
 
+def test_few_images_keep_what_can_be_measured_of_them(files: Path, sslmlflow: Command) -> None:
+    for name in ("z", "other", "classes"):
+        np.save(files / f"few-{name}.npy", np.load(files / f"{name}.npy")[:6])
+    done = sslmlflow("score", "few-z.npy", "--views=few-other.npy", "--labels=few-classes.npy")
+    assert done.returncode == 0, done.stderr
+    assert {"label_free/collapsed", "label_free/crr", "label_free/crr_adjusted"} <= set(told(done.stdout))
+    reasons = "\n".join(line for line in done.stdout.splitlines() if line.startswith("undefined"))
+    assert "adjusted CRR, 95 % from" in reasons
+    assert "(there are no clusters): AMI(C1, classes)" in reasons
+
+
 def test_what_has_no_value_at_all_is_told_and_so_is_what_looks_too_good(files: Path, sslmlflow: Command) -> None:
     random = np.random.default_rng(1)
     np.save(files / "tiny.npy", np.load(files / "z.npy")[:3])

@@ -41,7 +41,7 @@ def coding_rate_reduction_labels(Z: Array, labels: Array, eps: float = 0.5) -> A
     True
     """
     check_eps(eps)
-    z, classes = check_part(Z, labels, "the")
+    z, classes = check_part(Z, labels, "Z", "labels")
     R = rate(z, eps)
     Rc = torch.zeros_like(R)
     _, index, counts = np.unique(classes, return_inverse=True, return_counts=True)

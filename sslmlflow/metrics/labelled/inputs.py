@@ -9,15 +9,15 @@ from torch import Tensor
 from sslmlflow.metrics.unlabelled.arrays import Array, as_matrix
 
 
-def check_part(Z: Array, y: Array, name: str) -> tuple[Tensor, NDArray[Any]]:
+def check_part(Z: Array, y: Array, Z_name: str, y_name: str) -> tuple[Tensor, NDArray[Any]]:
     """Give embeddings (n, d) as a finite tensor and their n class labels, of any type, as a NumPy array.
 
     Raises ValueError for empty, misshapen or non-finite embeddings and for labels that are not one per row.
     """
-    z = as_matrix(Z, f"{name}_Z")
-    labels = check_labels(y, name)
+    z = as_matrix(Z, Z_name)
+    labels = check_labels(y, y_name)
     if len(labels) != len(z):
-        raise ValueError(f"{name} holds {len(z)} embeddings and {len(labels)} labels; give one label per embedding")
+        raise ValueError(f"{Z_name} holds {len(z)} embeddings and {y_name} {len(labels)}; give one label per embedding")
     return z, labels
 
 
@@ -25,7 +25,7 @@ def check_labels(y: Array, name: str) -> NDArray[Any]:
     """Give class labels as a one-dimensional NumPy array; raises ValueError for another shape."""
     labels = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
     if labels.ndim != 1:
-        raise ValueError(f"{name}_y must be one class label per image, got shape {labels.shape}")
+        raise ValueError(f"{name} must be one class label per image, got shape {labels.shape}")
     return labels
 
 

@@ -18,8 +18,8 @@ def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k
     classes with equally many votes the smallest label wins, as in scikit-learn's KNeighborsClassifier. Computed on
     the device of train_Z. Raises ValueError for misshapen or non-finite input and for k outside 1..n_train.
     """
-    train, train_labels = check_part(train_Z, train_y, "train")
-    test, test_labels = check_part(test_Z, test_y, "test")
+    train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
+    test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
     if not 1 <= k <= len(train):
         raise ValueError(f"k must lie between 1 and the number of training embeddings, {len(train)}, got {k}")
@@ -49,8 +49,8 @@ def weighted_knn_accuracy(
         raise ValueError(f"temperature must be above 0, got {temperature}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    train, train_labels = check_part(train_Z, train_y, "train")
-    test, test_labels = check_part(test_Z, test_y, "test")
+    train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
+    test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
     classes, index = np.unique(train_labels, return_inverse=True)
     votes_of = torch.from_numpy(index).to(train.device)

@@ -22,8 +22,8 @@ def standardised_probe(train_Z: Array, train_y: Array, test_Z: Array, test_y: Ar
     depend on the scale of the embeddings. Fitted by L-BFGS, L2 penalty with C = 1, up to 1,000 iterations; no
     randomness. Raises ValueError for misshapen or non-finite input and for fewer than two training classes.
     """
-    train, train_labels = check_part(train_Z, train_y, "train")
-    test, test_labels = check_part(test_Z, test_y, "test")
+    train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
+    test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
     if len(np.unique(train_labels)) < 2:
         raise ValueError("a probe needs training labels of at least two classes")
@@ -57,10 +57,10 @@ def paper_probe(
     Source: Xu, Lowe and Trappenberg 2024, "Label-free Monitoring of Self-Supervised Learning Progress", section
     III-E (peak 0.08 for encoders trained there, 0.003 for pre-trained ones).
     """
-    classes, train_index = np.unique(check_labels(train_y, "train"), return_inverse=True)
+    classes, train_index = np.unique(check_labels(train_y, "train_y"), return_inverse=True)
     if len(classes) < 2:
         raise ValueError("a probe needs training labels of at least two classes")
-    test, test_labels = check_part(test_Z, test_y, "test")
+    test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     targets = torch.from_numpy(train_index)
 
     def draw(epoch: int) -> Tensor:

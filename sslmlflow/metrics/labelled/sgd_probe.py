@@ -23,8 +23,8 @@ def sgd_probe(
     Source: Qiang et al., "On the Generalization and Causal Explanation in Self-Supervised Learning", section 6.1: 500
     epochs, batch size 256; its learning rates are not legible in the text we have, and are our decision.
     """
-    train, train_labels = check_part(train_Z, train_y, "train")
-    test, test_labels = check_part(test_Z, test_y, "test")
+    train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
+    test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
     classes, index = np.unique(train_labels, return_inverse=True)
     if len(classes) < 2:

@@ -7,7 +7,7 @@ import numpy as np
 from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
 from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
 from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision, singular_value_spectrum
-from sslmlflow.metrics.unlabelled.triangle import triangle
+from sslmlflow.metrics.unlabelled.triangle import Triangle, triangle
 
 NEAR = 0.02  # of the typical distance of two images
 LOST, LEAST_LOST, LEAST_NEAR = 1e-3, 0.5, 0.1
@@ -33,14 +33,19 @@ def collapsed(Z: Array) -> str | None:
         raise ValueError(f"needs the embeddings of at least {MIN_IMAGES} images, got {n}")
     if centred.scale == 0:
         return f"all {n} embeddings are zero"
-    around, between = float(centred.R.norm()), n**0.5 * float(centred.mean.norm())
-    # Four roundings: what a constant encoder may show through sums taken in another order.
-    if around <= 4 * precision(Z) * hypot(around, between):
+    if not _varies(centred, Z):
         return f"all {n} embeddings are the same to the precision of their numbers"
     rank = effective_rank(Z)
     if rank < 1.5:
         return f"the {n} embeddings lie on a line: effective rank {rank:.2f}, at least 1.5 expected"
     return None
+
+
+def _varies(centred: Triangle, Z: Array) -> bool:
+    """Whether Z differs from its mean by more than rounding."""
+    around, between = float(centred.R.norm()), len(Z) ** 0.5 * float(centred.mean.norm())
+    # Four roundings: what a constant encoder may show through sums taken in another order.
+    return around > 4 * precision(Z) * hypot(around, between)
 
 
 def lost_directions(Z: Array) -> float:
@@ -51,9 +56,9 @@ def lost_directions(Z: Array) -> float:
 
     Source: the spectra of Jing et al. 2022, arXiv 2110.09348, as one number; the thousandth is ours.
     """
-    spectrum = singular_value_spectrum(Z)[: max(0, len(Z) - 1)]
-    if not len(spectrum) or spectrum[0] == 0:
-        raise ValueError("nothing varies: there is no direction")
+    if not _varies(triangle(Z, centre=True), Z):
+        raise ValueError("nothing varies in Z: there is no direction")
+    spectrum = singular_value_spectrum(Z)[: len(Z) - 1]
     return float((spectrum < LOST * spectrum[0]).mean())
 
 
@@ -65,11 +70,11 @@ def near_duplicates(Z: Array) -> float:
 
     Source: this project's.
     """
+    if not _varies(triangle(Z, centre=True), Z):
+        raise ValueError("nothing varies in Z: there is no typical distance")
     z, _ = rescaled(Z)
     nearest = nearest_neighbours(z, 1).distances[:, 0]
     typical = float(np.sqrt(2 * (singular_value_spectrum(z) ** 2).sum()))
-    if typical == 0:
-        raise ValueError("nothing varies: there is no typical distance")
     return float((nearest < NEAR * typical).mean())
 
 

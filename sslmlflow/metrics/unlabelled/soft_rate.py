@@ -138,7 +138,8 @@ def _top_rates(
         sums = torch.zeros_like(largest).scatter_add(0, index.flatten(), weights.flatten())
         memberships = weights / sums[index]
     t = memberships.sum(1)
-    shares = (memberships / t[:, None]).sqrt().to(z.dtype)
+    # As above: a class without members weighs nothing, and a member of weight 0 must not make the gradient infinite.
+    shares = (memberships / t[:, None].clamp_min(1e-300)).clamp_min(1e-300).sqrt().to(z.dtype)
     rates = []
     for block in torch.split(torch.arange(m, device=z.device), max(1, BLOCK // (topk * d))):
         rows = shares[block, :, None] * z[index[block]]

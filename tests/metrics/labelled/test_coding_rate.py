@@ -48,7 +48,7 @@ def test_gradients_are_right():
 @pytest.mark.parametrize(
     ("Z", "labels", "eps", "message"),
     [
-        (np.ones((4, 2)), np.zeros(3), 0.5, "4 embeddings and 3 labels"),
+        (np.ones((4, 2)), np.zeros(3), 0.5, "Z holds 4 embeddings and labels 3;"),
         (np.ones((4, 2)), np.zeros((4, 1)), 0.5, "one class label per image"),
         (np.ones((4, 2)), np.zeros(4), 0.0, "eps"),
         (np.full((4, 2), np.inf), np.zeros(4), 0.5, "not finite"),

@@ -123,3 +123,9 @@ def test_near_is_nearer_than_two_percent_of_the_typical_distance(distance, share
 def test_where_nothing_varies_there_is_no_part(measure):
     with pytest.raises(ValueError, match="nothing varies"):
         measure(np.ones((5, 3)))
+
+
+@pytest.mark.parametrize("measure", [lost_directions, near_duplicates])
+def test_the_rounding_of_a_mean_is_no_variation(measure):
+    with pytest.raises(ValueError, match="nothing varies in Z"):
+        measure(np.repeat(np.random.default_rng(0).normal(size=(1, 40)), 50, axis=0))

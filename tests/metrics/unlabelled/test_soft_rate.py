@@ -114,3 +114,14 @@ def test_bad_parameters_are_refused(given, message):
 def test_bad_embeddings_are_refused(Z):
     with pytest.raises(ValueError, match="Z "):
         coding_rate_reduction_soft(Z)
+
+
+@pytest.mark.parametrize("normalise", ["sample", "anchor"])
+def test_memberships_that_vanish_have_a_gradient_and_classes_without_members_weigh_nothing(normalise):
+    z = torch.from_numpy(13 * relu_like(40, 16)).requires_grad_()  # 13: the norm of raw ResNet features
+    (gradient,) = torch.autograd.grad(coding_rate_reduction_soft(z, 0.1, 0.5, normalise, topk=8).dR, z)
+    assert bool(torch.isfinite(gradient).all())
+    near = np.eye(7)[0] + 0.01 * np.random.default_rng(0).normal(size=(6, 7))
+    lone = np.vstack([near / np.linalg.norm(near, axis=1, keepdims=True), -np.eye(7)[:1]])
+    whole = coding_rate_reduction_soft(lone, 0.002, 0.5, normalise)
+    assert coding_rate_reduction_soft(lone, 0.002, 0.5, normalise, topk=6).Rc == pytest.approx(whole.Rc)
