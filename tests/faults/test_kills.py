@@ -9,7 +9,7 @@ from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-KILLS = times(50, 250)  # of each of four kinds of training
+KILLS = times(25, 250)  # of each of four kinds of training
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
     {"event": "os.rename", "path": "/checkpoints/step-"},  # written, but not in its place
