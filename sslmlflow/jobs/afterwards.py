@@ -18,7 +18,7 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import training_images
 from sslmlflow.measures import ACCURACIES, ALIGNMENT, LABEL_FREE, MEASURES, STANDARDISED
-from sslmlflow.metrics.correlation import regret, spearman
+from sslmlflow.metrics.correlation import corrected, regret, spearman
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.training.device import choose_machine
@@ -109,17 +109,19 @@ def _objectives(measured: Mapping[int, Values]) -> str:
     seats = [seat for seat, values in measured.items() if STANDARDISED in values]
     if len(seats) < LEAST:
         return f"How each metric goes with accuracy over trials is told of {LEAST} finished trials and more."
-    rows = [["objective", "Spearman's rho with the standardised probe", "p", "points lost by choosing by it"]]
+    rows = [
+        ["objective", "Spearman's rho with the standardised probe", "p, corrected", "points lost by choosing by it"]
+    ]
+    judged = []
     for key, (name, lower_is_better) in JUDGED.items():
         rated = [seat for seat in seats if key in measured[seat]]
         if len(rated) < LEAST:
             continue
         values = [(-1.0 if lower_is_better else 1.0) * measured[seat][key] for seat in rated]
         accuracies = [measured[seat][STANDARDISED] for seat in rated]
-        found = spearman(values, accuracies)
-        lost = 100 * (regret(values, accuracies) or 0.0)
-        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-        told = [f"{found.r:+.2f}", p] if found.reason is None else ["–", "–"]
+        judged.append((name, spearman(values, accuracies), 100 * (regret(values, accuracies) or 0.0)))
+    for (name, found, lost), p in zip(judged, corrected([found.p for _, found, _ in judged]), strict=True):
+        told = [f"{found.r:+.2f}", "< 0.001" if p < 0.001 else f"{p:.3f}"] if found.reason is None else ["–", "–"]
         rows.append([name, *told, f"{lost:.1f}"])
     table = markdown_table(rows, words=1)
     return f"Over {len(seats)} finished trials, limits aside; a metric to be low is taken negative:\n\n{table}"

@@ -7,7 +7,8 @@ and 2), section 6.6 (figure 6) and appendix B.2 (table 11).
 from collections.abc import Sequence
 
 from sslmlflow.figures.overfitting import Curve
-from sslmlflow.jobs.correlations import correlation, told
+from sslmlflow.jobs.compared import STAR
+from sslmlflow.jobs.correlations import correlation, significance
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import CRR, EARLY_CRR, EARLY_STANDARDISED, MEASURES, STANDARDISED
@@ -47,21 +48,20 @@ def overfitting_table(courses: Sequence[Course]) -> str:
 
     Empty where no training has accuracies of its own data set.
     """
-    rows = []
-    fallen = []
-    for course in courses:
-        cells = {layer: correlation(course, REDUCTION[layer], ACCURACY[layer]) for layer in ACCURACY}
-        rows += [
-            [course.name, layer, told(cell), str(cell.correlation.n), cell.range]
-            for layer, cell in cells.items()
-            if cell
-        ]
-        if any(cells.values()):
-            fallen.append(f"{course.name}, last layer: {_fallen(course)}.")
-    if not rows:
+    every = [
+        (layer, correlation(course, REDUCTION[layer], ACCURACY[layer])) for course in courses for layer in ACCURACY
+    ]
+    found = [(layer, cell) for layer, cell in every if cell]
+    if not found:
         return ""
+    rows = []
+    for (layer, cell), p in zip(found, significance([cell for _, cell in found]), strict=True):
+        r = cell.compared
+        rows.append([cell.course.name, layer, r.told(p), str(r.correlation.n), r.range])
+    watched = {cell.course.run_id: cell.course for _, cell in found}.values()
+    fallen = [f"{course.name}, last layer: {_fallen(course)}." for course in watched]
     head = ["training", "layer", f"Pearson's r of {MEASURES[CRR].name} and accuracy", "n", "range of the accuracy"]
-    return "\n\n".join([markdown_table([head, *rows], words=2), *fallen])
+    return "\n\n".join([markdown_table([head, *rows], words=2), f"\\{STAR}", *fallen])
 
 
 def _fallen(course: Course) -> str:

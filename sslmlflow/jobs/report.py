@@ -70,7 +70,7 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
     client.log_text(run_id, "\n\n".join(told) + "\n", "report.md")
     client.log_text(run_id, milestones_csv(courses), "milestones.csv")
     if any(cells.values()):
-        client.log_text(run_id, as_csv([cell for found in cells.values() for cell in found]), "correlations.csv")
+        client.log_text(run_id, as_csv(list(cells.values())), "correlations.csv")
     for name, figure in report_figures(client, courses, cells):
         tracked.log_figure(figure, f"figures/{name}.png")
     print(f"\ntables and figures: artifacts of run {run_id}")

@@ -18,7 +18,8 @@ from sslmlflow.figures.heatmap import correlation_figure
 from sslmlflow.figures.overfitting import overfitting_figure
 from sslmlflow.figures.spectra import spectra_figure
 from sslmlflow.jobs.clusters import OUTLIERS
-from sslmlflow.jobs.correlations import INIT, SIGNIFICANT, Cell
+from sslmlflow.jobs.compared import SIGNIFICANT, STAR
+from sslmlflow.jobs.correlations import INIT, Cell, significance
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.evaluation import CLUSTERED
 from sslmlflow.jobs.overfitting import overfitting_panels
@@ -75,16 +76,16 @@ def _heatmap(cells: Sequence[Cell]) -> Figure:
     columns = list(dict.fromkeys((cell.course.name, cell.with_init) for cell in cells))
     r = np.full((len(rows), len(columns)), np.nan)
     significant = np.zeros(r.shape, dtype=bool)
-    for cell in cells:
+    for cell, p in zip(cells, significance(cells), strict=True):
         place = rows.index(cell.metric), columns.index((cell.course.name, cell.with_init))
-        r[place] = cell.correlation.r
-        significant[place] = cell.correlation.p < SIGNIFICANT
+        r[place] = cell.compared.correlation.r
+        significant[place] = p < SIGNIFICANT
     return correlation_figure(
         [MEASURES[row].name for row in rows],
         [f"{name},\n{INIT[with_init]}" for name, with_init in columns],
         r,
         significant,
-        f"Pearson's r with the {MEASURES[cells[0].probe].name}; * p < {SIGNIFICANT}",
+        f"Pearson's r with the {MEASURES[cells[0].probe].name}; {STAR}",
     )
 
 

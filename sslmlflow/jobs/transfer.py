@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sslmlflow.figures.models import Point, models_figure
-from sslmlflow.jobs.correlations import SIGNIFICANT
+from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import (
@@ -29,7 +29,6 @@ from sslmlflow.measures import (
     SPREAD,
     STANDARDISED,
 )
-from sslmlflow.metrics.correlation import Correlation, pearson
 from sslmlflow.tracking.run import TrackedRun
 
 PAPER = (AMI_TRUTH, AGREEMENT, SILHOUETTE_TRUTH, SILHOUETTE, ENTROPY)
@@ -54,7 +53,7 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mappin
         report += f"\n\nCorrelations across models need {LEAST} of them at least."
     for probe in (PROBE, STANDARDISED):
         if len(published) >= LEAST and (found := transfer(published, probe)):
-            report += f"\n\n{transfer_table(found, probe)}\n\n\\* p < {SIGNIFICANT}"
+            report += f"\n\n{transfer_table(found, probe)}\n\n\\{STAR}"
             tracked.client.log_text(tracked.run_id, as_csv(found, probe), f"transfer_{probe.rpartition('/')[2]}.csv")
     print(f"\n{report}\n\ntables and figures: artifacts of run {tracked.run_id}")
     tracked.describe(report)
@@ -82,29 +81,28 @@ def by_family(courses: Sequence[Course]) -> dict[str, list[Course]]:
     return found
 
 
-def transfer(courses: Sequence[Course], probe: str) -> dict[str, dict[str, Correlation]]:
-    """Pearson's r of each metric with a probe, over the models of each architecture of three or more, and over all."""
+def transfer(courses: Sequence[Course], probe: str) -> dict[tuple[str, str], Compared]:
+    """Each metric with a probe, over the models of each architecture of three or more, and over all."""
     groups = {name: found for name, found in by_family(courses).items() if len(found) >= LEAST}
     groups[OVERALL] = list(courses)
     accuracies = {name: [_value(course, probe) for course in found] for name, found in groups.items()}
     if not any(value is not None for value in accuracies[OVERALL]):
         return {}
     return {
-        key: {
-            name: pearson([_value(course, key) for course in found], accuracies[name]) for name, found in groups.items()
-        }
+        (key, name): Compared([_value(course, key) for course in found], accuracies[name], _lower_is_better(key))
         for key in (*PAPER, *OURS, *OTHERS)
         if any(course.has(key) for course in courses)
+        for name, found in groups.items()
     }
 
 
-def transfer_table(found: dict[str, dict[str, Correlation]], probe: str) -> str:
-    """Metrics in rows, architectures in columns; a star marks p < 0.05."""
-    groups = list(next(iter(found.values())))
-    counts = {name: max(of_metric[name].n for of_metric in found.values()) for name in groups}
-    rows = [[f"Pearson's r with the {MEASURES[probe].name}", *(f"{name}, n = {counts[name]}" for name in groups)]]
-    for key, of_metric in found.items():
-        rows.append([_name(key), *(_told(of_metric[name]) for name in groups)])
+def transfer_table(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
+    """Metrics in rows, architectures in columns; a star marks corrected p < 0.05."""
+    told = {place: r.told(p) for (place, r), p in zip(found.items(), corrected_p(found.values()), strict=True)}
+    keys, groups = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    counts = {group: max(found[key, group].correlation.n for key in keys) for group in groups}
+    rows = [[f"Pearson's r with the {MEASURES[probe].name}", *(f"{group}, n = {counts[group]}" for group in groups)]]
+    rows += [[_name(key), *(told[key, group] for group in groups)] for key in keys]
     return markdown_table(rows, words=1)
 
 
@@ -117,14 +115,13 @@ def models_table(courses: Sequence[Course]) -> str:
     return markdown_table(rows, words=1)
 
 
-def as_csv(found: dict[str, dict[str, Correlation]], probe: str) -> str:
-    """One line a correlation, at full precision; r and p are empty where they are undefined."""
+def as_csv(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
+    """One line a metric and architecture, at full precision, p corrected for all; empty where undefined."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(["metric", "probe", "models", "r", "p", "n", "undefined"])
-    for key, of_metric in found.items():
-        for name, r in of_metric.items():
-            out.writerow([key, probe, name, *(("", "") if r.reason else (repr(r.r), repr(r.p))), r.n, r.reason or ""])
+    out.writerow(["metric", "probe", "models", *COLUMNS])
+    for ((key, group), r), p in zip(found.items(), corrected_p(found.values()), strict=True):
+        out.writerow([key, probe, group, *r.line(p)])
     return text.getvalue()
 
 
@@ -139,8 +136,8 @@ def _cell(key: str, value: float | None) -> str:
     return MEASURES[key].told(value) if key in MEASURES else f"{value:.4f}"
 
 
-def _told(r: Correlation) -> str:
-    return "–" if r.reason else f"{r.r:.2f}{'*' if r.p < SIGNIFICANT else ''}"
+def _lower_is_better(key: str) -> bool:
+    return key in MEASURES and MEASURES[key].lower_is_better
 
 
 def _value(course: Course, key: str) -> float | None:

@@ -73,12 +73,12 @@ def bootstrap_interval(
         raise ValueError(f"needs resamples >= 2 and a level within (0, 1), got {resamples} and {level}")
     if pearson(a, b).reason:
         return nan, nan
-    x, y = _defined_pairs(a, b)
+    x, y = map(_scaled, _defined_pairs(a, b))
     drawn = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
-    x, y = ((v - v.mean()) / np.ptp(v) for v in (x, y))
+    drawn = drawn[~(_constant(x[drawn]) | _constant(y[drawn]))]
     dx, dy = (v[drawn] - v[drawn].mean(1, keepdims=True) for v in (x, y))
-    norms = np.linalg.norm(dx, axis=1) * np.linalg.norm(dy, axis=1)
-    r = (dx * dy).sum(1)[norms > 1e-12] / norms[norms > 1e-12]
+    dx, dy = (deviations / np.linalg.norm(deviations, axis=1, keepdims=True) for deviations in (dx, dy))
+    r = (dx * dy).sum(1)
     low, high = np.quantile(r.clip(-1, 1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -137,6 +137,7 @@ def _correlation(a: Values, b: Values, statistic: Any) -> Correlation:
     n = len(x)
     if n < 3:
         return Correlation(nan, nan, n, f"needs at least 3 pairs of finite values, got {n}")
+    x, y = _scaled(x), _scaled(y)
     for values, which in ((x, "first"), (y, "second")):
         if _constant(values):
             return Correlation(nan, nan, n, f"the {which} variable is constant")
@@ -152,6 +153,13 @@ def _defined_pairs(a: Values, b: Values) -> tuple[NDArray[Any], NDArray[Any]]:
     return kept[:, 0], kept[:, 1]
 
 
-def _constant(values: NDArray[Any]) -> bool:
-    # Deviations this small are rounding, and their correlation would be noise.
-    return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
+def _scaled(values: NDArray[Any]) -> NDArray[Any]:
+    """Brought below 1 by a power of two, which rounds nothing, so that no square overflows."""
+    scaled: NDArray[Any] = np.ldexp(values, -np.frexp(np.abs(values).max())[1])
+    return scaled
+
+
+def _constant(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of every row: deviations this small are rounding, and their correlation would be noise."""
+    constant: NDArray[np.bool_] = np.ptp(values, axis=-1) <= 1e-13 * np.abs(values).max(-1)
+    return constant

@@ -23,9 +23,9 @@ def silhouettes(Z: Array, partitions: Mapping[str, Partition]) -> dict[str, floa
 
     The silhouette of a row is `(b - a) / max(a, b)`: a its mean distance from the others of its own cluster, b the
     mean distance from the cluster nearest to it; 0 for a row alone in its cluster and where a = b = 0. All partitions
-    share one pass over the distances, which takes time n^2 d and bounded memory, in float64 on the device of Z.
-    Raises ValueError for misshapen or non-finite Z and for a partition that is none of n rows, or that has fewer
-    than 2 or more than n - 1 clusters.
+    share one pass over the distances, in float64 on the device of Z, which takes time n^2 d and memory for one number
+    a row and cluster: thousands of clusters need as much as an n x n matrix. Raises ValueError for misshapen or
+    non-finite Z and for a partition that is none of n rows, or that has fewer than 2 or more than n - 1 clusters.
 
     Source: Rousseeuw 1987, "Silhouettes", section 2.
 

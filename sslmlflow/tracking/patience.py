@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import mlflow
+
 from sslmlflow.signals import stop_forced, stop_wished
 
 # To send what is left, and to tell how a run ended. Who was stopped waits so much less that both fit, with a step and
@@ -27,7 +29,11 @@ def comes_to_its_end(thread: threading.Thread, seconds: float, stopped_seconds: 
 
 
 def tried(call: Callable[[], object]) -> Exception | None:
-    """Call something of the server's, as long as patience lasts; the error that it came to, if any."""
+    """Call something of the server's, as long as patience lasts; the error that it came to, if any.
+
+    A stop does not hurry a database on this disk: it answers, once a busy machine has imported what it takes.
+    """
+    stopped_seconds = TELL_SECONDS if mlflow.get_tracking_uri().startswith("sqlite") else STOPPED_TELL_SECONDS
     errors: list[Exception] = []
 
     def work() -> None:
@@ -38,6 +44,6 @@ def tried(call: Callable[[], object]) -> Exception | None:
 
     thread = threading.Thread(target=work, name="sslmlflow-call", daemon=True)
     thread.start()
-    if not comes_to_its_end(thread, TELL_SECONDS, STOPPED_TELL_SECONDS):
+    if not comes_to_its_end(thread, TELL_SECONDS, stopped_seconds):
         return TimeoutError("it does not answer")
     return errors[0] if errors else None

@@ -8,7 +8,7 @@ from scipy import stats
 
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
 from sslmlflow.jobs.course import Course
-from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, PROBE
+from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, PROBE, ROBUST_ENTROPY
 from sslmlflow.tracking.values import Way
 from tests.jobs.courses import made_course
 
@@ -30,7 +30,7 @@ def test_a_bar_in_the_name_of_a_run_does_not_make_a_column() -> None:
     lines = as_markdown(correlations([course("a | b")], PROBE)).splitlines()
     end = lines.index("")
     assert {line.replace(r"\|", "").count("|") for line in lines[:end]} == {4}
-    assert {line.replace(r"\|", "").count("|") for line in lines[end + 1 :]} == {3}
+    assert {line.replace(r"\|", "").count("|") for line in lines[end + 3 :]} == {3}
 
 
 def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses() -> None:
@@ -41,7 +41,7 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
         PROBE: [0.3, 0.5, 0.6, 0.7, 0.65],
     }
     cells = correlations([made_course(columns)], PROBE)
-    rows = list(csv.DictReader(as_csv(cells).splitlines()))
+    rows = list(csv.DictReader(as_csv([cells]).splitlines()))
     assert len(rows) == 6
     for row in rows:
         start = 0 if row["init"] == "with init" else 1
@@ -57,5 +57,19 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
     lost = {row["metric"]: float(row["regret"]) for row in rows if row["init"] == "with init"}
     assert lost == pytest.approx({CRR: 0.4, CRR_ADJUSTED: 0.05, ENTROPY: 0.1})
     table = as_markdown(cells)
+    assert "\\* p < 0.05, corrected for all r of the table" in table
     assert "| highest pair CRR | 40.0 |" in table
     assert "| lowest entropy H(Z3) | 10.0 |" in table
+
+
+def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> None:
+    """Six metrics, of which one goes with the probe at p = 0.03 by itself, the others not at all."""
+    probe = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    flat = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
+    columns = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], **dict.fromkeys((CRR_ADJUSTED, ENTROPY, ROBUST_ENTROPY), flat)}
+    cells = correlations([made_course({**columns, PROBE: probe})], PROBE)
+    with_init = [cell for cell in cells if cell.with_init]
+    alone = next(cell for cell in with_init if cell.metric == CRR)
+    assert stats.pearsonr(columns[CRR], probe).pvalue < 0.05
+    assert "| pair CRR | 0.83* |" in as_markdown([alone])
+    assert "| pair CRR | 0.83 |" in as_markdown(with_init)

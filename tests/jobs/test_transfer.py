@@ -1,12 +1,13 @@
 """Correlations across models: which are compared with which, against SciPy."""
 
+import csv
 from dataclasses import replace
 
 import pytest
 from scipy import stats
 
 from sslmlflow.jobs.course import Course
-from sslmlflow.jobs.transfer import OVERALL, transfer, transfer_table
+from sslmlflow.jobs.transfer import OVERALL, as_csv, transfer, transfer_table
 from sslmlflow.measures import ENTROPY, PROBE, STANDARDISED
 from tests.jobs.courses import made_course
 
@@ -29,8 +30,9 @@ def courses() -> list[Course]:
 
 
 def test_models_are_compared_within_architectures_of_three_and_over_all(courses: list[Course]) -> None:
-    found = transfer(courses, PROBE)[ENTROPY]
-    assert list(found) == ["resnet", OVERALL], "of DenseNets there are two"
+    pairs = transfer(courses, PROBE)
+    assert list(pairs) == [(ENTROPY, "resnet"), (ENTROPY, OVERALL)], "of DenseNets there are two"
+    found = {group: compared.correlation for (_, group), compared in pairs.items()}
     resnets = stats.pearsonr([4.0, 3.0, 3.5], [0.80, 0.85, 0.90])
     assert found["resnet"][:3] == pytest.approx((resnets.statistic, resnets.pvalue, 3))
     known = [pair for pair in MODELS.values() if pair[0] is not None]
@@ -43,9 +45,28 @@ def test_the_table_says_how_many_models_there_are(courses: list[Course]) -> None
     table = transfer_table(found, PROBE).splitlines()
     assert table[0] == "| Pearson's r with the linear probe | resnet, n = 3 | all models, n = 5 |"
     entropy = next(line for line in table if line.startswith("| entropy H(Z3)"))
-    assert entropy == f"| entropy H(Z3) | {found[ENTROPY]['resnet'].r:.2f} | {found[ENTROPY][OVERALL].r:.2f} |"
+    told = [f"{found[ENTROPY, group].correlation.r:.2f}" for group in ("resnet", OVERALL)]
+    assert entropy == f"| entropy H(Z3) | {told[0]} | {told[1]} |"
     assert not any(line.startswith("| U |") for line in table), "nobody measured it"
 
 
 def test_without_accuracies_there_is_no_table(courses: list[Course]) -> None:
     assert transfer(courses, STANDARDISED) == {}
+
+
+def test_the_file_has_every_coefficient_and_what_choosing_a_model_by_it_loses(courses: list[Course]) -> None:
+    found = transfer(courses, PROBE)
+    rows = list(csv.DictReader(as_csv(found, PROBE).splitlines()))
+    overall = next(row for row in rows if row["models"] == OVERALL)
+    known = list(zip(*(pair for pair in MODELS.values() if pair[0] is not None), strict=True))
+    for names, reference in (
+        (("r", "p"), stats.pearsonr),
+        (("rho", "rho_p"), stats.spearmanr),
+        (("tau", "tau_p"), stats.kendalltau),
+    ):
+        expected = reference(*known)
+        assert [float(overall[name]) for name in names] == pytest.approx([expected.statistic, expected.pvalue])
+    assert float(overall["low"]) <= float(overall["r"]) <= float(overall["high"])
+    corrected = stats.false_discovery_control([float(row["p"]) for row in rows])
+    assert [float(row["p_corrected"]) for row in rows] == pytest.approx(corrected)
+    assert float(overall["regret"]) == pytest.approx(0.90 - 0.75), "of entropies the lowest is chosen"

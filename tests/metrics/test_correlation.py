@@ -166,3 +166,25 @@ def test_regret_is_what_the_choice_loses():
     assert regret([3, 1, 2, 0], accuracy, lower_is_better=True) == 0
     assert regret([2, 2, 1, 0], accuracy) == pytest.approx(0.4), "of equals the first"
     assert regret([None, math.nan], [0.5, 0.6]) is None
+
+
+def test_an_outlier_on_both_sides_leaves_no_draw_out():
+    """Draws without it, a third of them, have r = -1; those with it have r = 1."""
+    a, b = [1e9, *range(1, 10)], [1e9, *range(9, 0, -1)]
+    low, high = bootstrap_interval(a, b)
+    assert (low, high) == pytest.approx((-1, 1), abs=1e-6)
+
+
+def test_a_draw_of_one_value_is_left_out_and_one_of_two_near_values_is_not():
+    """Of three pairs the two near ones are drawn alone as well: then they decide, r = -1."""
+    low, high = bootstrap_interval([0.0, 1e-6, 1.0], [1e-6, 0.0, 1.0])
+    assert (low, high) == pytest.approx((-1, 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("function", [pearson, spearman, kendall])
+@pytest.mark.parametrize("scale", [1e308, 1e-308])
+def test_values_as_large_or_small_as_there_are(function, scale):
+    a, b = np.array([-1.0, 1.0, 0.5, 0.25]), np.array([1.0, -0.5, -1.0, 0.0])
+    with np.errstate(over="raise", invalid="raise"):
+        assert function(list(scale * a), list(scale * b)) == pytest.approx(function(list(a), list(b)))
+        assert bootstrap_interval(list(scale * a), list(b)) == pytest.approx(bootstrap_interval(list(a), list(b)))

@@ -48,6 +48,11 @@ def test_silhouettes_are_those_of_scikit_learn(blobs, make, dtype, rel):
         assert found[name] == pytest.approx(silhouette_score(Z.astype(dtype).astype(np.float64), labels), rel=rel)
 
 
+def test_a_far_origin_changes_no_silhouette(blobs):
+    Z, group = blobs
+    assert silhouettes(Z + 1e8, {"truth": group})["truth"] == pytest.approx(silhouette_score(Z, group), rel=1e-6)
+
+
 def test_blocks_of_rows_join_up(blobs, monkeypatch):
     Z, group = blobs
     monkeypatch.setattr(partition, "BLOCK", 400 * 33)

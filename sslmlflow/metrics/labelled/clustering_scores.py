@@ -25,7 +25,8 @@ def clustering_scores(classes: Partition, clusters: Partition) -> ClusteringScor
 
     NMI is 0 to 1 and grows with the number of clusters even by chance; ARI and AMI are about 0 by chance.
     The accuracy is that of the best one-to-one match of clusters with classes, found on these very rows; clusters
-    left over count as wrong. Raises ValueError for other than whole numbers >= 0 of equal, non-zero length.
+    left over count as wrong. Memory is that of a table of classes by clusters. Raises ValueError for other than whole
+    numbers >= 0 of equal, non-zero length.
 
     Source: Vinh, Epps and Bailey 2010 (NMI, AMI); Hubert and Arabie 1985 (ARI); the match is Kuhn's, the Hungarian one.
 

@@ -22,10 +22,16 @@ def check_part(Z: Array, y: Array, Z_name: str, y_name: str) -> tuple[Tensor, ND
 
 
 def check_labels(y: Array, name: str) -> NDArray[Any]:
-    """Give class labels as a one-dimensional NumPy array; raises ValueError for another shape."""
+    """Give class labels as a one-dimensional NumPy array; raises ValueError for another shape and for missing ones."""
     labels = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
     if labels.ndim != 1:
         raise ValueError(f"{name} must be one class label per image, got shape {labels.shape}")
+    # NaN alone differs from itself.
+    missing = (
+        [i for i, label in enumerate(labels) if label is None or label != label] if labels.dtype.kind in "fO" else []
+    )
+    if missing:
+        raise ValueError(f"{name} has no class for {len(missing)} images, image {missing[0]} first: leave these out")
     return labels
 
 

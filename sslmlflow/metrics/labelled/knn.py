@@ -5,18 +5,18 @@ import torch
 from torch import Tensor
 
 from sslmlflow.metrics.labelled.inputs import check_part, check_widths
-from sslmlflow.metrics.unlabelled.arrays import Array, matmul
+from sslmlflow.metrics.unlabelled.arrays import Array, matmul, rescaled, to_float64
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 
-BLOCK = 2**25  # distances held at once
+BLOCK = 2**23  # distances held at once
 
 
 def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k: int = 5) -> float:
     """Accuracy in [0, 1] on the test part of a majority vote among the k nearest training embeddings.
 
     train_Z, test_Z: (n, d) raw embeddings, compared by Euclidean distance; train_y, test_y: n class labels. Among
-    classes with equally many votes the smallest label wins, as in scikit-learn's KNeighborsClassifier. Computed on
-    the device of train_Z. Raises ValueError for misshapen or non-finite input and for k outside 1..n_train.
+    classes with equally many votes the smallest label wins, as in scikit-learn's KNeighborsClassifier. Computed in
+    float64 on the device of train_Z. Raises ValueError for misshapen or non-finite input and for k outside 1..n_train.
     """
     train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
     test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
@@ -24,10 +24,11 @@ def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k
     if not 1 <= k <= len(train):
         raise ValueError(f"k must lie between 1 and the number of training embeddings, {len(train)}, got {k}")
     classes, index = np.unique(train_labels, return_inverse=True)
-    votes_of = torch.from_numpy(index).to(train.device)
-    # Distances do not change under a shift; without the common mean, less is lost to cancellation.
+    train, scale = rescaled(train, "train_Z")
     mean = train.mean(0)
-    train, test = train - mean, test.to(train) - mean
+    # Distances do not change under a shift; without the common mean, less is lost to cancellation.
+    train, test = train.sub_(mean), (to_float64(test.detach()).to(train) / (scale or 1.0)).sub_(mean)
+    votes_of = torch.from_numpy(index).to(train.device)
     blocks = torch.split(test, max(1, BLOCK // len(train)))
     predicted = torch.cat([_vote(votes_of[_nearest(train, block, k)], len(classes)) for block in blocks])
     return float(np.mean(classes[predicted.numpy(force=True)] == test_labels))
@@ -53,8 +54,9 @@ def weighted_knn_accuracy(
     test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
     classes, index = np.unique(train_labels, return_inverse=True)
+    train = directions(to_float64(train.detach()))
+    test = directions(to_float64(test.detach()).to(train.device))
     votes_of = torch.from_numpy(index).to(train.device)
-    train, test = directions(train), directions(test.to(train))
     predicted = []
     for block in torch.split(test, max(1, BLOCK // len(train))):
         near = matmul(block, train.T).topk(min(k, len(train)))
@@ -69,7 +71,7 @@ def _nearest(train: Tensor, block: Tensor, k: int) -> Tensor:
     """Indices (b, k) of the nearest rows of train; the squared norm of the query changes no order."""
     squared = train.square().sum(1) - 2 * matmul(block, train.T)
     if not bool(torch.isfinite(squared).all()):
-        raise ValueError("distances overflow at this precision: scale the embeddings down, or give float64")
+        raise ValueError("test_Z is too far from train_Z for float64: not the same encoder")
     return squared.topk(k, largest=False).indices
 
 

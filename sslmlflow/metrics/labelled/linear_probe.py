@@ -52,11 +52,13 @@ def paper_probe(
     train on; train_y their class labels. One-cycle learning rate with the peak `peak_lr`, first Adam beta cycled
     between 0.95 and 0.85, L2 weight decay inside Adam. The batch size is not printed in the paper. Draws from a
     generator of its own, never from the global one. Raises ValueError for misshapen or non-finite input, for fewer
-    than two training classes, and when training diverges.
+    than two training classes, epochs or batch_size below 1, and when training diverges.
 
     Source: Xu, Lowe and Trappenberg 2024, "Label-free Monitoring of Self-Supervised Learning Progress", section
     III-E (peak 0.08 for encoders trained there, 0.003 for pre-trained ones).
     """
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
     classes, train_index = np.unique(check_labels(train_y, "train_y"), return_inverse=True)
     if len(classes) < 2:
         raise ValueError("a probe needs training labels of at least two classes")

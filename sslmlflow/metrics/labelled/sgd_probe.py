@@ -18,11 +18,13 @@ def sgd_probe(
     train_Z, test_Z: (n, d) embeddings, taken as they are, so that the accuracy depends on their scale; train_y, test_y:
     n class labels. The learning rate falls exponentially from 0.01 to 0.000001 over the epochs. Draws from a
     generator of its own. Raises ValueError for misshapen or non-finite input, for fewer than two training
-    classes, and when training diverges.
+    classes, epochs or batch below 1, and when training diverges.
 
     Source: Qiang et al., "On the Generalization and Causal Explanation in Self-Supervised Learning", section 6.1: 500
     epochs, batch size 256; its learning rates are not legible in the text we have, and are our decision.
     """
+    if epochs < 1 or batch < 1:
+        raise ValueError(f"epochs and batch must be at least 1, got {epochs} and {batch}")
     train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
     test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sslmlflow.metrics.partition import Partition, as_partition
 from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
 from sslmlflow.metrics.unlabelled.neighbours import BLOCK, nearest_neighbours, squared_distances
 
@@ -22,35 +23,36 @@ def intrinsic_dimension(Z: Array) -> float:
 
     Source: Facco et al. 2017, "Estimating the intrinsic dimension of datasets by a minimal neighborhood information".
     """
-    distances = nearest_neighbours(Z, 2).distances.astype(np.float64) if len(Z) > 2 else np.zeros((0, 2))
+    z, _ = rescaled(Z)  # distances come in float32
+    distances = nearest_neighbours(z, 2).distances.astype(np.float64) if len(z) > 2 else np.zeros((0, 2))
     distances = distances[distances[:, 0] > 0]
     n = len(distances)
     if n < 10:
-        raise ValueError(f"needs at least 10 rows without a duplicate, got {n}")
+        raise ValueError(f"Z needs at least 10 rows without a duplicate, got {n}")
     ratios = np.sort(np.log(distances[:, 1] / distances[:, 0]))[: int(n * KEPT)]
     if not ratios[-1] > 0:
-        raise ValueError("every row has its two neighbours equally far: there is no dimension to read off")
+        raise ValueError("every row of Z has its two neighbours equally far: there is no dimension to read off")
     tail = -np.log1p(-np.arange(1, len(ratios) + 1) / n)
     return float(ratios @ tail / (ratios @ ratios))
 
 
-def cluster_learnability(Z: Array, clusters: NDArray[np.int64], seed: int = 0) -> float:
+def cluster_learnability(Z: Array, clusters: Partition, seed: int = 0) -> float:
     """How often the nearest of the rows before it, in a random order, is of a row's own cluster: 0 to 1.
 
     Z: (n, d), compared by Euclidean distance; clusters: one whole number a row, found without labels, by k-means for
     one. The share over all rows but the first, in the order that `seed` draws: how fast a nearest-neighbour
     classifier learns. Fewer or larger clusters are easier. Time n^2 d, bounded memory. Raises ValueError for misshapen
-    or non-finite Z, n < 2, and other than one cluster a row.
+    or non-finite Z, n < 2, and other than one whole number >= 0 a row.
 
     Source: Lu et al. 2023, arXiv 2206.01251, section 3.2.
     """
     z, _ = rescaled(Z)
-    n = len(z)
-    if n < 2 or len(clusters) != n:
-        raise ValueError(f"needs at least 2 rows and one cluster a row, got {n} rows and {len(clusters)} clusters")
+    n, given = len(z), as_partition(clusters, "clusters")
+    if n < 2 or len(given) != n:
+        raise ValueError(f"Z needs at least 2 rows, and clusters one number a row, got {n} and {len(given)}")
     order = np.random.default_rng(seed).permutation(n)
     z -= z.mean(0)
-    z, own = z[torch.from_numpy(order).to(z.device)], np.asarray(clusters)[order]
+    z, own = z[torch.from_numpy(order).to(z.device)], given[order]
     nearest = np.zeros(n, np.int64)
     for start in range(0, n, max(1, BLOCK // n)):
         stop = min(start + max(1, BLOCK // n), n)
@@ -72,7 +74,9 @@ def clid(dimensions: Sequence[float], learnabilities: Sequence[float]) -> NDArra
     [1.0, 0.333, 2.0]
     """
     if len(dimensions) != len(learnabilities):
-        raise ValueError(f"one of each an encoder is needed, got {len(dimensions)} and {len(learnabilities)}")
+        raise ValueError(
+            f"dimensions and learnabilities must be one each an encoder, got {len(dimensions)}, {len(learnabilities)}"
+        )
     total = np.zeros(len(dimensions))
     for values in (np.asarray(dimensions, float), np.asarray(learnabilities, float)):
         spread = float(np.ptp(values)) if len(values) else 0.0

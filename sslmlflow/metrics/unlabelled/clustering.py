@@ -33,7 +33,7 @@ def spherical_kmeans(Z: Array, k: int, seed: int, center: bool = False, n_init: 
     it ends when no centre moves by more than 1e-6 radians, in practice when no row changes its cluster. No cluster
     is empty: one that falls empty restarts from the row worst fitted. Computed in float64; equal Z and seed give
     equal clusters. Raises ValueError for misshapen or non-finite Z, for a row without a direction (zero, or equal
-    to the mean with center=True) and unless 1 <= k <= n.
+    to the mean with center=True), unless 1 <= k <= n, and for n_init < 1.
 
     Source: Dhillon and Modha 2001, "Concept decompositions for large sparse text data using clustering", section 3;
     start of Arthur and Vassilvitskii 2007, "k-means++", with the cosine distance, half the squared Euclidean one.
@@ -46,6 +46,8 @@ def spherical_kmeans(Z: Array, k: int, seed: int, center: bool = False, n_init: 
     x = _directions(to_float64(as_matrix(Z).detach()).numpy(force=True), center)
     if not 1 <= k <= len(x):
         raise ValueError(f"k must lie between 1 and {len(x)}, the number of rows, got {k}")
+    if n_init < 1:
+        raise ValueError(f"n_init, the number of runs, must be at least 1, got {n_init}")
     random = np.random.default_rng(seed)
     runs = (refine(x, spread_out(x, k, random)) for _ in range(n_init))
     return min(runs, key=lambda run: run.loss)

@@ -1,6 +1,6 @@
 """What two views of each image look like on the unit sphere: near each other, spread out, and found again."""
 
-from math import log
+from math import inf, log
 
 import torch
 from torch import Tensor
@@ -33,8 +33,8 @@ def uniformity_loss(Z: Array, t: float = 2.0) -> float:
     """Log of the mean of `exp(-t |x - y|^2)` over all pairs of different rows of Z (n, d) on the unit sphere.
 
     Between -4t (all opposite, which only two rows can be) and 0 (all equal); lower is more evenly spread. Rows are
-    scaled to norm 1, one of zeros stays. Time n^2 d, bounded memory. Raises ValueError for misshapen or non-finite Z
-    and n < 2.
+    scaled to norm 1, one of zeros stays. Time n^2 d, bounded memory. Raises ValueError for misshapen or non-finite Z,
+    n < 2, and a t that is not a finite number above 0.
 
     Source: Wang and Isola 2020, arXiv 2005.10242, section 4.1, over all pairs instead of those of a batch.
 
@@ -42,10 +42,12 @@ def uniformity_loss(Z: Array, t: float = 2.0) -> float:
     >>> uniformity_loss(np.array([[1.0], [-1.0]]))
     -8.0
     """
+    if not 0 < t < inf:
+        raise ValueError(f"t must be a finite number above 0, got {t}")
     z = to_float64(directions(as_matrix(Z).detach()))
     n = len(z)
     if n < 2:
-        raise ValueError(f"needs at least 2 rows, got {n}")
+        raise ValueError(f"Z needs at least 2 rows, got {n}")
     squares = torch.linalg.vector_norm(z, dim=1).square()
     potentials = []
     for rows in torch.split(torch.arange(n, device=z.device), max(1, BLOCK // n)):
@@ -60,7 +62,8 @@ def retrieval_accuracy(views: Views) -> float:
 
     views: two arrays (n, d), row i of each from image i, or one (2, n, d) array. Counted from either view; a tie
     with another image counts as not found, so collapsed embeddings have 0. Compare equal n only: more images are harder
-    to tell apart. Time n^2 d, bounded memory. Raises ValueError for other shapes, non-finite values, and n < 2.
+    to tell apart. In float64 throughout, since embeddings near collapse differ by less than float32 resolves. Time
+    n^2 d, memory one view in float64. Raises ValueError for other shapes, non-finite values, and n < 2.
 
     Source: this project's; the pretext of instance discrimination (Wu et al. 2018, arXiv 1805.01978) as a metric.
 
@@ -71,12 +74,14 @@ def retrieval_accuracy(views: Views) -> float:
     z = _two(views)
     n, scale = z.shape[1], power_of_two(z) or 1.0
     if n < 2:
-        raise ValueError(f"needs at least 2 images, got {n}")
+        raise ValueError(f"views must be of at least 2 images, got {n}")
     found = 0
     for from_, to in ((z[0], z[1]), (z[1], z[0])):
-        to = to_float64(unit_rows(to / scale))  # one of the two at a time
+        exact = to_float64(to[:0]).new_empty(to.shape)  # one of the two at a time
+        for block in torch.split(torch.arange(n, device=z.device), ROWS):
+            exact[block] = unit_rows(to_float64(to[block]) / scale)
         for rows in torch.split(torch.arange(n, device=z.device), max(1, BLOCK // n)):
-            cosines = matmul(to_float64(unit_rows(from_[rows] / scale)), to.T)
+            cosines = matmul(unit_rows(to_float64(from_[rows]) / scale), exact.T)
             own = cosines[torch.arange(len(rows)), rows].clone()
             cosines[torch.arange(len(rows)), rows] = -torch.inf
             # What differs by rounding alone is a tie.
@@ -87,5 +92,5 @@ def retrieval_accuracy(views: Views) -> float:
 def _two(views: Views) -> Tensor:
     z = as_views(views)
     if len(z) != 2:
-        raise ValueError(f"needs two views of every image, got {len(z)}")
+        raise ValueError(f"views must be two of every image, got {len(z)}")
     return z.detach()

@@ -116,7 +116,7 @@ def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
         (("lidar",), lambda: (lidar(unit),)),
         (("alignment_loss",), lambda: (alignment_loss(unit),)),
         (("uniformity_loss",), lambda: (uniformity_loss(unit[0]),)),
-        (("retrieval",), lambda: (retrieval_accuracy(unit),)),
+        (("retrieval",), lambda: (retrieval_accuracy(views),)),
         (("lost_directions",), lambda: (lost_directions(views[0]),)),
         (("near_duplicates",), lambda: (near_duplicates(views[0]),)),
     ]

@@ -25,9 +25,10 @@ class Neighbours(NamedTuple):
 def nearest_neighbours(Z: Array, k: int) -> Neighbours:
     """Find the k nearest other rows of every row of Z (n, d), 1 <= k < n, by Euclidean distance.
 
-    A row is never its own neighbour, its duplicates are, at distance 0. Exact up to the rounding of float64, in
-    time n^2 d and bounded memory, on the device of Z. Of neighbours at equal distance the lower index comes first;
-    where more of them than there is room for tie at the k-th place, which of these are taken is arbitrary. Raises
+    A row is never its own neighbour, its duplicates are, at distance 0. Found in float64, in time n^2 d and bounded
+    memory, on the device of Z. Of neighbours at equal distance the lower index comes first; where more of them than
+    there is room for tie at the k-th place, which of these are taken is arbitrary, and rows nearer to each other than
+    3e-7 of their distance from the mean tie. The distances of those taken are exact to float32. Raises
     ValueError for misshapen or non-finite Z, for k out of range and for distances too large for float32.
 
     >>> import numpy as np

@@ -49,9 +49,10 @@ def coding_rate_reduction_soft(
     for what a ratio of sums has, `stderr` beside it: take one seed wherever values are to be compared.
 
     Values depend on tau as much as on Z: towards 0 every class is one row, towards infinity all rows. Time is 2 m^2 d
-    for the similarities and m d^2 for every anchor (k^2 d with topk); no m x m matrix is held. Raises ValueError for
-    misshapen or non-finite Z, m < 2, tau <= 0, topk or anchors outside 1..m (m - 1 for topk with exclude_self), and
-    topk together with anchors.
+    for the similarities and m d^2 for every anchor (k^2 d with topk). No m x m matrix is held where no gradient is
+    asked for; where one is, the rows of every class are kept for it: m d numbers for every anchor, k d with topk.
+    Raises ValueError for misshapen or non-finite Z, m < 2, tau <= 0, topk or anchors outside 1..m (m - 1 for topk
+    with exclude_self), and topk together with anchors.
     """
     check_eps(eps)
     z = as_matrix(Z)

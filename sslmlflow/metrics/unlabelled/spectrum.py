@@ -80,7 +80,7 @@ def alpha_req(Z: Array) -> float:
     """
     singular = _centred(Z)
     if len(singular) < 3:
-        raise ValueError(f"needs 3 eigenvalues beyond rounding to fit a decay, got {len(singular)}")
+        raise ValueError(f"Z needs 3 eigenvalues beyond rounding to fit a decay, got {len(singular)}")
     x = np.log(np.arange(1, len(singular) + 1))
     slope, _ = np.polyfit(x, 2 * np.log(singular.numpy(force=True)), 1)
     return max(0.0, -float(slope))

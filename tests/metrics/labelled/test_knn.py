@@ -31,6 +31,24 @@ def test_agrees_with_scikit_learn(k, dtype):
     assert knn_accuracy(*(torch.from_numpy(part) for part in data), k=k) == expected
 
 
+def test_neither_a_far_origin_nor_one_wide_feature_hides_the_others():
+    Z, y = blobs(0)
+    data = Z[:300], y[:300], Z[300:], y[300:]
+    assert knn_accuracy(Z[:300] + 1e8, y[:300], Z[300:] + 1e8, y[300:]) == by_scikit_learn(*data, 5)
+    wide = np.hstack([Z, 1e5 * np.sign(np.random.default_rng(1).normal(size=(400, 1)))]).astype(np.float32)
+    exact = wide.astype(np.float64)
+    expected = by_scikit_learn(exact[:300], y[:300], exact[300:], y[300:], 5)
+    assert knn_accuracy(wide[:300], y[:300], wide[300:], y[300:]) == expected > 0.3
+
+
+@pytest.mark.parametrize("function", [knn_accuracy, weighted_knn_accuracy])
+@pytest.mark.parametrize("missing", [np.array([0.0, 1.0, np.nan]), np.array(["a", None, "b"], dtype=object)])
+def test_an_image_without_a_class_is_refused(function, missing):
+    place = next(i for i, label in enumerate(missing) if label is None or label != label)
+    with pytest.raises(ValueError, match=f"train_y has no class for 1 images, image {place} first"):
+        function(np.eye(3), missing, np.eye(3), np.array([0, 1, 0]), k=1)
+
+
 def test_five_neighbours_are_the_default():
     Z, y = blobs(0)
     data = Z[:300], y[:300], Z[300:], y[300:]
@@ -81,7 +99,7 @@ def test_impossible_k_is_refused(k):
         (np.full((4, 2), np.nan), np.ones((4, 2)), "not finite"),
         (np.ones((4, 2)), np.ones((4, 3)), "features"),
         (np.ones((4, 2)), np.ones((5, 2)), "one label per embedding"),
-        (np.array([[1e200], [2e200], [1.0], [2.0]]), np.ones((4, 1)), "overflow"),
+        (1e-200 * np.ones((4, 1)), 1e200 * np.ones((4, 1)), "too far from train_Z"),
     ],
 )
 def test_bad_input_is_refused(train, test, message):

@@ -164,6 +164,21 @@ def test_bad_input_is_refused(position, bad, message):
         paper_probe(lambda _: torch.from_numpy(train_Z), train_y, test_Z, test_y)
 
 
+@pytest.mark.parametrize("option", ["epochs", "batch_size"])
+def test_no_epoch_and_no_batch_are_refused(option):
+    with pytest.raises(ValueError, match="epochs and batch_size must be at least 1"):
+        paper_probe(lambda _: torch.eye(4), *GOOD[1:], **{option: 0})
+
+
+def test_paper_probe_starts_from_random_weights():
+    """At a rate that moves nothing, the accuracy is that of the start."""
+    train_Z, train_y, test_Z, test_y = DIGITS
+    draw = lambda _: torch.from_numpy(train_Z)  # noqa: E731
+    found = [paper_probe(draw, train_y, test_Z, test_y, epochs=1, peak_lr=1e-12, seed=seed) for seed in range(5)]
+    assert len(set(found)) == 5
+    assert max(found) < 0.35
+
+
 def test_divergence_is_told():
     with pytest.raises(ValueError, match="diverged"):
         paper_probe(lambda _: torch.eye(4), [0, 1, 0, 1], np.eye(4), [0, 1, 0, 1], peak_lr=1e38)

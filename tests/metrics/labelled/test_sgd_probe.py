@@ -28,16 +28,19 @@ def test_names_of_classes_and_the_global_seed_have_no_part():
         assert sgd_probe(*(torch.from_numpy(part) for part in DIGITS), epochs=3) == first
 
 
-def test_one_step_is_that_of_gradient_descent_with_momentum():
-    """Two epochs of one batch, by hand: W grows by lr times the gradient, then by the momentum too."""
-    Z, labels = np.eye(2), np.array([0, 1])
-    gradient = np.array([[0.25, -0.25], [-0.25, 0.25]])  # of W = 0: half in each class, two rows
-    W = 1e-2 * gradient
-    logits = Z @ W.T
-    P = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    second = (np.eye(2) - P).T @ Z / 2
-    W = W + 1e-6 * (0.9 * gradient + second)
-    assert sgd_probe(Z, labels, Z, labels, epochs=2) == np.mean((Z @ W.T).argmax(1) == labels) == 1
+def test_the_rate_falls_by_one_factor_an_epoch(monkeypatch):
+    seen = []
+
+    class Spy(torch.optim.SGD):
+        def step(self, closure=None):
+            group = self.param_groups[0]
+            seen.append((group["lr"], group["momentum"], group["weight_decay"]))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "SGD", Spy)
+    sgd_probe(*DIGITS, epochs=5)
+    rates = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
+    assert seen == [(pytest.approx(rate), 0.9, 0.0) for rate in rates for _ in range(4)], "899 images in batches of 256"
 
 
 @pytest.mark.parametrize(
@@ -47,10 +50,13 @@ def test_one_step_is_that_of_gradient_descent_with_momentum():
         ({0: np.full_like(DIGITS[0], np.nan)}, "not finite"),
         ({3: DIGITS[3][:-1]}, "one label per embedding"),
         ({2: DIGITS[2][:, :5]}, "not the same encoder"),
+        ({"epochs": 0}, "epochs and batch must be at least 1"),
+        ({"batch": 0}, "epochs and batch must be at least 1"),
         ({0: 1e37 * DIGITS[0]}, "diverged"),
     ],
 )
 def test_bad_input_is_refused(change, message):
     data = [change.get(place, part) for place, part in enumerate(DIGITS)]
+    options = {"epochs": 2} | {name: value for name, value in change.items() if isinstance(name, str)}
     with pytest.raises(ValueError, match=message):
-        sgd_probe(*data, epochs=2)
+        sgd_probe(*data, **options)

@@ -29,6 +29,7 @@ def test_duplicates_scale_and_shift_have_no_part():
     Z = np.random.default_rng(2).normal(size=(400, 4))
     expected = intrinsic_dimension(Z)
     assert intrinsic_dimension(1e6 * Z + 5) == pytest.approx(expected, rel=1e-3)
+    assert intrinsic_dimension(1e-50 * Z) == pytest.approx(expected, rel=1e-5)
     with_duplicates = np.vstack([Z, np.repeat(Z[:1] + 100, 50, 0)])
     assert intrinsic_dimension(with_duplicates) == pytest.approx(expected, rel=1e-3)
 
@@ -57,7 +58,7 @@ def test_separate_clusters_are_learned_more_easily_than_those_found_in_noise():
 def test_clid_adds_what_is_scaled_over_encoders():
     assert clid([1.0, 1.0], [0.2, 0.4]).tolist() == [0.0, 1.0]
     assert clid([], []).tolist() == []
-    with pytest.raises(ValueError, match="one of each"):
+    with pytest.raises(ValueError, match="one each an encoder"):
         clid([1.0], [0.1, 0.2])
 
 
@@ -68,5 +69,10 @@ def test_no_dimension_is_told(Z):
 
 
 def test_learnability_needs_a_cluster_a_row():
-    with pytest.raises(ValueError, match="3 rows and 2 clusters"):
-        cluster_learnability(np.ones((3, 2)), np.array([0, 1]))
+    for clusters, message in (
+        ([0, 1], "got 3 and 2"),
+        ([0, np.nan, 1], "whole number"),
+        (np.eye(3, dtype=int), "shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cluster_learnability(np.ones((3, 2)), clusters)

@@ -68,6 +68,11 @@ def test_more_runs_are_never_worse():
     assert losses[0] > losses[-1]
 
 
+def test_no_run_is_refused():
+    with pytest.raises(ValueError, match="n_init, the number of runs, must be at least 1"):
+        spherical_kmeans(np.eye(3), 2, seed=0, n_init=0)
+
+
 def test_equal_seeds_give_equal_clusters():
     x = directions(300, 3)
     first, second = spherical_kmeans(x, 12, seed=5), spherical_kmeans(x, 12, seed=5)

@@ -11,6 +11,7 @@ COLLAPSED = {
     "zeros": (np.zeros((50, 64)), "zero"),
     "constant": (np.tile(DIRECTION, (50, 1)), "same"),
     "rounding of float32": (np.tile(DIRECTION, (50, 1)) * (1 + 1e-8 * RNG.normal(size=(50, 64))), "same"),
+    "two roundings of float32": (np.tile(DIRECTION, (50, 1)) * (1 + 2e-7 * RNG.normal(size=(50, 64))), "same"),
     "tiny constant": (np.full((50, 64), 1e-20), "same"),
     "huge constant": (np.full((50, 64), 1e300), "same"),
     "line": (np.outer(RNG.normal(size=50), DIRECTION), "line"),
@@ -22,6 +23,7 @@ COLLAPSED = {
 SOUND = {
     "normal": RNG.normal(size=(50, 64)),
     "far from the origin": RNG.normal(size=(50, 64)) + 100,
+    "twenty roundings of float32": np.tile(DIRECTION, (50, 1)) * (1 + 2e-6 * RNG.normal(size=(50, 64))),
     "plane": RNG.normal(size=(50, 2)) @ RNG.normal(size=(2, 64)),
     "four images": RNG.normal(size=(4, 64)),
     "small": 1e-30 * RNG.normal(size=(50, 64)),
@@ -97,6 +99,13 @@ def test_embeddings_of_few_dimensions_are_dimensionally_collapsed():
     assert lost_directions(z) == pytest.approx(27 / 32)
     (alarm,) = partly_collapsed(lost_directions(z), near_duplicates(z))
     assert alarm == "dimensional collapse: embeddings hardly vary in 84 % of their directions"
+
+
+def test_few_images_have_fewer_directions_to_lose():
+    z = np.random.default_rng(0).normal(size=(5, 32))
+    assert lost_directions(z) == 0
+    z[3:] = (z[0] + z[1]) / 2, (z[0] + z[2]) / 2
+    assert lost_directions(z) == 0.5, "of four that five images can have, three of them lie in two"
 
 
 def test_dense_spots_are_local_collapse():

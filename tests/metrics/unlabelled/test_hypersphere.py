@@ -66,6 +66,27 @@ def test_independent_views_are_found_by_chance_and_collapsed_ones_never():
     assert retrieval_accuracy(np.ones((2, 30, 4))) == 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_image_is_found_again_near_collapse_too(dtype):
+    """Embeddings that differ by 1e-4 of their norm, of which the views differ by a thousandth."""
+    random = np.random.default_rng(0)
+    spread = random.normal(size=(200, 16)) + 1e-3 * random.normal(size=(2, 200, 16))
+    assert retrieval_accuracy((random.normal(size=16) + 1e-4 * spread).astype(dtype)) == 1
+    lengths = random.uniform(1, 2, size=(2, 200, 1))
+    assert retrieval_accuracy((lengths * np.ones(16)).astype(dtype)) == 0, "one direction, of different lengths"
+
+
+def test_uniformity_near_collapse_is_not_rounded_away():
+    near = np.random.default_rng(0).normal(size=8) + 1e-3 * np.random.default_rng(1).normal(size=(60, 8))
+    assert uniformity_loss(near.astype(np.float32), 500.0) == pytest.approx(uniformity_loss(near, 500.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("t", [0.0, -1.0, np.inf, np.nan])
+def test_a_temperature_that_is_none_is_refused(t):
+    with pytest.raises(ValueError, match="t must be a finite number above 0"):
+        uniformity_loss(np.eye(3), t)
+
+
 @pytest.mark.parametrize("function", [alignment_loss, retrieval_accuracy])
 @pytest.mark.parametrize("views", [np.ones((3, 5, 2)), np.ones((1, 5, 2)), np.full((2, 5, 2), np.nan), np.ones((5, 2))])
 def test_other_than_two_finite_views_are_refused(function, views):

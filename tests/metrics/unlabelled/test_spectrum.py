@@ -54,9 +54,10 @@ def test_effective_rank_is_centred():
     assert effective_rank(Z + 1000) == pytest.approx(4)
 
 
+@pytest.mark.parametrize("shape", [(400, 256), (2000, 16), (16, 2000)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_rounding_adds_no_rank(dtype):
-    line = np.outer(np.linspace(-1, 1, 400), np.random.default_rng(0).normal(size=256)) + 1
+def test_rounding_adds_no_rank(dtype, shape):
+    line = np.outer(np.linspace(-1, 1, shape[0]), np.random.default_rng(0).normal(size=shape[1])) + 1
     assert effective_rank(line.astype(dtype)) == pytest.approx(1, abs=0.01)
 
 
@@ -133,6 +134,12 @@ def test_the_decay_is_that_of_a_straight_line_through_logs():
     eigenvalues = np.linalg.eigvalsh(np.cov(Z.T))[::-1]
     fitted = stats.linregress(np.log(np.arange(1, 21)), np.log(eigenvalues))
     assert alpha_req(Z) == pytest.approx(-fitted.slope)
+
+
+def test_a_flat_spectrum_does_not_rise():
+    for seed in range(20):
+        axes, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))
+        assert 0 <= alpha_req(np.vstack([axes, -axes])) < 1e-9
 
 
 def test_noise_decays_slowly_and_near_collapse_fast():
