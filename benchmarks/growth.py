@@ -37,7 +37,8 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
     coding_rate_reduction_soft,
     unit_rows,
 )
-from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
+from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates
+from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
 from sslmlflow.metrics.unlabelled.lidar import lidar
 from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
@@ -67,6 +68,9 @@ ONE_VIEW: dict[str, Callable[[Tensor, Classes], object]] = {
     "stable rank": lambda z, y: stable_rank(z),
     "effective rank": lambda z, y: effective_rank(z),
     "alpha-ReQ": lambda z, y: alpha_req(z),
+    "collapsed": lambda z, y: collapsed(z),
+    "lost directions": lambda z, y: lost_directions(z),
+    "near duplicates": lambda z, y: near_duplicates(z),
     "uniformity loss": lambda z, y: uniformity_loss(z),
     "intrinsic dimension": lambda z, y: intrinsic_dimension(z),
     "cluster learnability": lambda z, y: cluster_learnability(z, y),
@@ -74,6 +78,7 @@ ONE_VIEW: dict[str, Callable[[Tensor, Classes], object]] = {
     "map": lambda z, y: umap_embedding(z, seed=0),
     "k-means of a map, k = 10": lambda z, y: spherical_kmeans(z[:, :3] + 1, 10, seed=0),
     "entropy of a map": lambda z, y: histogram_entropy(z[:, :3]),
+    "outliers of a map": lambda z, y: far_from_the_rest(z[:, :3]),
     "silhouette": lambda z, y: silhouettes(z, {"C1": y}),
     "supervised CRR": lambda z, y: coding_rate_reduction_labels(unit_rows(z), y),
     "NMI, ARI, AMI, accuracy": lambda z, y: clustering_scores(y, np.roll(y, 1)),

@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 f"--{option.name}",
                 metavar="VALUE",
+                nargs="?" if option.kind is bool else None,
+                const="true" if option.kind is bool else None,
                 help=f"{option.help}{allowed} (default: {default})".replace("%", "%%"),
             )
     return parser

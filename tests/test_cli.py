@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, refusals, exit codes."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 import types
@@ -12,11 +13,13 @@ import pytest
 from sslmlflow import cli
 from sslmlflow.config import COMMANDS
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.score import Score
 from sslmlflow.errors import ConfigError, UserError
 
 
 def replace_job(monkeypatch: pytest.MonkeyPatch, job: Callable[[object], None]) -> None:
-    monkeypatch.setitem(sys.modules, "sslmlflow.jobs.pretrain", types.SimpleNamespace(run=job))
+    for command in ("pretrain", "score"):
+        monkeypatch.setitem(sys.modules, f"sslmlflow.jobs.{command}", types.SimpleNamespace(run=job))
 
 
 def test_mistakes_are_refused_at_once_and_nothing_is_written(environment: dict[str, str], tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_help_names_every_parameter_and_its_default(entry_point: str, capsys: py
     assert end.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(COMMANDS[entry_point]):
-        assert f"--{field.name} VALUE" in told
+        assert re.search(rf"--{field.name} (VALUE|\[VALUE\]) ", told)
     assert told.count("(default: ") == len(dataclasses.fields(COMMANDS[entry_point]))
 
 
@@ -114,6 +117,15 @@ def test_help_and_refusals_wait_for_no_heavy_import(arguments: list[str], enviro
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert "argparse" in imported
     assert not imported & {"torch", "torchvision", "mlflow", "numpy", "lightly", "pandas", "matplotlib"}
+
+
+def test_a_switch_needs_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[object] = []
+    replace_job(monkeypatch, received.append)
+    for switch in (["--log"], ["--log=true"], ["--log", "true"], ["--log=false"]):
+        assert cli.main(["score", "z.npy", *switch]) == 0
+    on = Score(embeddings="z.npy", log=True)
+    assert received == [on, on, on, Score(embeddings="z.npy")]
 
 
 def test_the_job_is_handed_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,12 @@ def rescaled(Z: Array, name: str = "Z") -> tuple[Tensor, float]:
     return (z.div_(scale) if scale else z), scale
 
 
+def near_one(Z: Array) -> Tensor:
+    """Give Z in its own precision with its largest magnitude in [1, 2): float32 can then hold its distances."""
+    z = as_matrix(Z).detach()
+    return z / (power_of_two(z) or 1.0)
+
+
 def power_of_two(z: Tensor) -> float:
     """The power of two at or below the largest magnitude in z; 0 where all are zero. Dividing by it rounds nothing."""
     low, high = z.aminmax()  # nothing of the size of z is made

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from sslmlflow.metrics.partition import Partition, as_partition
-from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
+from sslmlflow.metrics.unlabelled.arrays import Array, near_one, rescaled
 from sslmlflow.metrics.unlabelled.neighbours import BLOCK, nearest_neighbours, squared_distances
 
 KEPT = 0.9  # of the ratios, as in the paper of the estimator: the largest are the least reliable
@@ -23,7 +23,7 @@ def intrinsic_dimension(Z: Array) -> float:
 
     Source: Facco et al. 2017, "Estimating the intrinsic dimension of datasets by a minimal neighborhood information".
     """
-    z, _ = rescaled(Z)  # distances come in float32
+    z = near_one(Z)
     distances = nearest_neighbours(z, 2).distances.astype(np.float64) if len(z) > 2 else np.zeros((0, 2))
     distances = distances[distances[:, 0] > 0]
     n = len(distances)

@@ -4,7 +4,7 @@ from math import hypot
 
 import numpy as np
 
-from sslmlflow.metrics.unlabelled.arrays import Array, rescaled
+from sslmlflow.metrics.unlabelled.arrays import Array, near_one
 from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
 from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision, singular_value_spectrum
 from sslmlflow.metrics.unlabelled.triangle import Triangle, triangle
@@ -72,7 +72,7 @@ def near_duplicates(Z: Array) -> float:
     """
     if not _varies(triangle(Z, centre=True), Z):
         raise ValueError("nothing varies in Z: there is no typical distance")
-    z, _ = rescaled(Z)
+    z = near_one(Z)
     nearest = nearest_neighbours(z, 1).distances[:, 0]
     typical = float(np.sqrt(2 * (singular_value_spectrum(z) ** 2).sum()))
     return float((nearest < NEAR * typical).mean())

@@ -52,6 +52,8 @@ def umap_embedding(Z: Array, seed: int, neighbours: int = 50, components: int = 
     with warnings.catch_warnings():
         # It says that without a search index new rows cannot be added to the map; none are.
         warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")
+        # Of embeddings that lie in groups far apart; UMAP then places the groups one by one.
+        warnings.filterwarnings("ignore", message="Graph is not fully connected")
         embedding: NDArray[np.float32] = model.fit_transform(z.detach().float().numpy(force=True))
     # numba sets the threads of OpenMP, which torch uses, too: one too many on busy cores, and other last bits.
     torch.set_num_threads(threads)
