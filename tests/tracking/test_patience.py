@@ -61,3 +61,20 @@ def test_what_was_tried_has_its_error_and_what_does_not_answer_another(monkeypat
     over = threading.Event()
     assert isinstance(tried(over.wait), TimeoutError)
     over.set()
+
+
+@pytest.mark.parametrize(("uri", "in_time"), [("sqlite:///mlflow.db", True), ("http://127.0.0.1:9", False)])
+def test_a_stop_does_not_hurry_a_database_on_this_disk(
+    uri: str, in_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(patience, "STOPPED_TELL_SECONDS", 0.2)
+
+    def stopped() -> None:
+        with listening(), uninterrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            error = tried(lambda: time.sleep(2))
+            assert (error is None) == in_time, error
+
+    with pytest.raises(Stopped):
+        stopped()

@@ -7,7 +7,7 @@ bound with the scale of Z, and with m while m is small: compare values of equal 
 
 Every function takes NumPy or torch, float32 or float64. NumPy in gives Python floats; torch in gives float64
 scalars on the same device, differentiable. Products of float32 are summed in float32, determinants are always
-taken in float64. Every function raises ValueError for empty, misshapen or non-finite input, for eps <= 0, and
+taken in float64; where eps is small (0.01) and the rank low, float32 costs digits: give float64. Every function raises ValueError for empty, misshapen or non-finite input, for eps <= 0, and
 where a determinant is lost to rounding (un-normalised embeddings of very large norm).
 """
 
@@ -55,7 +55,10 @@ NumpyViews = Sequence[NDArray[Any]] | NDArray[Any]
 
 
 class PairRates(NamedTuple, Generic[Scalar]):
-    """`dR = R - Rc`; `U = R / R_max` is the uniformity and A the alignment, both within [0, 1]."""
+    """`dR = R - Rc`; `U = R / R_max` is the uniformity and A the alignment, both within [0, 1] of exact unit rows.
+
+    Norms may be off by the thousandth that low precision costs, U and A then by about as much.
+    """
 
     R: Scalar
     Rc: Scalar
