@@ -29,9 +29,15 @@ def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k
     # Distances do not change under a shift; without the common mean, less is lost to cancellation.
     train, test = train.sub_(mean), (to_float64(test.detach()).to(train) / (scale or 1.0)).sub_(mean)
     votes_of = torch.from_numpy(index).to(train.device)
-    blocks = torch.split(test, max(1, BLOCK // len(train)))
-    predicted = torch.cat([_vote(votes_of[_nearest(train, block, k)], len(classes)) for block in blocks])
-    return float(np.mean(classes[predicted.numpy(force=True)] == test_labels))
+    squares = torch.linalg.vector_norm(train, dim=1).square()
+    predicted = []
+    for block in torch.split(test, max(1, BLOCK // len(train))):
+        # The squared norm of the query changes no order.
+        near = matmul(block, train.T).mul_(-2).add_(squares).topk(k, largest=False)
+        if not bool(torch.isfinite(near.values).all()):
+            raise ValueError("test_Z is too far from train_Z for float64: not the same encoder")
+        predicted.append(_vote(votes_of[near.indices], len(classes)))
+    return float(np.mean(classes[torch.cat(predicted).numpy(force=True)] == test_labels))
 
 
 def weighted_knn_accuracy(
@@ -65,14 +71,6 @@ def weighted_knn_accuracy(
         weights = ((near.values - near.values[:, :1]).double() / temperature).exp()
         predicted.append(votes.scatter_add_(1, votes_of[near.indices], weights).argmax(1))
     return float(np.mean(classes[torch.cat(predicted).numpy(force=True)] == test_labels))
-
-
-def _nearest(train: Tensor, block: Tensor, k: int) -> Tensor:
-    """Indices (b, k) of the nearest rows of train; the squared norm of the query changes no order."""
-    squared = train.square().sum(1) - 2 * matmul(block, train.T)
-    if not bool(torch.isfinite(squared).all()):
-        raise ValueError("test_Z is too far from train_Z for float64: not the same encoder")
-    return squared.topk(k, largest=False).indices
 
 
 def _vote(votes: Tensor, classes: int) -> Tensor:
