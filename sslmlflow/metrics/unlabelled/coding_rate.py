@@ -7,8 +7,9 @@ bound with the scale of Z, and with m while m is small: compare values of equal 
 
 Every function takes NumPy or torch, float32 or float64. NumPy in gives Python floats; torch in gives float64
 scalars on the same device, differentiable. Products of float32 are summed in float32, determinants are always
-taken in float64; where eps is small (0.01) and the rank low, float32 costs digits: give float64. Every function raises ValueError for empty, misshapen or non-finite input, for eps <= 0, and
-where a determinant is lost to rounding (un-normalised embeddings of very large norm).
+taken in float64; where eps is small (0.01) and the rank low, float32 costs digits: give float64. Every function
+raises ValueError for empty, misshapen or non-finite input, for eps <= 0, and where a determinant is lost to rounding
+(un-normalised embeddings of very large norm).
 """
 
 from collections.abc import Sequence
