@@ -66,3 +66,8 @@ LABEL_FREE = tuple(key for key in MEASURES if key.startswith("label_free/"))
 def short_name(key: str) -> str:
     """A label-free metric as the objectives of `tune` name it: `crr_adjusted` for `label_free/crr_adjusted`."""
     return key.removeprefix("label_free/")
+
+
+def lower_is_better(key: str) -> bool:
+    """Whether a milestone or model would be chosen for the lowest value of a metric, of those without a name too."""
+    return key in MEASURES and MEASURES[key].lower_is_better

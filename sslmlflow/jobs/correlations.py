@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
-from sslmlflow.measures import MEASURES
+from sslmlflow.measures import MEASURES, lower_is_better
 
 INIT = {True: "with init", False: "without init"}
 
@@ -43,7 +43,7 @@ def correlation(course: Course, metric: str, probe: str, with_init: bool = True)
     accuracies = course.column(probe)[start:]
     if all(value is None for value in accuracies):
         return None
-    compared = Compared(course.column(metric)[start:], accuracies, MEASURES[metric].lower_is_better)
+    compared = Compared(course.column(metric)[start:], accuracies, lower_is_better(metric))
     return Cell(metric, probe, course, with_init, compared)
 
 

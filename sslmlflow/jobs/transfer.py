@@ -28,6 +28,7 @@ from sslmlflow.measures import (
     SILHOUETTE_TRUTH,
     SPREAD,
     STANDARDISED,
+    lower_is_better,
 )
 from sslmlflow.tracking.run import TrackedRun
 
@@ -89,7 +90,7 @@ def transfer(courses: Sequence[Course], probe: str) -> dict[tuple[str, str], Com
     if not any(value is not None for value in accuracies[OVERALL]):
         return {}
     return {
-        (key, name): Compared([_value(course, key) for course in found], accuracies[name], _lower_is_better(key))
+        (key, name): Compared([_value(course, key) for course in found], accuracies[name], lower_is_better(key))
         for key in (*PAPER, *OURS, *OTHERS)
         if any(course.has(key) for course in courses)
         for name, found in groups.items()
@@ -134,10 +135,6 @@ def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "–"
     return MEASURES[key].told(value) if key in MEASURES else f"{value:.4f}"
-
-
-def _lower_is_better(key: str) -> bool:
-    return key in MEASURES and MEASURES[key].lower_is_better
 
 
 def _value(course: Course, key: str) -> float | None:

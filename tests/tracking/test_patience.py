@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import mlflow
 import pytest
 
 from sslmlflow import signals
@@ -67,7 +68,7 @@ def test_what_was_tried_has_its_error_and_what_does_not_answer_another(monkeypat
 def test_a_stop_does_not_hurry_a_database_on_this_disk(
     uri: str, in_time: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
     monkeypatch.setattr(patience, "STOPPED_TELL_SECONDS", 0.2)
 
     def stopped() -> None:
