@@ -113,6 +113,8 @@ def _told(key: str, value: float) -> str:
 def _better(key: str) -> str:
     if key.startswith("labelled/"):
         return "higher"
+    if key == "label_free/alpha_req":  # as a criterion the lower is taken; its paper says otherwise
+        return "near 1"
     measure = MEASURES.get(key)
     if not measure or not (measure.criterion or measure.lower_is_better):
         return ""

@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> Path:
 def told(text: str) -> dict[str, str]:
     """Values as they are printed, by key."""
     lines = (
-        re.fullmatch(r".*  ([-.\d]+)( %)?  (higher|lower|) *((label_free|labelled)/\w+)", line)
+        re.fullmatch(r".*  ([-.\d]+)( %)?  (higher|lower|near 1|) *((label_free|labelled)/\w+)", line)
         for line in text.splitlines()
     )
     return {line[4]: line[1] for line in lines if line}
