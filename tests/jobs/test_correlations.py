@@ -8,6 +8,7 @@ from scipy import stats
 
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
 from sslmlflow.jobs.course import Course
+from sslmlflow.jobs.report_figures import _heatmap
 from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, PROBE, ROBUST_ENTROPY
 from sslmlflow.tracking.values import Way
 from tests.jobs.courses import made_course
@@ -73,3 +74,6 @@ def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> Non
     assert stats.pearsonr(columns[CRR], probe).pvalue < 0.05
     assert "| pair CRR | 0.83* |" in as_markdown([alone])
     assert "| pair CRR | 0.83 |" in as_markdown(with_init)
+    for cells, told in (([alone], "0.83*"), (with_init, "0.83")):
+        (axis,) = (axis for axis in _heatmap(cells).axes if axis.texts)
+        assert told in [text.get_text() for text in axis.texts]

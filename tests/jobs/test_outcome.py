@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial
 
 from sslmlflow.jobs.afterwards import _accuracies, _objectives
 from sslmlflow.jobs.outcome import Outcome, choose_trial, verdict
-from sslmlflow.measures import CRR_ADJUSTED, ENTROPY, STANDARDISED
+from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, STANDARDISED
 
 GIVEN = {"alpha": 0.01, "beta": 1.0}
 
@@ -99,3 +99,15 @@ def test_each_objective_is_judged_in_its_own_direction() -> None:
     )
     assert adjusted[1:] == ["-1.00", "< 0.001", "20.0"]
     assert entropy[1:] == ["+1.00", "< 0.001", "0.0"]
+
+
+def test_the_p_of_objectives_is_corrected_for_how_many_are_tried() -> None:
+    """Beside one that goes with nothing, the p of the better of two doubles."""
+    accuracies, near, other = (0.1, 0.2, 0.3, 0.4, 0.5), (1.0, 2.0, 4.0, 3.0, 5.0), (1.0, 3.0, 1.0, 3.0, 2.0)
+    measured = {seat: {STANDARDISED: accuracies[seat], CRR_ADJUSTED: near[seat], CRR: other[seat]} for seat in range(5)}
+    p = {}
+    for keys in ((CRR_ADJUSTED,), (CRR_ADJUSTED, CRR)):
+        kept = {seat: {key: found[key] for key in (STANDARDISED, *keys)} for seat, found in measured.items()}
+        (line,) = (line for line in _objectives(kept).splitlines() if line.startswith("| adjusted CRR"))
+        p[len(keys)] = float(line.strip("|").split("|")[2])
+    assert p[2] == pytest.approx(2 * p[1], abs=0.0015), "both are told to three places"

@@ -8,7 +8,16 @@ from scipy import stats
 
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.transfer import OVERALL, as_csv, transfer, transfer_table
-from sslmlflow.measures import ENTROPY, PROBE, STANDARDISED
+from sslmlflow.measures import (
+    AGREEMENT,
+    CRR,
+    CRR_ADJUSTED,
+    ENTROPY,
+    PROBE,
+    ROBUST_ENTROPY,
+    SILHOUETTE,
+    STANDARDISED,
+)
 from tests.jobs.courses import made_course
 
 MODELS = {
@@ -48,6 +57,20 @@ def test_the_table_says_how_many_models_there_are(courses: list[Course]) -> None
     told = [f"{found[ENTROPY, group].correlation.r:.2f}" for group in ("resnet", OVERALL)]
     assert entropy == f"| entropy H(Z3) | {told[0]} | {told[1]} |"
     assert not any(line.startswith("| U |") for line in table), "nobody measured it"
+
+
+def test_a_star_is_for_what_is_significant_among_all_of_the_table() -> None:
+    """By itself the one metric has p = 0.04; beside five that go with nothing it has no star."""
+    rising, flat = [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
+    keys = (ENTROPY, SILHOUETTE, AGREEMENT, ROBUST_ENTROPY, CRR_ADJUSTED)
+    models = [
+        replace(made_course({**{key: [low] for key in keys}, CRR: [high], PROBE: [place / 10]}), name=f"vgg{place}")
+        for place, (high, low) in enumerate(zip(rising, flat, strict=True))
+    ]
+    found = transfer(models, PROBE)
+    of_one = {place: compared for place, compared in found.items() if place[0] == CRR}
+    assert "| pair CRR | 0.83* | 0.83* |" in transfer_table(of_one, PROBE)
+    assert "| pair CRR | 0.83 | 0.83 |" in transfer_table(found, PROBE)
 
 
 def test_without_accuracies_there_is_no_table(courses: list[Course]) -> None:

@@ -41,6 +41,13 @@ def test_neither_a_far_origin_nor_one_wide_feature_hides_the_others():
     assert knn_accuracy(wide[:300], y[:300], wide[300:], y[300:]) == expected > 0.3
 
 
+def test_classes_are_told_apart_near_collapse_too():
+    Z, y = blobs(0)
+    near = (np.random.default_rng(1).normal(size=16) + 1e-5 * (Z - 20)).astype(np.float32)
+    found = weighted_knn_accuracy(near[:300], y[:300], near[300:], y[300:], k=1)
+    assert found == pytest.approx(by_scikit_learn(Z[:300], y[:300], Z[300:], y[300:], 1), abs=0.05)
+
+
 @pytest.mark.parametrize("function", [knn_accuracy, weighted_knn_accuracy])
 @pytest.mark.parametrize("missing", [np.array([0.0, 1.0, np.nan]), np.array(["a", None, "b"], dtype=object)])
 def test_an_image_without_a_class_is_refused(function, missing):
