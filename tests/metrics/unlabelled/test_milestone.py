@@ -149,8 +149,8 @@ def test_directions_do_not_depend_on_the_scale():
     np.testing.assert_allclose(directions(1e-14 * views), directions(views), rtol=1e-5)
 
 
-def test_retrieval_is_of_embeddings_and_not_of_rounded_directions():
-    """Near collapse, where rows scaled to norm 1 in float32 are no longer told apart."""
+def test_retrieval_near_collapse_is_not_rounded_away():
+    """Cosines differ by 5e-9 there, and norms in float32 by more."""
     random = np.random.default_rng(0)
     spread = random.normal(size=(100, 16)) + 1e-3 * random.normal(size=(2, 100, 16))
     near = (random.normal(size=16) + 1e-4 * spread).astype(np.float32)
