@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import isfinite, nan
 
 from sslmlflow.metrics.correlation import (
     Correlation,
@@ -39,9 +39,9 @@ class Compared:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest accuracy and the highest: where it hardly moves, r says nothing."""
+        """The lowest accuracy and the highest, NaN where there is none: where it hardly moves, r says nothing."""
         known = [value for value in self.accuracies if value is not None]
-        return min(known), max(known)
+        return min(known, default=nan), max(known, default=nan)
 
     @property
     def range(self) -> str:
@@ -64,14 +64,8 @@ class Compared:
         r, pairs = self.correlation, (self.values, self.accuracies)
         rho, tau = spearman(*pairs), kendall(*pairs)
         found = r.r, r.p, p, *bootstrap_interval(*pairs), rho.r, rho.p, tau.r, tau.p
-        lost = "" if self.regret is None else repr(self.regret)
-        return [
-            *(repr(v) if isfinite(v) else "" for v in found),
-            str(r.n),
-            lost,
-            *map(repr, self.bounds),
-            r.reason or "",
-        ]
+        coefficients, bounds = ([repr(v) if isfinite(v) else "" for v in values] for values in (found, self.bounds))
+        return [*coefficients, str(r.n), "" if self.regret is None else repr(self.regret), *bounds, r.reason or ""]
 
 
 def corrected_p(table: Iterable[Compared]) -> list[float]:

@@ -73,6 +73,18 @@ def test_a_star_is_for_what_is_significant_among_all_of_the_table() -> None:
     assert "| pair CRR | 0.83 | 0.83 |" in transfer_table(found, PROBE)
 
 
+def test_an_architecture_without_any_accuracy_has_empty_cells(courses: list[Course]) -> None:
+    unmeasured = [
+        replace(made_course({ENTROPY: [entropy], PROBE: [None]}), name=f"vgg1{entropy:.0f}")
+        for entropy in (1.0, 3.0, 6.0)
+    ]
+    found = transfer([*courses, *unmeasured], PROBE)
+    (row,) = (row for row in csv.DictReader(as_csv(found, PROBE).splitlines()) if row["models"] == "vgg")
+    assert [row[name] for name in ("r", "p", "low", "n", "regret", "probe_min")] == ["", "", "", "0", "", ""]
+    assert "at least 3 pairs" in row["undefined"]
+    assert "| resnet, n = 3 | vgg, n = 0 | all models, n = 5 |" in transfer_table(found, PROBE)
+
+
 def test_without_accuracies_there_is_no_table(courses: list[Course]) -> None:
     assert transfer(courses, STANDARDISED) == {}
 
