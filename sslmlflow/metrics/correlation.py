@@ -37,7 +37,7 @@ def pearson(a: Values, b: Values) -> Correlation:
     >>> pearson([1, 1, 1], [1, 2, 3])
     Correlation(r=nan, p=nan, n=3, reason='the first variable is constant')
     """
-    return _correlation(a, b, stats.pearsonr)
+    return _correlation(a, b, lambda x, y: stats.pearsonr(_scaled(x), _scaled(y)))
 
 
 def spearman(a: Values, b: Values) -> Correlation:
@@ -63,9 +63,10 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Ends of the percentile interval of Pearson's r, from pairs drawn anew with replacement; NaN where r is undefined.
 
-    Pairs are left out as `pearson` leaves them out, and so are draws in which either side is constant. Milestones of
-    one run follow each other: the interval, too, is narrower than it should be for them. One seed draws the same pairs
-    for every metric. Raises ValueError for sequences of different lengths, resamples < 2, and a level outside (0, 1).
+    Pairs are left out as `pearson` leaves them out, and so are draws in which either side is constant; NaN where no
+    draw is left, too. Milestones of one run follow each other: the interval, too, is narrower than it should be for
+    them. One seed draws the same pairs for every metric. Raises ValueError for sequences of different lengths,
+    resamples < 2, and a level outside (0, 1).
 
     Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
     """
@@ -76,7 +77,11 @@ def bootstrap_interval(
     x, y = map(_scaled, _defined_pairs(a, b))
     drawn = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
     drawn = drawn[~(_constant(x[drawn]) | _constant(y[drawn]))]
+    if len(drawn) == 0:
+        return nan, nan
     dx, dy = (v[drawn] - v[drawn].mean(1, keepdims=True) for v in (x, y))
+    # By the largest first: squares of what is left of an outlier's draw may underflow.
+    dx, dy = (deviations / np.abs(deviations).max(1, keepdims=True) for deviations in (dx, dy))
     dx, dy = (deviations / np.linalg.norm(deviations, axis=1, keepdims=True) for deviations in (dx, dy))
     r = (dx * dy).sum(1)
     low, high = np.quantile(r.clip(-1, 1), [(1 - level) / 2, (1 + level) / 2])
@@ -137,7 +142,6 @@ def _correlation(a: Values, b: Values, statistic: Any) -> Correlation:
     n = len(x)
     if n < 3:
         return Correlation(nan, nan, n, f"needs at least 3 pairs of finite values, got {n}")
-    x, y = _scaled(x), _scaled(y)
     for values, which in ((x, "first"), (y, "second")):
         if _constant(values):
             return Correlation(nan, nan, n, f"the {which} variable is constant")
@@ -154,12 +158,13 @@ def _defined_pairs(a: Values, b: Values) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[Any]:
-    """Brought below 1 by a power of two, which rounds nothing, so that no square overflows."""
+    """Brought below 1 by a power of two, so that no square overflows."""
     scaled: NDArray[Any] = np.ldexp(values, -np.frexp(np.abs(values).max())[1])
     return scaled
 
 
 def _constant(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Of every row: deviations this small are rounding, and their correlation would be noise."""
-    constant: NDArray[np.bool_] = np.ptp(values, axis=-1) <= 1e-13 * np.abs(values).max(-1)
+    # Halves, since the range of what is near the largest number there is would overflow.
+    constant: NDArray[np.bool_] = np.ptp(values / 2, axis=-1) <= 1e-13 * np.abs(values / 2).max(-1)
     return constant

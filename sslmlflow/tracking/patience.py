@@ -4,14 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 
-import mlflow
-
 from sslmlflow.signals import stop_forced, stop_wished
 
 # To send what is left, and to tell how a run ended. Who was stopped waits so much less that both fit, with a step and
 # its saving, into the ten seconds after which Docker kills; and hardly at all after a second signal.
 SEND_SECONDS, TELL_SECONDS = 120.0, 30.0
 STOPPED_SEND_SECONDS, STOPPED_TELL_SECONDS, FORCED_SECONDS = 4.0, 3.0, 0.5
+
+# Where a stop came before the job began: nothing was to be saved, and a busy machine takes seconds to import what opens
+# a database.
+STOPPED_OPEN_SECONDS = 8.0
 
 
 def comes_to_its_end(thread: threading.Thread, seconds: float, stopped_seconds: float) -> bool:
@@ -28,12 +30,8 @@ def comes_to_its_end(thread: threading.Thread, seconds: float, stopped_seconds: 
     return not thread.is_alive()
 
 
-def tried(call: Callable[[], object]) -> Exception | None:
-    """Call something of the server's, as long as patience lasts; the error that it came to, if any.
-
-    A stop does not hurry a database on this disk: it answers, once a busy machine has imported what it takes.
-    """
-    stopped_seconds = TELL_SECONDS if mlflow.get_tracking_uri().startswith("sqlite") else STOPPED_TELL_SECONDS
+def tried(call: Callable[[], object], stopped_seconds: float = STOPPED_TELL_SECONDS) -> Exception | None:
+    """Call something of the server's, as long as patience lasts; the error that it came to, if any."""
     errors: list[Exception] = []
 
     def work() -> None:

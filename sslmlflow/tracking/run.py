@@ -28,7 +28,7 @@ from sslmlflow.signals import interruptible, uninterrupted
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
 from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
-from sslmlflow.tracking.patience import tried
+from sslmlflow.tracking.patience import STOPPED_OPEN_SECONDS, tried
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
 ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
@@ -163,7 +163,7 @@ def close_adopted_run() -> None:
         if client.get_run(adopted).info.status in ("RUNNING", "FAILED"):
             client.set_terminated(adopted, "KILLED")
 
-    if error := tried(close):
+    if error := tried(close, STOPPED_OPEN_SECONDS):
         print(f"sslmlflow: could not tell MLflow that run {adopted} is KILLED: {in_short(error)}", file=sys.stderr)
 
 

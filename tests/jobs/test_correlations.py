@@ -8,8 +8,18 @@ from scipy import stats
 
 from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
 from sslmlflow.jobs.course import Course
+from sslmlflow.jobs.overfitting import overfitting_table
 from sslmlflow.jobs.report_figures import _heatmap
-from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, PROBE, ROBUST_ENTROPY
+from sslmlflow.measures import (
+    CRR,
+    CRR_ADJUSTED,
+    EARLY_CRR,
+    EARLY_STANDARDISED,
+    ENTROPY,
+    PROBE,
+    ROBUST_ENTROPY,
+    STANDARDISED,
+)
 from sslmlflow.tracking.values import Way
 from tests.jobs.courses import made_course
 
@@ -64,7 +74,7 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
 
 
 def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> None:
-    """Six metrics, of which one goes with the probe at p = 0.03 by itself, the others not at all."""
+    """Four metrics, of which one goes with the probe at p = 0.04 by itself, the others not at all."""
     probe = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     flat = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
     columns = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], **dict.fromkeys((CRR_ADJUSTED, ENTROPY, ROBUST_ENTROPY), flat)}
@@ -77,3 +87,27 @@ def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> Non
     for cells, told in (([alone], "0.83*"), (with_init, "0.83")):
         (axis,) = (axis for axis in _heatmap(cells).axes if axis.texts)
         assert told in [text.get_text() for text in axis.texts]
+
+
+def test_every_table_is_corrected_for_its_own_cells() -> None:
+    columns = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], PROBE: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
+    course = made_course({**columns, CRR_ADJUSTED: [2.0, 1.0, 2.0, 1.0, 2.0, 1.0], STANDARDISED: columns[PROBE]})
+    tables = [correlations([course], probe) for probe in (PROBE, STANDARDISED)]
+    alone = list(csv.DictReader(as_csv(tables[:1]).splitlines()))
+    both = list(csv.DictReader(as_csv(tables).splitlines()))
+    assert [row["p_corrected"] for row in both] == 2 * [row["p_corrected"] for row in alone]
+
+
+def test_where_r_is_undefined_there_is_a_dash() -> None:
+    course = made_course({CRR: [1.0, 1.0, 1.0], PROBE: [0.1, 0.2, 0.3]})
+    assert "| pair CRR | – | – |" in as_markdown(correlations([course], PROBE))
+
+
+def test_the_table_of_the_overfitting_watch_has_corrected_stars_too() -> None:
+    accuracy = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    last = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], STANDARDISED: accuracy}
+    early = {EARLY_CRR: [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], EARLY_STANDARDISED: accuracy}
+    assert "| last | 0.83* | 6 |" in overfitting_table([made_course(last)])
+    both = overfitting_table([made_course({**last, **early})])
+    assert "| last | 0.83 | 6 |" in both
+    assert "\\* p < 0.05, corrected for all r of the table" in both

@@ -60,6 +60,7 @@ def test_everything_that_the_files_allow_is_measured_and_kept(
     assert values["label_free/rankme"] == f"{rankme(Z):.3f}"
     assert done.stdout.startswith("120 images x 8 features, 2 views, 3 classes\n")
     assert re.search(r"entropy H\(Z3\) +[\d.]+  lower ", done.stdout)
+    assert re.search(r"alpha-ReQ +[\d.]+  near 1 ", done.stdout)
     assert client.list_artifacts(run.info.run_id)[0].path == "score.txt"
     assert "RankMe" in run.data.tags["mlflow.note.content"]
 

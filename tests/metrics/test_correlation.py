@@ -182,6 +182,17 @@ def test_a_draw_of_one_value_is_left_out_and_one_of_two_near_values_is_not():
     assert (low, high) == pytest.approx((-1, 1), abs=1e-6)
 
 
+def test_ranks_and_draws_beside_a_value_that_dwarfs_the_others():
+    a, b = [1e300, 1e-30, 2e-30, 3e-30], [4.0, 1.0, 2.0, 3.0]
+    assert spearman(a, b).r == kendall(a, b).r == pytest.approx(1)
+    low, high = bootstrap_interval([1.0, 1e-170, 2e-170, 3e-170, 5e-170], [1.0, 2.0, 3.0, 4.0, 4.0])
+    assert -1 <= low <= high <= 1
+
+
+def test_no_draw_that_varies_no_interval():
+    assert np.isnan(bootstrap_interval([1, 2, 2], [1, 2, 2], resamples=2)).all()
+
+
 @pytest.mark.parametrize("function", [pearson, spearman, kendall])
 @pytest.mark.parametrize("scale", [1e308, 1e-308])
 def test_values_as_large_or_small_as_there_are(function, scale):

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-import mlflow
 import pytest
 
 from sslmlflow import signals
@@ -35,7 +34,6 @@ def test_a_signal_shortens_the_patience_and_a_second_one_ends_it(
     hangs: threading.Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "ONE_WISH_SECONDS", 0.0)
-    monkeypatch.setattr(patience, "STOPPED_TELL_SECONDS", 300.0)
     monkeypatch.setattr(patience, "TELL_SECONDS", 300.0)
     assert waited(hangs, 0.3, 60) >= 0.3
 
@@ -48,7 +46,7 @@ def test_a_signal_shortens_the_patience_and_a_second_one_ends_it(
                 waited(hangs, 300, 300)
             finally:  # what follows waits for nothing any more
                 started = time.monotonic()
-                assert isinstance(tried(threading.Event().wait), TimeoutError)
+                assert isinstance(tried(threading.Event().wait, 300.0), TimeoutError)
                 assert time.monotonic() - started < 20
 
     with pytest.raises(Stopped):
@@ -64,17 +62,12 @@ def test_what_was_tried_has_its_error_and_what_does_not_answer_another(monkeypat
     over.set()
 
 
-@pytest.mark.parametrize(("uri", "in_time"), [("sqlite:///mlflow.db", True), ("http://127.0.0.1:9", False)])
-def test_a_stop_does_not_hurry_a_database_on_this_disk(
-    uri: str, in_time: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
-    monkeypatch.setattr(patience, "STOPPED_TELL_SECONDS", 0.2)
-
+@pytest.mark.parametrize(("stopped_seconds", "in_time"), [(60.0, True), (0.2, False)])
+def test_a_stop_leaves_a_call_the_time_that_it_is_given(stopped_seconds: float, in_time: bool) -> None:
     def stopped() -> None:
         with listening(), uninterrupted():
             os.kill(os.getpid(), signal.SIGTERM)
-            error = tried(lambda: time.sleep(2))
+            error = tried(lambda: time.sleep(2), stopped_seconds)
             assert (error is None) == in_time, error
 
     with pytest.raises(Stopped):

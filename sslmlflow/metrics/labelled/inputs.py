@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,14 +24,14 @@ def check_part(Z: Array, y: Array, Z_name: str, y_name: str) -> tuple[Tensor, ND
 
 def check_labels(y: Array, name: str) -> NDArray[Any]:
     """Give class labels as a one-dimensional NumPy array; raises ValueError for another shape and for missing ones."""
-    labels = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
+    given = y.numpy(force=True) if isinstance(y, Tensor) else y
+    labels = np.asarray(given)
     if labels.ndim != 1:
         raise ValueError(f"{name} must be one class label per image, got shape {labels.shape}")
-    # NaN alone differs from itself.
-    missing = (
-        [i for i, label in enumerate(labels) if label is None or label != label] if labels.dtype.kind in "fO" else []
-    )
-    if missing:
+    # Of a list that holds names and NaN an array of names would be made, "nan" among them.
+    one_by_one = labels if isinstance(given, np.ndarray) else np.asarray(given, dtype=object)
+    missing = np.flatnonzero(pandas.isna(one_by_one) | np.ma.getmaskarray(given))
+    if len(missing):
         raise ValueError(f"{name} has no class for {len(missing)} images, image {missing[0]} first: leave these out")
     return labels
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -31,10 +32,12 @@ def test_agrees_with_scikit_learn(k, dtype):
     assert knn_accuracy(*(torch.from_numpy(part) for part in data), k=k) == expected
 
 
-def test_neither_a_far_origin_nor_one_wide_feature_hides_the_others():
+def test_neither_a_far_origin_nor_a_far_row_nor_a_wide_feature_hides_the_others():
     Z, y = blobs(0)
     data = Z[:300], y[:300], Z[300:], y[300:]
     assert knn_accuracy(Z[:300] + 1e8, y[:300], Z[300:] + 1e8, y[300:]) == by_scikit_learn(*data, 5)
+    far = np.vstack([np.full((1, 16), 1e12), Z[1:300]])
+    assert knn_accuracy(far, y[:300], Z[300:], y[300:]) == by_scikit_learn(far, y[:300], Z[300:], y[300:], 5)
     wide = np.hstack([Z, 1e5 * np.sign(np.random.default_rng(1).normal(size=(400, 1)))]).astype(np.float32)
     exact = wide.astype(np.float64)
     expected = by_scikit_learn(exact[:300], y[:300], exact[300:], y[300:], 5)
@@ -49,9 +52,18 @@ def test_classes_are_told_apart_near_collapse_too():
 
 
 @pytest.mark.parametrize("function", [knn_accuracy, weighted_knn_accuracy])
-@pytest.mark.parametrize("missing", [np.array([0.0, 1.0, np.nan]), np.array(["a", None, "b"], dtype=object)])
-def test_an_image_without_a_class_is_refused(function, missing):
-    place = next(i for i, label in enumerate(missing) if label is None or label != label)
+@pytest.mark.parametrize(
+    ("missing", "place"),
+    [
+        (np.array([0.0, 1.0, np.nan]), 2),
+        (np.array(["a", None, "b"], dtype=object), 1),
+        (["a", np.nan, "b"], 1),
+        ([0, pd.NA, 1], 1),
+        (np.ma.array([0, 1, 2], mask=[1, 0, 0]), 0),
+        (torch.tensor([0.0, torch.nan, 1.0]), 1),
+    ],
+)
+def test_an_image_without_a_class_is_refused(function, missing, place):
     with pytest.raises(ValueError, match=f"train_y has no class for 1 images, image {place} first"):
         function(np.eye(3), missing, np.eye(3), np.array([0, 1, 0]), k=1)
 

@@ -66,12 +66,14 @@ def test_independent_views_are_found_by_chance_and_collapsed_ones_never():
     assert retrieval_accuracy(np.ones((2, 30, 4))) == 0
 
 
+@pytest.mark.parametrize("spread", [1e-4, 1e-6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_image_is_found_again_near_collapse_too(dtype):
-    """Embeddings that differ by 1e-4 of their norm, of which the views differ by a thousandth."""
+def test_an_image_is_found_again_near_collapse_too(dtype, spread, monkeypatch):
+    """Embeddings that differ by so much of their norm, of which the views differ by a thousandth."""
+    monkeypatch.setattr(hypersphere, "ROWS", 7)
     random = np.random.default_rng(0)
-    spread = random.normal(size=(200, 16)) + 1e-3 * random.normal(size=(2, 200, 16))
-    assert retrieval_accuracy((random.normal(size=16) + 1e-4 * spread).astype(dtype)) == 1
+    images = random.normal(size=(200, 16)) + 1e-3 * random.normal(size=(2, 200, 16))
+    assert retrieval_accuracy((random.normal(size=16) + spread * images).astype(dtype)) == 1
     lengths = random.uniform(1, 2, size=(2, 200, 1))
     assert retrieval_accuracy((lengths * random.normal(size=16)).astype(dtype)) == 0, (
         "one direction, of different lengths"

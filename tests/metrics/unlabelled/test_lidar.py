@@ -49,6 +49,11 @@ def test_torch_gives_the_same():
     assert lidar(torch.from_numpy(views()).float()) == pytest.approx(lidar(views()), rel=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-90, 1e90])
+def test_delta_is_in_the_unit_of_the_embeddings_squared(scale):
+    assert lidar(scale * views(), 1e-4 * scale**2) == pytest.approx(lidar(views()))
+
+
 @pytest.mark.parametrize(
     ("z", "delta", "message"),
     [
