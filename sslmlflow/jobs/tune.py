@@ -175,15 +175,18 @@ def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) 
     """Take seats until every one of the study is taken to its end, also those whose process died."""
     search.against(seats.study.user_attrs[UNTUNED])
     while True:
-        for lost in seats.requeue():
+        # Asked first: what another process ends after that is still queued again or told below.
+        ended = not seats.waiting() and not seats.running()
+        requeued = seats.requeue()
+        for lost in requeued:
             close_runs(client, None, lost.user_attrs.get(RUNS, []))
         search.tell(seats.latest())
+        if ended and not requeued:
+            return
         if seats.waiting():
             _take_one(config, seats, search, leads=True)
-        elif seats.running():
-            time.sleep(POLL_SECONDS)
         else:
-            return
+            time.sleep(POLL_SECONDS)
 
 
 def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> FrozenTrial | None:
