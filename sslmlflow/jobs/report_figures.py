@@ -85,7 +85,7 @@ def _heatmap(cells: Sequence[Cell]) -> Figure:
         [f"{name},\n{INIT[with_init]}" for name, with_init in columns],
         r,
         significant,
-        f"Pearson's r with the {MEASURES[cells[0].probe].name}; {STAR}",
+        f"Pearson's r with the {MEASURES[cells[0].probe].name}\n{STAR}",
     )
 
 

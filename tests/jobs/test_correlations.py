@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from matplotlib.text import Text
 from mlflow.entities import LoggedModel
 from scipy import stats
 
@@ -87,6 +88,14 @@ def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> Non
     for cells, told in (([alone], "0.83*"), (with_init, "0.83")):
         (axis,) = (axis for axis in _heatmap(cells).axes if axis.texts)
         assert told in [text.get_text() for text in axis.texts]
+
+
+def test_the_heat_map_has_room_for_its_title() -> None:
+    course = made_course({CRR: [1.0, 4.0, 2.0], STANDARDISED: [0.1, 0.2, 0.3]})
+    figure = _heatmap(correlations([course], STANDARDISED))
+    figure.draw_without_rendering()
+    (title,) = (text for text in figure.findobj(Text) if text.get_text() == figure.get_suptitle())
+    assert title.get_window_extent().x1 < figure.bbox.x1
 
 
 def test_every_table_is_corrected_for_its_own_cells() -> None:
