@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images
-from sslmlflow.data.views import Augmentation, make_views
+from sslmlflow.data.views import Augmentation, fixed_views
 from sslmlflow.encoders import Encoder
 
 
@@ -17,15 +17,15 @@ def embed_images(
     encoder: Encoder,
     images: Images,
     preprocessing: Preprocessing,
-    augment: Callable[[Tensor], Tensor] | None = None,
+    augment: Callable[[Tensor, NDArray[np.int64]], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Embeddings (n, d) of the early and of the last layer, in the order of `images`, on the CPU.
 
-    `augment` takes and returns uint8 images (n, c, h, w), on the CPU.
+    `augment` takes uint8 images (n, c, h, w), on the CPU, and their numbers (n,); it returns such images.
     """
 
-    def prepare(block: Tensor) -> Tensor:
-        return preprocessing.normalise((augment(block) if augment else block).to(_device(encoder)))
+    def prepare(block: Tensor, places: NDArray[np.int64]) -> Tensor:
+        return preprocessing.normalise((augment(block, places) if augment else block).to(_device(encoder)))
 
     early, last = zip(*_embedded_blocks(encoder, images, prepare), strict=True)
     return torch.cat(early), torch.cat(last)
@@ -38,16 +38,23 @@ def embed_views(
     augmentation: Augmentation,
     seed: int,
     views: int = 2,
+    places: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (views, n, d) of fixed random views: the same `seed` gives the same views on every machine."""
-    generator = torch.Generator().manual_seed(seed)
+    """Embeddings (views, n, d) of fixed random views of each image, on the CPU.
 
-    def draw(block: Tensor) -> Tensor:
+    The views are a function of (seed, image, view) alone, on every machine, whichever images are embedded with it.
+    `places` are the images' numbers (n,) in the data set of which they are a subset, by default their order here.
+    """
+    numbers = np.arange(len(images)) if places is None else places
+
+    def prepare(block: Tensor, indices: NDArray[np.int64]) -> Tensor:
         block = block.to(_device(encoder))
         mean, std = preprocessing.tensors(block.device)
-        return make_views(block, augmentation, mean, std, generator, count=views).flatten(0, 1)
+        return fixed_views(block, augmentation, mean, std, numbers[indices], seed, views).flatten(0, 1)
 
-    early, last = zip(*(_views_first(parts, views) for parts in _embedded_blocks(encoder, images, draw)), strict=True)
+    early, last = zip(
+        *(_views_first(parts, views) for parts in _embedded_blocks(encoder, images, prepare)), strict=True
+    )
     return torch.cat(early, dim=1), torch.cat(last, dim=1)
 
 
@@ -58,13 +65,13 @@ def _views_first(parts: tuple[Tensor, Tensor], views: int) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def _embedded_blocks(
-    encoder: Encoder, images: Images, prepare: Callable[[Tensor], Tensor]
+    encoder: Encoder, images: Images, prepare: Callable[[Tensor, NDArray[np.int64]], Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     was_training = encoder.training
     encoder.eval()
     try:
         for block in _blocks(len(images), encoder.block):
-            early, last = encoder.embed(prepare(torch.from_numpy(images.read(block))))
+            early, last = encoder.embed(prepare(torch.from_numpy(images.read(block)), block))
             yield early.float().cpu(), last.float().cpu()
     finally:
         encoder.train(was_training)

@@ -6,5 +6,12 @@ the digests by which results are compared; whatever holds no version was made by
 
 SPLIT = 1  # which images of a folder are held out
 DECODING = 1  # which pixels a file gives
-VIEWS = 1  # random views of held-out images, and the augmentations of the probe's training images
-METRICS = 1  # definitions of the label-free metrics
+VIEWS = 2  # random views of held-out images, and the augmentations of the probe's training images
+METRICS = 1  # definitions of the metrics
+
+_VERSIONS = {"split": SPLIT, "decoding": DECODING, "views": VIEWS, "metrics": METRICS}
+
+
+def versions(*names: str) -> dict[str, int]:
+    """The versions of these rules by name, of all by default."""
+    return {name: _VERSIONS[name] for name in names or _VERSIONS}

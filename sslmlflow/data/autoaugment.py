@@ -6,12 +6,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms import functional as tv
 from torchvision.transforms.v2.functional import equalize  # same values as tv.equalize, whole batch at once
 
+from sslmlflow.data.counted import uniforms
 from sslmlflow.errors import UserError
 
 # 25 pairs of operations, each operation (name, probability, level 0 to 9 or None).
@@ -42,7 +45,7 @@ class Draws(NamedTuple):
 
     Attributes:
         policy: (n,) int64, the sub-policy, an index into ``POLICIES``.
-        chance: (n, 2) float32 in [0, 1): an operation is applied where this is at most its probability.
+        chance: (n, 2) float64 in [0, 1): an operation is applied where this is at most its probability.
         sign: (n, 2) int64, 0 makes the magnitude of an operation that has a direction negative.
     """
 
@@ -51,24 +54,24 @@ class Draws(NamedTuple):
     sign: Tensor
 
 
-def draw(n: int, generator: torch.Generator) -> Draws:
-    """Draw for each of n images a sub-policy, and for its two operations the chance and the sign."""
-    return Draws(
-        torch.randint(len(POLICIES), (n,), generator=generator),
-        torch.rand(n, 2, generator=generator),
-        torch.randint(2, (n, 2), generator=generator),
-    )
+def draw(seed: int, epoch: int, places: NDArray[np.int64]) -> Draws:
+    """Draw for each image a sub-policy, and for its two operations the chance and the sign.
+
+    `places` (n,) are the images' numbers in their data set; the draws are a function of (seed, epoch, image) alone.
+    """
+    drawn = torch.from_numpy(uniforms((seed, epoch), places, 5))
+    return Draws((drawn[:, 0] * len(POLICIES)).long(), drawn[:, 1:3], (drawn[:, 3:] * 2).long())
 
 
-def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the images, each changed by a random sub-policy of AutoAugment for CIFAR-10.
+def apply(images: Tensor, draws: Draws) -> Tensor:
+    """Return the images, each changed by the sub-policy of AutoAugment for CIFAR-10 that was drawn for it.
 
     The policy is that of Cubuk et al. 2018 (arXiv 1805.09501, appendix, table 7), with the magnitudes, the
-    nearest-pixel interpolation and the black margins of torchvision.
+    nearest-pixel interpolation and the black margins of torchvision. Each operation runs once on all images that
+    share it.
 
     Args:
         images: (n, 1 or 3, h, w) uint8 on any device; on grey images changes of saturation do nothing.
-        generator: Of the CPU.
 
     Returns:
         A new tensor of the same shape and type.
@@ -77,7 +80,7 @@ def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
         UserError: The images are not uint8 or have neither 1 nor 3 channels.
 
     >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
-    >>> autoaugment(images, torch.Generator().manual_seed(0)).shape
+    >>> apply(images, draw(seed=0, epoch=0, places=np.arange(4))).shape
     torch.Size([4, 3, 32, 32])
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -85,11 +88,6 @@ def autoaugment(images: Tensor, generator: torch.Generator) -> Tensor:
             f"AutoAugment takes uint8 images of shape (n, 1 or 3, height, width), but these are {images.dtype} "
             f"of shape {tuple(images.shape)}. Convert the images first, for example to RGB."
         )
-    return apply(images, draw(len(images), generator))
-
-
-def apply(images: Tensor, draws: Draws) -> Tensor:
-    """Return the images (n, c, h, w), uint8, changed as drawn: each operation runs once on all that share it."""
     height, width = images.shape[-2:]
     images = images.clone()
     for step in range(2):

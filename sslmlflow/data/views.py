@@ -4,10 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.data import colour
+from sslmlflow.data.counted import uniforms
 from sslmlflow.errors import UserError
 
 CROP_TRIES = 10
@@ -60,35 +63,74 @@ class ViewParameters(NamedTuple):
     gray: Tensor
 
 
+class _Uniforms(NamedTuple):
+    """Uniform numbers in [0, 1) for n views, one row each: columns for the crop, the chances, the order, the factors.
+
+    Attributes:
+        area, ratio: (n, 10) float64, of the tries of the crop.
+        down, across: (n,) float64, where the crop lies.
+        chances: (n, 3), of the flip, the jitter and the grayscale.
+        order: (n, 4) float64, whose order is that of the jitter's operations.
+        factors: (n, 4) float32.
+    """
+
+    area: Tensor
+    ratio: Tensor
+    down: Tensor
+    across: Tensor
+    chances: Tensor
+    order: Tensor
+    factors: Tensor
+
+
 def draw_parameters(aug: Augmentation, n: int, height: int, width: int, generator: torch.Generator) -> ViewParameters:
     """Draw the parameters of n views of images of height x width pixels.
 
     The distributions are those of torchvision's RandomResizedCrop, RandomHorizontalFlip, ColorJitter and
     RandomGrayscale. The generator is one of the CPU; equal seeds give equal parameters on every device.
     """
-    top, left, crop_height, crop_width = _draw_crops(aug, n, height, width, generator)
-    flip, jitter, gray = torch.rand(3, n, generator=generator) < torch.tensor(
-        [[aug.flip_p], [aug.jitter_p], [aug.gray_p]]
+
+    def rand(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=dtype)
+
+    area, ratio, down, across = (
+        rand(*shape, dtype=torch.float64) for shape in ((n, CROP_TRIES), (n, CROP_TRIES), (n,), (n,))
     )
-    order = torch.rand(n, 4, generator=generator, dtype=torch.float64).argsort(1)
+    chances = rand(3, n).T
+    order = rand(n, 4, dtype=torch.float64)
+    return _parameters(aug, _Uniforms(area, ratio, down, across, chances, order, rand(n, 4)), height, width)
+
+
+def fixed_parameters(
+    aug: Augmentation, places: NDArray[np.int64], height: int, width: int, seed: int, count: int = 2
+) -> ViewParameters:
+    """The parameters of ``count`` views of n images, each a function of (seed, image, view) alone.
+
+    ``places`` (n,) are the images' numbers in their data set. The distributions are those of `draw_parameters`; of the
+    count * n rows, row i is of image i mod n.
+    """
+    sizes = [CROP_TRIES, CROP_TRIES, 1, 1, 3, 4, 4]
+    drawn = np.concatenate([uniforms((seed, view), places, sum(sizes)) for view in range(count)])
+    area, ratio, down, across, chances, order, factors = torch.split(torch.from_numpy(drawn), sizes, dim=1)
+    numbers = _Uniforms(area, ratio, down[:, 0], across[:, 0], chances, order, factors.float())
+    return _parameters(aug, numbers, height, width)
+
+
+def _parameters(aug: Augmentation, drawn: _Uniforms, height: int, width: int) -> ViewParameters:
+    top, left, crop_height, crop_width = _crops(aug, drawn, height, width)
+    flip, jitter, gray = (drawn.chances < torch.tensor([aug.flip_p, aug.jitter_p, aug.gray_p])).unbind(1)
     strength = torch.tensor(aug.jitter)
     low = torch.cat([(1 - strength[:3]).clamp_min(0), -strength[3:]])
     high = torch.cat([1 + strength[:3], strength[3:]])
-    factors = low + (high - low) * torch.rand(n, 4, generator=generator)
-    return ViewParameters(top, left, crop_height, crop_width, flip, jitter, order, factors, gray)
+    factors = low + (high - low) * drawn.factors
+    return ViewParameters(top, left, crop_height, crop_width, flip, jitter, drawn.order.argsort(1), factors, gray)
 
 
-def _draw_crops(
-    aug: Augmentation, n: int, height: int, width: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _crops(aug: Augmentation, drawn: _Uniforms, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return top, left, height and width of n crops, each (n,) int64: the first of ten tries that fits."""
-    area, ratio, down, across = (
-        torch.rand(shape, generator=generator, dtype=torch.float64)
-        for shape in ((n, CROP_TRIES), (n, CROP_TRIES), (n,), (n,))
-    )
-    area = height * width * (aug.scale[0] + (aug.scale[1] - aug.scale[0]) * area)
+    area = height * width * (aug.scale[0] + (aug.scale[1] - aug.scale[0]) * drawn.area)
     low, high = math.log(aug.ratio[0]), math.log(aug.ratio[1])
-    ratio = torch.exp(low + (high - low) * ratio)
+    ratio = torch.exp(low + (high - low) * drawn.ratio)
     heights, widths = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()
     fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
 
@@ -97,8 +139,8 @@ def _draw_crops(
     any_fits = fits.any(1)
     crop_height = heights.gather(1, first)[:, 0].where(any_fits, fallback_height)
     crop_width = widths.gather(1, first)[:, 0].where(any_fits, fallback_width)
-    top = (down * (height - crop_height + 1)).floor()
-    left = (across * (width - crop_width + 1)).floor()
+    top = (drawn.down * (height - crop_height + 1)).floor()
+    left = (drawn.across * (width - crop_width + 1)).floor()
     top = top.where(any_fits, (height - fallback_height) // 2)
     left = left.where(any_fits, (width - fallback_width) // 2)
     return top.long(), left.long(), crop_height.long(), crop_width.long()
@@ -138,6 +180,24 @@ def make_views(
     """
     n, _, height, width = images.shape
     parameters = draw_parameters(aug, count * n, height, width, generator)
+    return apply(images, parameters, aug, mean, std).view(count, n, 3, aug.size, aug.size)
+
+
+def fixed_views(
+    images: Tensor,
+    aug: Augmentation,
+    mean: Tensor,
+    std: Tensor,
+    places: NDArray[np.int64],
+    seed: int,
+    count: int = 2,
+) -> Tensor:
+    """Return ``count`` views of every image that are a function of (seed, image, view) alone.
+
+    Args and Returns as of `make_views`, but for ``places`` (n,): the images' numbers in their data set.
+    """
+    n, _, height, width = images.shape
+    parameters = fixed_parameters(aug, places, height, width, seed, count)
     return apply(images, parameters, aug, mean, std).view(count, n, 3, aug.size, aug.size)
 
 

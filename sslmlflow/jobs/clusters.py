@@ -1,7 +1,5 @@
 """The label-free side of an evaluation: a map of the held-out images, its clusters, its entropy."""
 
-import hashlib
-import json
 import time
 from dataclasses import dataclass, field
 
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import Images
+from sslmlflow.digests import digest
 from sslmlflow.jobs.measured import Measured
 from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, ROBUST_ENTROPY, SILHOUETTE
 from sslmlflow.metrics.failures import FAILURES, why
@@ -20,6 +19,7 @@ from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.collapse import collapsed
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
+from sslmlflow.rules import versions
 
 OUTLIERS = "label_free/map_outliers"
 SWEPT = (2, 3, 5, 7, 10, 14, 20)  # numbers of clusters, each tried with its double
@@ -53,13 +53,15 @@ class HeldOut:
     @property
     def digest(self) -> str:
         """Values with different digests are not to be compared."""
-        settings = [
-            self.images.fingerprint,
-            self.options.clusters,
-            self.options.entropy_width,
-            self.options.evaluation_seed,
-        ]
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+        return digest(
+            {
+                "images_fingerprint": self.images.fingerprint,
+                "clusters": self.options.clusters,
+                "entropy_width": self.options.entropy_width,
+                "seed": self.options.evaluation_seed,
+                "rules": versions("metrics"),
+            }
+        )
 
     def measure(self, last: Tensor) -> Found:
         """Measure the last layer's embeddings (n, d) of the images."""

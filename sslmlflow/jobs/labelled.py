@@ -1,21 +1,19 @@
 """The labelled side of an evaluation: which images and labels, and what they say of an encoder."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.data import open_labels
-from sslmlflow.data.autoaugment import autoaugment
+from sslmlflow.data import autoaugment, open_labels
 from sslmlflow.data.source import DatasetSpec, Images, ImageSets, subset
+from sslmlflow.digests import digest
 from sslmlflow.embedding import embed_images
 from sslmlflow.jobs.datasets import cache_folder
 from sslmlflow.jobs.measured import Measured
@@ -23,8 +21,8 @@ from sslmlflow.measures import AMI_TRUTH, EARLY_STANDARDISED, KNN, PROBE, SILHOU
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.rules import versions
 from sslmlflow.tracking.milestones import Milestone
-from sslmlflow.training.batches import step_seed
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,30 @@ class LabelledImages:
     def digest(self) -> str:
         """Values with different digests are not to be compared."""
         options = self.options
-        how = options.probe, options.probe_lr, options.probe_batch_size, options.evaluation_seed
-        settings = [self.train.fingerprint, self.truth_digest, *how]
-        return _digest([*settings, hashlib.sha256(self.train_labels.tobytes()).hexdigest()])
+        rules = versions("metrics", "views") if options.probe == "autoaugment" else versions("metrics")
+        return digest(
+            {
+                "train_fingerprint": self.train.fingerprint,
+                "train_labels": _labels_digest(self.train_labels),
+                "truth": self.truth_digest,
+                "probe": options.probe,
+                "probe_lr": options.probe_lr,
+                "probe_batch_size": options.probe_batch_size,
+                "seed": options.evaluation_seed,
+                "rules": rules,
+            }
+        )
 
     @property
     def truth_digest(self) -> str:
         """Stands for the held-out images and their classes."""
-        return _digest([self.test.fingerprint, hashlib.sha256(self.test_labels.tobytes()).hexdigest()])
+        return digest(
+            {
+                "test_fingerprint": self.test.fingerprint,
+                "test_labels": _labels_digest(self.test_labels),
+                "rules": versions("metrics"),
+            }
+        )
 
     def measure(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Measured:
         """Accuracies on the test images, given the embeddings of all held-out images."""
@@ -94,12 +108,13 @@ class LabelledImages:
         return measured
 
     def _augmented(self, milestone: Milestone) -> Callable[[int], Tensor]:
+        seed = self.options.evaluation_seed
+
         def draw(epoch: int) -> Tensor:
-            generator = torch.Generator().manual_seed(step_seed(self.options.evaluation_seed, epoch))
-            augmented = embed_images(
-                milestone.encoder, self.train, milestone.preprocessing, lambda block: autoaugment(block, generator)
-            )
-            return augmented[1]
+            def augment(block: Tensor, places: NDArray[np.int64]) -> Tensor:
+                return autoaugment.apply(block, autoaugment.draw(seed, epoch, places))
+
+            return embed_images(milestone.encoder, self.train, milestone.preprocessing, augment)[1]
 
         return draw
 
@@ -120,5 +135,5 @@ def open_labelled(spec: DatasetSpec, sets: ImageSets, options: EvaluationOptions
     )
 
 
-def _digest(settings: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+def _labels_digest(labels: NDArray[np.int64]) -> str:
+    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()

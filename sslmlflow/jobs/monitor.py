@@ -1,8 +1,7 @@
 """The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
 
-import hashlib
-import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation
+from sslmlflow.digests import digest
 from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
 from sslmlflow.measures import CRR, CRR_ADJUSTED
@@ -17,13 +17,14 @@ from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics
+from sslmlflow.rules import versions
 
 
 class Monitor:
     """Measures encoders on fixed views of fixed held-out images.
 
     `digest` stands for everything that the values depend on besides the encoder: values with different
-    digests are not to be compared.
+    digests are not to be compared. `places` are the images' numbers among all held-out images.
     """
 
     def __init__(
@@ -36,8 +37,8 @@ class Monitor:
         eps: float,
         seed: int,
     ) -> None:
-        chosen = draw(len(held_out), images, seed, "test")
-        self.images = subset(held_out, chosen)
+        self.places = draw(len(held_out), images, seed, "test")
+        self.images = subset(held_out, self.places)
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.eps = eps
@@ -47,19 +48,20 @@ class Monitor:
             "images_fingerprint": self.images.fingerprint,
             "early_layer": early_layer,
             "views": 2,
-            "augmentation": repr(augmentation),
+            "augmentation": asdict(augmentation),
             "preprocessing": preprocessing.as_json(),
             "seed": self.seed,
             "eps": self.eps,
             "batch_norm": "eval",
             "dtype": "float32",
+            "rules": versions(),
         }
-        self.digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+        self.digest = digest(self.settings)
 
     def measure(self, encoder: Encoder) -> tuple[Scores, dict[str, float]]:
         """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone."""
         started = time.perf_counter()
-        early, last = embed_views(encoder, self.images, self.preprocessing, self.augmentation, self.seed)
+        early, last = self.embed(encoder)
         embedded = time.perf_counter()
         scores = milestone_metrics(early, last, self.eps)
         if CRR_ADJUSTED in scores.values:
@@ -68,6 +70,11 @@ class Monitor:
         if CRR in scores.seconds:
             seconds["time/crr_s"] = scores.seconds[CRR]
         return scores, seconds
+
+    def embed(self, encoder: Encoder) -> tuple[Tensor, Tensor]:
+        """Embeddings (2, n, d) of two fixed views of each image: of the early and of the last layer."""
+        how = self.preprocessing, self.augmentation, self.seed
+        return embed_views(encoder, self.images, *how, places=self.places)
 
     def _add_interval(self, scores: Scores, last: Tensor) -> None:
         """How far the adjusted coding rate reduction would move with other held-out images."""

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from mlflow.entities import LoggedModel
 
-from sslmlflow.data.views import make_views
-from sslmlflow.embedding import embed_views
+from sslmlflow.data.views import fixed_views
 from sslmlflow.errors import DivergedError
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.training import Training
@@ -45,19 +44,18 @@ def held_out_loss(method: Method, monitor: Monitor, batch_size: int) -> float:
     device = next(method.parameters()).device
     method.eval()
     mean, std = monitor.preprocessing.tensors(device)
-    generator = torch.Generator().manual_seed(monitor.seed)
     size = min(batch_size, len(monitor.images))
     losses = []
     for batch in np.arange(len(monitor.images) // size * size).reshape(-1, size):
         images = torch.from_numpy(monitor.images.read(batch)).to(device)
-        views = make_views(images, monitor.augmentation, mean, std, generator)
+        views = fixed_views(images, monitor.augmentation, mean, std, monitor.places[batch], monitor.seed)
         losses.append(method.loss(method.project(views))["loss"].item())
     return float(np.mean(losses))
 
 
 def objective_with_noise(method: Method, monitor: Monitor, objective: str) -> float | None:
     """A live metric after noise of 0.3 standard deviations, of each view its own; None where it has no value."""
-    views = embed_views(method.encoder, monitor.images, monitor.preprocessing, monitor.augmentation, monitor.seed)
+    views = monitor.embed(method.encoder)
     generator = torch.Generator().manual_seed(monitor.seed)
     early, last = (
         layer + NOISE * layer.std() * torch.randn(layer.shape, generator=generator, dtype=layer.dtype)

@@ -1,12 +1,13 @@
 """The batched policy against torchvision's AutoAugment, image by image with the same draws."""
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-from sslmlflow.data.autoaugment import OPERATIONS, Draws, apply, autoaugment, draw, signed_magnitude
+from sslmlflow.data.autoaugment import OPERATIONS, Draws, apply, draw, signed_magnitude
 from sslmlflow.errors import UserError
 
 
@@ -62,22 +63,28 @@ def test_magnitudes_are_those_of_torchvision() -> None:
 
 
 def test_sub_policies_chances_and_signs_are_uniform() -> None:
-    draws = draw(10_000, torch.Generator().manual_seed(0))
+    draws = draw(0, 0, np.arange(10_000))
     assert stats.chisquare(draws.policy.bincount(minlength=25).numpy()).pvalue > 1e-3
     for step in range(2):
         assert stats.kstest(draws.chance[:, step].numpy(), "uniform").pvalue > 1e-3
         assert stats.binomtest(int(draws.sign[:, step].sum()), 10_000).pvalue > 1e-3
 
 
-def test_the_seed_decides_and_the_images_given_stay_as_they_are() -> None:
+def test_the_draws_are_a_function_of_seed_epoch_and_image_alone() -> None:
+    whole = torch.column_stack(draw(1, 2, np.arange(500)))
+    places = np.array([499, 3, 250])
+    assert torch.equal(torch.column_stack(draw(1, 2, places)), whole[places])
+    for other in (draw(2, 2, np.arange(500)), draw(1, 1, np.arange(500))):
+        assert (torch.column_stack(other) != whole).any(1).all()
+
+
+def test_the_images_given_stay_as_they_are() -> None:
     images = random_images(50, 3, 32, 32)
     before = images.clone()
-    first, again, other = (autoaugment(images, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert not torch.equal(apply(images, draw(0, 0, np.arange(50))), before)
     assert torch.equal(images, before)
 
 
 def test_images_that_are_not_uint8_are_refused() -> None:
     with pytest.raises(UserError, match="uint8"):
-        autoaugment(torch.zeros(2, 3, 8, 8), torch.Generator())
+        apply(torch.zeros(2, 3, 8, 8), draw(0, 0, np.arange(2)))

@@ -1,5 +1,8 @@
 """Batched views against torchvision, image by image: same pixels for the same draws, same distributions."""
 
+import hashlib
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms import functional as tv
 
-from sslmlflow.data.views import Augmentation, ViewParameters, apply, draw_parameters, make_views
+from sslmlflow.data.views import Augmentation, ViewParameters, apply, draw_parameters, fixed_parameters, make_views
 from sslmlflow.errors import UserError
 
 MEAN = torch.tensor([0.49, 0.48, 0.45])
@@ -22,6 +25,18 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def random_images(n: int, channels: int, height: int, width: int) -> Tensor:
     return torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8, generator=generator(7))
+
+
+def drawn_in_order(aug: Augmentation, n: int, height: int, width: int) -> ViewParameters:
+    return draw_parameters(aug, n, height, width, generator())
+
+
+def drawn_by_place(aug: Augmentation, n: int, height: int, width: int) -> ViewParameters:
+    return fixed_parameters(aug, np.arange(n), height, width, seed=0, count=1)
+
+
+Drawing = Callable[[Augmentation, int, int, int], ViewParameters]
+both = pytest.mark.parametrize("drawing", [drawn_in_order, drawn_by_place])
 
 
 def torchvision_view(image: Tensor, drawn: ViewParameters, i: int, aug: Augmentation) -> Tensor:
@@ -118,6 +133,26 @@ def test_images_that_are_not_uint8_grey_or_rgb_are_refused(images: Tensor) -> No
         make_views(images, Augmentation(8), MEAN, STD, generator())
 
 
+@pytest.mark.parametrize("seed", [0, 12345])
+def test_fixed_parameters_are_a_function_of_seed_image_and_view_alone(seed: int) -> None:
+    aug, n = Augmentation(32), 400
+    whole = fixed_parameters(aug, np.arange(n), 28, 45, seed, count=3)
+    places = np.random.default_rng(seed).permutation(n)[:37]
+    some = fixed_parameters(aug, places, 28, 45, seed, count=2)
+    rows = np.concatenate([places, n + places])
+    assert all(torch.equal(ours, theirs[rows]) for ours, theirs in zip(some, whole, strict=True))
+    other = fixed_parameters(aug, np.arange(n), 28, 45, seed + 1)
+    assert (other.factors[:n] != whole.factors[:n]).all()
+    assert (whole.factors[:n] != whole.factors[n : 2 * n]).all()
+
+
+def test_training_draws_the_views_that_it_always_drew() -> None:
+    """An interrupted training of an earlier build goes on with the same views: its draws are kept to the bit."""
+    drawn = draw_parameters(Augmentation(32), 513, 20, 33, generator(5))
+    kept = hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in drawn)).hexdigest()
+    assert kept[:16] == "528e5611d8ce02ea"
+
+
 def torchvision_crops(aug: Augmentation, height: int, width: int, count: int = DRAWS) -> np.ndarray:
     """(count, 4): top, left, height, width as torchvision draws them."""
     image = torch.empty(3, height, width)
@@ -138,10 +173,11 @@ def same_distribution(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return bool(stats.chi2_contingency(table[:, table.sum(0) > 0]).pvalue > 1e-3)
 
 
+@both
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 45), (500, 375)])
-def test_crops_are_distributed_as_those_of_torchvision(height: int, width: int) -> None:
+def test_crops_are_distributed_as_those_of_torchvision(drawing: Drawing, height: int, width: int) -> None:
     aug = Augmentation(32)
-    ours = torch.stack(draw_parameters(aug, DRAWS, height, width, generator())[:4], 1).numpy()
+    ours = torch.stack(drawing(aug, DRAWS, height, width)[:4], 1).numpy()
     theirs = torchvision_crops(aug, height, width)
     top, left, crop_height, crop_width = ours.T
     assert (top >= 0).all()
@@ -161,9 +197,12 @@ def test_where_no_try_fits_the_crop_is_the_central_one_of_torchvision(height: in
     assert (ours == torchvision_crops(aug, height, width, 50)).all()
 
 
+@both
 @pytest.mark.parametrize("jitter", [(0.4, 0.4, 0.4, 0.1), (1.5, 0.2, 0.8, 0.5)])
-def test_jitter_is_distributed_as_that_of_torchvision(jitter: tuple[float, float, float, float]) -> None:
-    drawn = draw_parameters(Augmentation(32, jitter=jitter), DRAWS, 32, 32, generator())
+def test_jitter_is_distributed_as_that_of_torchvision(
+    drawing: Drawing, jitter: tuple[float, float, float, float]
+) -> None:
+    drawn = drawing(Augmentation(32, jitter=jitter), DRAWS, 32, 32)
     theirs = transforms.ColorJitter(*jitter)
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -179,8 +218,9 @@ def test_jitter_is_distributed_as_that_of_torchvision(jitter: tuple[float, float
     assert stats.chisquare(orders).pvalue > 1e-3
 
 
-def test_flip_jitter_and_grayscale_have_their_probabilities_and_are_independent() -> None:
-    drawn = draw_parameters(Augmentation(32), DRAWS, 32, 32, generator())
+@both
+def test_flip_jitter_and_grayscale_have_their_probabilities_and_are_independent(drawing: Drawing) -> None:
+    drawn = drawing(Augmentation(32), DRAWS, 32, 32)
     for flags, p in ((drawn.flip, 0.5), (drawn.jitter, 0.8), (drawn.gray, 0.2)):
         assert stats.binomtest(int(flags.sum()), DRAWS, p).pvalue > 1e-3
     joint = torch.bincount(4 * drawn.flip + 2 * drawn.jitter + drawn.gray, minlength=8).numpy()
