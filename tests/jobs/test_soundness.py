@@ -15,14 +15,14 @@ from sslmlflow.methods import Method, build_method
 PREPROCESSING = Preprocessing(32, 3, (0.5,) * 3, (0.25,) * 3)
 
 
+def monitored(pixels: np.ndarray) -> Monitor:
+    images = ArrayImages(pixels.astype(np.uint8))
+    return Monitor(images, PREPROCESSING, Augmentation(32), "layer3", images=len(images), eps=0.5, seed=3)
+
+
 @pytest.fixture(scope="module")
 def monitor() -> Monitor:
-    """Forty images of a colour each, with noise: what two views of one share is more than chance."""
-    random = np.random.default_rng(0)
-    pixels = random.integers(40, 216, (40, 3, 1, 1)) + random.integers(-40, 40, (40, 3, 32, 32))
-    return Monitor(
-        ArrayImages(pixels.astype(np.uint8)), PREPROCESSING, Augmentation(32), "layer3", images=40, eps=0.5, seed=3
-    )
+    return monitored(np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32)))
 
 
 @pytest.fixture
@@ -53,7 +53,16 @@ def test_it_is_measured_in_eval_mode_and_changes_no_tensor(method: Method, monit
     assert held_out_loss(method, monitor, 16) == evaluated
 
 
-def test_noise_raises_the_pair_rate_and_lowers_the_adjusted_one(method: Method, monitor: Monitor) -> None:
+def test_noise_raises_the_pair_rate_and_lowers_the_adjusted_one(method: Method) -> None:
+    """Of images that have a colour each, and embeddings whose directions are more than their common mean."""
+    random = np.random.default_rng(0)
+    monitor = monitored(random.integers(40, 216, (200, 3, 1, 1)) + random.integers(-40, 40, (200, 3, 32, 32)))
+    width = method.encoder.embedding_width
+    centre = torch.nn.Linear(width, width)
+    with torch.no_grad():
+        centre.weight.copy_(torch.eye(width))
+        centre.bias.copy_(-monitor.embed(method.encoder)[1].mean((0, 1)))
+    method.encoder.late = torch.nn.Sequential(method.encoder.late, centre)
     scores, _ = monitor.measure(method.encoder)
     pair, adjusted = (f"label_free/{name}" for name in ("crr", "crr_adjusted"))
     noisy = {key: objective_with_noise(method, monitor, key) for key in (pair, adjusted)}
