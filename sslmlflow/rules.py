@@ -4,14 +4,41 @@ Raise a version when the same images, parameters and encoder give other numbers 
 the digests by which results are compared; whatever holds no version was made by version 1.
 """
 
+from collections.abc import Mapping
+
 SPLIT = 1  # which images of a folder are held out
 DECODING = 1  # which pixels a file gives
 VIEWS = 2  # random views of held-out images, and the augmentations of the probe's training images
 METRICS = 1  # definitions of the metrics
 
 _VERSIONS = {"split": SPLIT, "decoding": DECODING, "views": VIEWS, "metrics": METRICS}
+_WORDS = {
+    "split": "which images of a folder are held out",
+    "decoding": "which pixels are read from a file",
+    "views": "which random views of the held-out images are measured",
+    "metrics": "how metrics are defined",
+}
+_PREFIX = "rules/"
 
 
 def versions(*names: str) -> dict[str, int]:
     """The versions of these rules by name, of all by default."""
     return {name: _VERSIONS[name] for name in names or _VERSIONS}
+
+
+def rule_texts() -> dict[str, str]:
+    """What a run depends on beside its parameters: the version of each rule, as text, under `rules/NAME`."""
+    return {f"{_PREFIX}{name}": str(version) for name, version in _VERSIONS.items()}
+
+
+def changed_rules(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The rules that differ between what two runs depend on, in words; a version that is missing before is 1.
+
+    >>> changed_rules({}, {"rules/split": "2", "rules/views": "1"})
+    ['which images of a folder are held out (rule split, version 1, now 2)']
+    """
+    return [
+        f"{_WORDS[name]} (rule {name}, version {before.get(key, '1')}, now {now[key]})"
+        for name, key in ((name, f"{_PREFIX}{name}") for name in _WORDS)
+        if key in now and before.get(key, "1") != now[key]
+    ]

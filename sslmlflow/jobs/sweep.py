@@ -17,10 +17,11 @@ from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.jobs.training import resolved
+from sslmlflow.jobs.training import images_of, resolved
 from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import CRR_ADJUSTED, CRR_PER_DIMENSION
 from sslmlflow.memory import peak_mb, start_peak
+from sslmlflow.rules import rule_texts
 from sslmlflow.tracking.milestones import log_missing_metrics, send_milestone, write_untrained
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect, is_there
@@ -36,7 +37,7 @@ def run(config: Sweep) -> None:
     client = connect()
     spec = dataset_spec(config, labels=config.labels)
     sets = open_and_tell(spec)
-    data = {"training images": sets.train.fingerprint[:16], "held-out images": sets.test.fingerprint[:16]}
+    data = {**images_of(sets), **rule_texts()}
     title = f"sweep over {len(names)} models on {sets.name}"
     with tracked_run("sweep", config, title, config.resume, data) as tracked:
         failed: dict[str, UserError] = {}

@@ -24,6 +24,7 @@ from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
 from sslmlflow.methods import Method
+from sslmlflow.rules import rule_texts
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.keeping import Keep
 from sslmlflow.tracking.milestones import write_milestone
@@ -60,8 +61,13 @@ class Training:
 
     @property
     def data(self) -> dict[str, str]:
-        """The images, of which the result is a function beside the parameters."""
-        return {"training images": self.sets.train.fingerprint[:16], "held-out images": self.sets.test.fingerprint[:16]}
+        """What the result is a function of, beside the parameters: the images, and the versions of the rules."""
+        return {**images_of(self.sets), **rule_texts()}
+
+
+def images_of(sets: ImageSets) -> dict[str, str]:
+    """The images, as the refusal of other ones names them."""
+    return {"training images": sets.train.fingerprint[:16], "held-out images": sets.test.fingerprint[:16]}
 
 
 def resolved(values: Mapping[str, object]) -> dict[str, str]:

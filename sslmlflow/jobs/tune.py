@@ -4,8 +4,6 @@ One process leads: it makes the parent run, measures the untuned encoder, queues
 tells what came out. All others only take seats of the study until none waits.
 """
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -16,8 +14,9 @@ from mlflow.entities import LoggedModel
 from optuna.trial import FrozenTrial
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.config.options import deciding_texts, options_of
+from sslmlflow.config.options import deciding_texts, options_of, texts_of
 from sslmlflow.config.tune import Tune, as_umm
+from sslmlflow.digests import digest
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
 from sslmlflow.jobs.afterwards import tell_accuracies
@@ -29,6 +28,7 @@ from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import prepare
 from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
+from sslmlflow.rules import changed_rules, rule_texts
 from sslmlflow.tracking.liveness import reap, running
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.patience import tried
@@ -50,10 +50,9 @@ def run(config: Tune) -> None:
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, as_umm(config), model)  # a mistake in what is asked for makes no run
     settings = _settings(config, model, training)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     url = config.storage or f"sqlite:///{home() / 'studies.db'}"
     lower_is_better = MEASURES[key_of(config.objective)].lower_is_better
-    name = config.study or _study_of(client, config.resume) or f"umm-{digest[:12]}"
+    name = config.study or _study_of(client, config.resume) or f"umm-{digest(settings)[:12]}"
     seats = Seats(url, name, lower_is_better, config.heartbeat)
     study = seats.study
     study.pruner = SoundMedianPruner()
@@ -221,6 +220,7 @@ def _settings(config: Tune, model: LoggedModel, training: Training) -> dict[str,
         "milestone it starts from": model.model_id,
         "settled precision": training.machine.precision,
         "held-out images and how they are measured": training.monitor.digest,
+        **rule_texts(),
     }
 
 
@@ -230,6 +230,13 @@ def _check_settings(study: optuna.Study, settings: dict[str, str]) -> None:
     if known is None:
         study.set_user_attr(SETTINGS, settings)
         return
+    if rules := changed_rules(known, settings):
+        raise UserError(
+            f"study {study.study_name} cannot go on: it was begun by another build of sslmlflow, and since then has "
+            f"changed {'; '.join(rules)}. Its values would not be comparable with those to come: begin another study "
+            "by --study=NAME, or go on with the build that began it."
+        )
+    known = {**texts_of(Tune()), **known}  # an option that did not exist when the study began had its default
     changed = [name for name in settings if known.get(name) != settings[name]]
     if changed:
         told = "; ".join(f"{name} was {known.get(name)}, now {settings[name]}" for name in changed)

@@ -24,6 +24,7 @@ from PIL import Image
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError, in_short
 from sslmlflow.files import write_atomically
+from sslmlflow.rules import changed_rules
 from sslmlflow.signals import interruptible, uninterrupted
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
@@ -206,6 +207,12 @@ def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], 
     else:
         before = deciding
         write_atomically(path, json.dumps(deciding, indent=2).encode())
+    if rules := changed_rules(before, deciding):
+        raise UserError(
+            f"run {run.run_id} cannot go on: it was started by another build of sslmlflow, and since then has changed "
+            f"{'; '.join(rules)}. Its results would not be comparable with those to come: start a new run with "
+            "--resume=no, or go on with the build that started it."
+        )
     changed = [
         f"{name} was {before.get(name)}, now {deciding[name]}"
         for name in deciding
