@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from sslmlflow.config.options import as_text, texts_of
+from sslmlflow.config.options import as_text
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.views import Augmentation
@@ -13,7 +13,7 @@ from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.settings import Settings, settle
 from sslmlflow.jobs.training import Training, full_batches, log_views, resolved, train_to_end
-from sslmlflow.methods import build_method, read_method_options
+from sslmlflow.methods import build_method, method_options_text, read_method_options
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.training.device import Machine, choose_machine, memory_format
@@ -44,10 +44,10 @@ def prepare(config: Pretrain) -> Training:
     stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
     plan = _plan(config, settings, len(sets.train), preprocessing, machine)
     encoder = EncoderSpec(config.encoder, stem, settings.width, size)
-    options = read_method_options(config.method, settings.method_options)
+    method_options = method_options_text(config.method, settings.method_options)
     settled = {
         **dataclasses.asdict(settings),
-        "method_options": ",".join(f"{name}={text}" for name, text in texts_of(options).items()),
+        "method_options": method_options,
         "stem": stem,
         "image_size": size,
         "data_dir": as_text(dataset_spec(config).folder),
@@ -55,7 +55,7 @@ def prepare(config: Pretrain) -> Training:
 
     def start() -> State:
         built = build_encoder(encoder, config.seed)
-        method = build_method(config.method, settings.method_options, built, config.seed)
+        method = build_method(config.method, method_options, built, config.seed)
         method.to(machine.device, memory_format=memory_format(built, machine.device))  # type: ignore[call-overload]
         return start_state(method, settings.weight_decay)
 
@@ -78,7 +78,7 @@ def prepare(config: Pretrain) -> Training:
         ),
         about={
             "method": config.method,
-            "method_options": settings.method_options,
+            "method_options": method_options,
             "dataset": _dataset(config, sets.train.fingerprint),
         },
         settled=resolved(settled),

@@ -2,7 +2,7 @@
 
 import torch
 
-from sslmlflow.config.options import read_config
+from sslmlflow.config.options import read_config, texts_of
 from sslmlflow.encoders import Encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods.base import Method, Recipe
@@ -10,7 +10,7 @@ from sslmlflow.methods.moco import MoCo
 from sslmlflow.methods.simclr import SimCLR
 from sslmlflow.methods.simsiam import SimSiam
 
-__all__ = ["METHODS", "Method", "Recipe", "build_method", "read_method_options"]
+__all__ = ["METHODS", "Method", "Recipe", "build_method", "method_options_text", "read_method_options"]
 
 METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "simsiam": SimSiam, "moco-v2": MoCo}
 
@@ -37,3 +37,8 @@ def read_method_options(name: str, text: str | None) -> object:
         return read_config(METHODS[name].Options, given)
     except ConfigError as error:
         raise ConfigError(f"method_options of {name}: {error}") from None
+
+
+def method_options_text(name: str, text: str | None) -> str:
+    """Every option of a method as `name=value,name=value`, those that are not given with their defaults."""
+    return ",".join(f"{option}={value}" for option, value in texts_of(read_method_options(name, text)).items())

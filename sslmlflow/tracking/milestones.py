@@ -20,25 +20,24 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
-from sslmlflow.errors import UserError
+from sslmlflow.errors import UserError, in_short
 from sslmlflow.files import require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
+from sslmlflow.tracking.milestone_description import ABOUT_FILE, FORMAT, MilestoneFileError
+from sslmlflow.tracking.milestone_files import ENCODER_FILE, METHOD_FILE, read_parts
 from sslmlflow.tracking.server import whole
 
-FORMAT = 1
-ENCODER_FILE, METHOD_FILE, ABOUT_FILE = "encoder.safetensors", "method.safetensors", "milestone.json"
 KIND, KEY = "milestone", "sslmlflow.key"
 
 
-@dataclass
+@dataclass(repr=False)
 class Milestone:
     """An encoder as it was after `epoch` epochs, ready to embed images; `heads` is the state of the method's rest."""
 
@@ -47,6 +46,17 @@ class Milestone:
     epoch: int
     about: dict[str, Any]
     heads: dict[str, Tensor]
+
+    def __repr__(self) -> str:
+        encoder = self.about.get("encoder", {})
+        fields = {
+            "epoch": self.epoch,
+            "method": self.about.get("method"),
+            "encoder": encoder.get("name"),
+            "width": encoder.get("width"),
+            "image_size": self.preprocessing.image_size,
+        }
+        return f"Milestone({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
     def embed(self, images: NDArray[Any] | Sequence[Image.Image]) -> Tensor:
         """Embeddings (n, d) of the last layer.
@@ -194,26 +204,12 @@ def load_milestone(model_id: str) -> Milestone:
         local = urlparse(model.artifact_location).scheme in ("", "file")
         folder = Path(download_artifacts(model.artifact_location, dst_path=None if local else copies))
         try:
-            return _read(folder, model_id)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise UserError(
-                f"the files of milestone {model_id} cannot be read as those of one: {type(error).__name__}: {error}"
-            ) from error
-
-
-def _read(folder: Path, model_id: str) -> Milestone:
-    about = json.loads((folder / ABOUT_FILE).read_text())
-    if about["format"] != FORMAT:
-        raise UserError(
-            f"milestone {model_id} is of format {about['format']}, and this release reads {FORMAT}: "
-            "install a newer one."
-        )
-    encoder = build_encoder(EncoderSpec(**about["encoder"]), seed=0)
-    if about.get("trained", True):
-        encoder.load_state_dict(load_file(folder / ENCODER_FILE))
-    heads = load_file(folder / METHOD_FILE) if (folder / METHOD_FILE).exists() else {}
-    preprocessing = Preprocessing.from_json(about["preprocessing"])
-    return Milestone(encoder.eval(), preprocessing, about["epoch"], about, heads)
+            about, encoder, heads = read_parts(folder)
+        except MilestoneFileError as error:
+            raise UserError(f"the files of milestone {model_id} cannot be read as those of one: {error}.") from error
+        except OSError as error:
+            raise UserError(f"the files of milestone {model_id} cannot be read: {in_short(error)}") from error
+    return Milestone(encoder, Preprocessing.from_json(about["preprocessing"]), about["epoch"], about, heads)
 
 
 def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method, EncoderSpec]:

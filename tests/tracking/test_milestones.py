@@ -56,8 +56,20 @@ def trained(name: str = "simclr") -> Method:
     return method
 
 
+def about(name: str = "simclr", channels: int = 3, epoch: int = 7) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "method": name,
+        "method_options": NARROW[name],
+        "dataset": {"train_fingerprint": "0" * 64},
+        "preprocessing": PREPROCESSING[channels].as_json(),
+        "monitor": {"images": 40, "eps": 0.5, "seed": 0},
+    }
+
+
 def write(folder: Path, method: Method, channels: int = 3, epoch: int = 7) -> Path:
-    write_milestone(folder, method, SPEC, {"epoch": epoch, "preprocessing": PREPROCESSING[channels].as_json()})
+    name = "moco-v2" if hasattr(method, "queue") else "simclr"
+    write_milestone(folder, method, SPEC, about(name, channels, epoch))
     return folder
 
 
@@ -118,6 +130,7 @@ def test_what_comes_back_embeds_bit_for_bit_as_what_was_trained(
     assert last.std(dim=0).min() > 0, "the embeddings say nothing"
     assert not any(module.training for module in milestone.encoder.modules())
     assert (milestone.epoch, milestone.preprocessing.channels) == (7, channels)
+    assert repr(milestone) == f"Milestone(epoch=7, method='{name}', encoder='resnet18', width=4, image_size=16)"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
