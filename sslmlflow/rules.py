@@ -13,10 +13,10 @@ METRICS = 1  # definitions of the metrics
 
 _VERSIONS = {"split": SPLIT, "decoding": DECODING, "views": VIEWS, "metrics": METRICS}
 _WORDS = {
-    "split": "which images of a folder are held out",
-    "decoding": "which pixels are read from a file",
-    "views": "which random views of the held-out images are measured",
-    "metrics": "how metrics are defined",
+    "split": "the choice of a folder's held-out images",
+    "decoding": "the pixels that are read from a file",
+    "views": "the random views of the held-out images",
+    "metrics": "the definitions of the metrics",
 }
 _PREFIX = "rules/"
 
@@ -35,7 +35,7 @@ def changed_rules(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     """The rules that differ between what two runs depend on, in words; a version that is missing before is 1.
 
     >>> changed_rules({}, {"rules/split": "2", "rules/views": "1"})
-    ['which images of a folder are held out (rule split, version 1, now 2)']
+    ["the choice of a folder's held-out images (rule split, version 1, now 2)"]
     """
     return [
         f"{_WORDS[name]} (rule {name}, version {before.get(key, '1')}, now {now[key]})"

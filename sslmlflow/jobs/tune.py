@@ -232,9 +232,9 @@ def _check_settings(study: optuna.Study, settings: dict[str, str]) -> None:
         return
     if rules := changed_rules(known, settings):
         raise UserError(
-            f"study {study.study_name} cannot go on: it was begun by another build of sslmlflow, and since then has "
-            f"changed {'; '.join(rules)}. Its values would not be comparable with those to come: begin another study "
-            "by --study=NAME, or go on with the build that began it."
+            f"study {study.study_name} cannot be extended: it was begun by another build of sslmlflow, and since then "
+            f"a rule has changed: {'; '.join(rules)}. Its values could not be compared with each other. Begin another "
+            "study by --study=NAME, or extend it with the build that began it."
         )
     known = {**texts_of(Tune()), **known}  # an option that did not exist when the study began had its default
     changed = [name for name in settings if known.get(name) != settings[name]]

@@ -209,9 +209,9 @@ def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], 
         write_atomically(path, json.dumps(deciding, indent=2).encode())
     if rules := changed_rules(before, deciding):
         raise UserError(
-            f"run {run.run_id} cannot go on: it was started by another build of sslmlflow, and since then has changed "
-            f"{'; '.join(rules)}. Its results would not be comparable with those to come: start a new run with "
-            "--resume=no, or go on with the build that started it."
+            f"run {run.run_id} cannot be resumed: it was started by another build of sslmlflow, and since then a rule "
+            f"has changed: {'; '.join(rules)}. Its milestones could not be compared with each other. Start a new run "
+            "with --resume=no, or resume it with the build that started it."
         )
     changed = [
         f"{name} was {before.get(name)}, now {deciding[name]}"
