@@ -91,7 +91,7 @@ def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[Log
 def _is_training(client: MlflowClient, run_id: str) -> bool:
     """Whether somebody works on the run; it is closed where that was a process of this machine that died."""
     run = client.get_run(run_id)
-    return run.info.status == "RUNNING" and not (HEARTBEAT in run.data.tags and reap(client, [run]))
+    return run.info.status == "RUNNING" and not (HEARTBEAT in run.data.tags and reap(client, [run]).marked)
 
 
 def _is_kept(client: MlflowClient, model: LoggedModel) -> bool:

@@ -21,7 +21,8 @@ from sslmlflow.jobs.sweep import swept_runs
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
 from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, tracked_run
+from sslmlflow.tracking.resuming import ENTRY_POINT
+from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect, run_of
 
 NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."

@@ -8,7 +8,7 @@ from sslmlflow.jobs.choice import choose_milestone
 from sslmlflow.jobs.course import course_of
 from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
-from sslmlflow.tracking.run import ENTRY_POINT
+from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.server import current_experiment, run_of, whereabouts
 
 TRAININGS = ("pretrain", "main")

@@ -17,7 +17,7 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import dataset_spec, images_of_run, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
-from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
+from sslmlflow.jobs.training import Training, full_batches, require_checkpoints, resolved, train_to_end
 from sslmlflow.methods import Method
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
@@ -52,7 +52,7 @@ def umm_run(
     parent = below.run_id if below else str(model.source_run_id)
     # With the parent in it, `resume=auto` of a grid's part does not take over what was tuned for another reason.
     data = {**training.data, "milestone": model.model_id, "parent": parent}
-    with tracked_run("umm", config, training.name, config.resume, data, below) as tracked:
+    with tracked_run("umm", config, training.name, config.resume, data, below, check=require_checkpoints) as tracked:
         tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": model.model_id})
         tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
         yield tracked
