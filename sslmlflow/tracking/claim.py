@@ -8,7 +8,7 @@ another place is claimed so; within one place the lock on the run's folder decid
 import platform
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -72,12 +72,16 @@ class Claim:
             )
 
 
-def claim(client: MlflowClient, run_id: str, folder: Path) -> Claim:
-    """Make the run this process's. UserError, and nothing is changed, where another process works on it."""
+def claim(client: MlflowClient, run_id: str, folder: Path, check: Callable[[], None] = lambda: None) -> Claim:
+    """Make the run this process's. UserError, and nothing is changed, where another process works on it.
+
+    `check` raises a UserError where the run cannot be resumed; it is asked again if another process was waited for.
+    """
     name = f"{place()}.{uuid.uuid4().hex[:8]}"
+    check()
     tags = client.get_run(run_id).data.tags
     if HEARTBEAT in tags and not (OWNER in tags and is_of_this_place(tags)):
-        _take_over(client, run_id, name)
+        _take_over(client, run_id, name, check)
     signs = {OWNER: name, HOST: platform.node(), HEARTBEAT: str(int(time.time()))}
     client.log_batch(run_id, tags=[RunTag(key, text) for key, text in signs.items()])
     write_atomically(folder / OWNER_FILE, name.encode())
@@ -90,8 +94,9 @@ def is_continued_elsewhere(tags: Mapping[str, str], folder: Path) -> bool:
     return OWNER in tags and file.exists() and file.read_text() != tags[OWNER] and not is_of_this_place(tags)
 
 
-def _take_over(client: MlflowClient, run_id: str, name: str) -> None:
+def _take_over(client: MlflowClient, run_id: str, name: str, check: Callable[[], None]) -> None:
     before = _silent(client, run_id)
+    check()
     client.set_tag(run_id, OWNER, name)
     time.sleep(CLAIM_SECONDS)
     now = client.get_run(run_id).data.tags

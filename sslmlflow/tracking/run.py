@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,7 @@ def _begun(
         with _untouched_if_refused(run.folder):
             held.enter_context(locked(chosen))
             check_same(client, chosen, job, explicit=resume not in ("no", "auto"))
-            check(run)
-            mine = claim(client, chosen, run.folder)
+            mine = claim(client, chosen, run.folder, partial(check, run))
             job.remember(chosen)
         run = replace(run, claim=mine)
         with _ended(run), signs_of_life(client, chosen, mine.confirm):
