@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from sslmlflow.errors import UserError
+from sslmlflow.texts import printable
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.server import run_of
 from sslmlflow.tracking.values import Way, ways_of
@@ -31,7 +32,7 @@ class Course:
     @property
     def trained_on_rate(self) -> bool:
         """Whether it is a tuning by UMM, which raises the coding rate reduction itself."""
-        return self.params.get("variant", "continuation") != "continuation" and float(self.params["alpha"]) > 0
+        return self.params.get("variant", "continuation") != "continuation" and _alpha(self.params) > 0
 
     @property
     def epochs(self) -> list[int]:
@@ -60,4 +61,14 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     params = run.data.params
     dataset = params.get("dataset", "")
-    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset), params)
+    return Course(
+        run_id, printable(run.info.run_name or run_id), dataset, models, ways_of(client, models, dataset), params
+    )
+
+
+def _alpha(params: Mapping[str, str]) -> float:
+    """The weight of the coding rate reduction; one that cannot be read counts as some."""
+    try:
+        return float(params["alpha"])
+    except (KeyError, ValueError):
+        return 1.0

@@ -8,8 +8,9 @@ from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec, ImageSets
-from sslmlflow.errors import UserError
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
+from sslmlflow.texts import printable
 from sslmlflow.tracking.server import run_of
 
 
@@ -47,10 +48,14 @@ def images_of_run(client: MlflowClient, run_id: str) -> tuple[int, DataOptions]:
     params = run_of(client, run_id).data.params
     if "resolved/image_size" not in params:
         raise UserError(f"run {run_id} is not a training of sslmlflow, or has not started yet.")
-    given = {name: params[name] for name in options_of(DataOptions)}
-    # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
-    options = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
-    return int(params["resolved/image_size"]), options
+    given = {name: params[name] for name in options_of(DataOptions) if name in params}
+    try:
+        # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
+        options = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
+        return int(params["resolved/image_size"]), options
+    except (ConfigError, KeyError, ValueError) as error:
+        what = f"no {error.args[0]}" if isinstance(error, KeyError) else printable(error)
+        raise UserError(f"the parameters of run {run_id} are not those of a training of sslmlflow: {what}") from error
 
 
 def cache_folder() -> Path:

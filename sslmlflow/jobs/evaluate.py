@@ -16,6 +16,7 @@ from sslmlflow.data import open_images
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
 from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.jobs.starting import is_readable
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
 from sslmlflow.tracking.run import tracked_run
@@ -54,8 +55,8 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
         max_results=50,
         order_by=[{"field_name": "creation_time", "ascending": False}],
     )
-    runs = (str(model.source_run_id) for model in found if model.status == LoggedModelStatus.READY)
-    source = next((run_id for run_id in runs if is_there(client, run_id)), None)
+    runs = dict.fromkeys(str(model.source_run_id) for model in found if model.status == LoggedModelStatus.READY)
+    source = next((run_id for run_id in runs if is_there(client, run_id) and is_readable(client, run_id)), None)
     if source is None:
         raise UserError(
             f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or give --run=RUN_ID."
@@ -91,7 +92,7 @@ def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[Log
 def _is_training(client: MlflowClient, run_id: str) -> bool:
     """Whether somebody works on the run; it is closed where that was a process of this machine that died."""
     run = client.get_run(run_id)
-    return run.info.status == "RUNNING" and not (HEARTBEAT in run.data.tags and reap(client, [run]))
+    return run.info.status == "RUNNING" and not (HEARTBEAT in run.data.tags and reap(client, [run]).marked)
 
 
 def _is_kept(client: MlflowClient, model: LoggedModel) -> bool:

@@ -19,15 +19,16 @@ from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.tables import markdown_table
-from sslmlflow.jobs.training import train_to_end
+from sslmlflow.jobs.training import require_checkpoints, train_to_end
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
+from sslmlflow.tracking.lock import run_folder
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect
+from sslmlflow.tracking.server import connect, run_of
 
 DEFAULTS = {"alpha": "0,0.01,0.03,0.1,0.3,1,3", "eps": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"}
 DEFAULTS["beta"] = DEFAULTS["alpha"]
-START = "before"
+START, PART = "before", "sslmlflow.grid"  # PART: tag of the grid's run, the run of a value
 Results = dict[str, dict[str, float | None]]  # values of the metrics, by the value of the parameter
 
 
@@ -38,7 +39,8 @@ def run(config: Grid) -> None:
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, _with(config, values[0]), model)  # a mistake in what is asked for makes no run
     name = f"grid over {config.over}: {training.name}"
-    with tracked_run("grid", config, name, config.resume, {"milestone": model.model_id}) as tracked:
+    data = {"milestone": model.model_id}
+    with tracked_run("grid", config, name, config.resume, data, check=_require_parts) as tracked:
         tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
         results: Results = {}
         for place, value in enumerate(values, start=1):
@@ -55,12 +57,20 @@ def run(config: Grid) -> None:
         client.log_text(tracked.run_id, _as_csv(config.over, results), "grid.csv")
 
 
+def _require_parts(tracked: TrackedRun) -> None:
+    """UserError unless the tunings that the grid has begun can be resumed here."""
+    for tag, run_id in tracked.client.get_run(tracked.run_id).data.tags.items():
+        if tag.startswith(f"{PART}."):
+            run_of(tracked.client, run_id)
+            require_checkpoints(dataclasses.replace(tracked, run_id=run_id, folder=run_folder(run_id)))
+
+
 def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float, model: LoggedModel) -> str:
     """Tune with one value in a run below the grid's, evaluate the start and the end; the run's id.
 
     What was begun is gone on with, and what was done is not done again.
     """
-    tag = f"sslmlflow.grid.{value}"
+    tag = f"{PART}.{value}"
     done = client.get_run(tracked.run_id).data.tags.get(tag)
     one = dataclasses.replace(_with(config, value), resume=done or "auto")
     training = prepare(client, one, model)

@@ -12,7 +12,7 @@ from sslmlflow.errors import ConfigError
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.settings import Settings, settle
-from sslmlflow.jobs.training import Training, full_batches, log_views, resolved, train_to_end
+from sslmlflow.jobs.training import Training, full_batches, log_views, require_checkpoints, resolved, train_to_end
 from sslmlflow.methods import build_method, method_options_text, read_method_options
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.run import tracked_run
@@ -27,7 +27,9 @@ LARGEST_CIFAR_STEM = 64  # pixels
 def run(config: Pretrain) -> None:
     """Train from the command line or `mlflow run`."""
     training = prepare(config)
-    with tracked_run("pretrain", config, training.name, config.resume, training.data) as tracked:
+    with tracked_run(
+        "pretrain", config, training.name, config.resume, training.data, check=require_checkpoints
+    ) as tracked:
         log_views(tracked, training)
         train_to_end(tracked, training)
     print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")

@@ -21,7 +21,9 @@ from sslmlflow.jobs.sweep import swept_runs
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
 from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.run import ENTRY_POINT, TrackedRun, tracked_run
+from sslmlflow.texts import printable
+from sslmlflow.tracking.resuming import ENTRY_POINT
+from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect, run_of
 
 NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
@@ -31,7 +33,7 @@ def run(config: Report) -> None:
     """Report from the command line or `mlflow run`."""
     client = connect()
     if config.runs and (sweep := _sweep(client, config.runs)):
-        with tracked_run("report", config, f"report on {sweep.info.run_name}") as tracked:
+        with tracked_run("report", config, f"report on {printable(sweep.info.run_name)}") as tracked:
             tracked.set_tags({"mlflow.parentRunId": sweep.info.run_id})
             tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, sweep.info.run_id)], {})
         return
@@ -96,7 +98,8 @@ def _sweep(client: MlflowClient, run_id: str) -> Run | None:
     runs = [run_of(client, part.strip()) for part in run_id.split(",") if part.strip()]
     kinds = {str(run.data.tags.get(ENTRY_POINT)) for run in runs}
     if "swept" in kinds:
-        sweep = next(run for run in runs if run.data.tags.get(ENTRY_POINT) == "swept").data.tags["mlflow.parentRunId"]
+        swept = next(run for run in runs if run.data.tags.get(ENTRY_POINT) == "swept")
+        sweep = printable(swept.data.tags.get("mlflow.parentRunId", "ID of the sweep"))
         raise UserError(f"runs={run_id} holds a model of a sweep. Models are reported together, by --runs={sweep}.")
     if "sweep" in kinds and len(runs) > 1:
         raise UserError(f"runs={run_id} is not possible: a sweep is reported alone, by --runs={runs[0].info.run_id}.")

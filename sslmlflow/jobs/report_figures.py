@@ -26,6 +26,7 @@ from sslmlflow.jobs.overfitting import overfitting_panels
 from sslmlflow.jobs.spectra import SPECTRA_FILE
 from sslmlflow.measures import ENTROPY, MEASURES, PROBE, ROBUST_ENTROPY, STANDARDISED
 from sslmlflow.metrics.correlation import rank_agreement
+from sslmlflow.texts import printable
 from sslmlflow.tracking.milestones import epoch_of
 
 LABEL_FREE = [key for key in MEASURES if key.startswith("label_free/")]
@@ -112,7 +113,8 @@ def _spectra(client: MlflowClient, course: Course) -> dict[str, dict[str, NDArra
 def _kept_spectra(client: MlflowClient, course: Course, model: LoggedModel) -> dict[str, list[float]]:
     """The spectra of the evaluation that the entropies are of; none where its run is gone."""
     digest = course.ways[ENTROPY].digest if course.has(ENTROPY) else None
-    kept_in = {tag.removeprefix(CLUSTERED).split(".")[1]: run for tag, run in model.tags.items() if CLUSTERED in tag}
+    clustered = {tag.removeprefix(f"{CLUSTERED}."): run for tag, run in model.tags.items() if f"{CLUSTERED}." in tag}
+    kept_in = {digests.split(".")[0]: run for digests, run in clustered.items()}
     if digest is None and kept_in:  # of a collapsed training, no entropy was ever measured
         digest = next(iter(kept_in))
     if digest not in kept_in:
@@ -121,8 +123,8 @@ def _kept_spectra(client: MlflowClient, course: Course, model: LoggedModel) -> d
     try:
         with TemporaryDirectory() as folder:
             path = download_artifacts(f"{client.get_run(kept_in[digest]).info.artifact_uri}/{file}", dst_path=folder)
-            kept: dict[str, list[float]] = json.loads(Path(path).read_text())
-            return kept
-    except (MlflowException, OSError) as error:
-        print(f"no spectra of epoch {epoch_of(model)}: {error}")
+            kept = json.loads(Path(path).read_text())
+            return {str(part): [float(value) for value in values] for part, values in kept.items()}
+    except (MlflowException, OSError, ValueError, TypeError, AttributeError) as error:
+        print(f"no spectra of epoch {epoch_of(model)}: {printable(error)}")
         return {}

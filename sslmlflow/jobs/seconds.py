@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import ACCURACIES, CRR, KNN, MEASURES, PROBE, STANDARDISED
+from sslmlflow.tracking.server import is_there
 
 TRAIN, HELD_OUT, VIEWS = "time/embed_train_s", "time/embed_held_out_s", "time/embed_views_s"
 EMBEDDINGS = {PROBE: [TRAIN, HELD_OUT], STANDARDISED: [TRAIN, HELD_OUT], KNN: [TRAIN, HELD_OUT], CRR: [VIEWS]}
@@ -62,9 +63,10 @@ def _probe_of(client: MlflowClient, course: Course) -> str:
     """What `probe` was in a run that measured the linear probe; all runs of one digest had the same."""
     meant = PROBE, course.ways[PROBE].digest
     metrics = [metric for model in course.models for metric in model.metrics or []]
-    run_id = next(metric.run_id for metric in metrics if (metric.key, metric.dataset_digest) == meant)
-    params = client.get_run(str(run_id)).data.params
-    return str(params.get("resolved/probe", params["probe"]))
+    run_ids = dict.fromkeys(str(one.run_id) for one in metrics if (one.key, one.dataset_digest) == meant)
+    run_id = next(run_id for run_id in run_ids if is_there(client, run_id))
+    params = client.get_run(run_id).data.params
+    return str(params.get("resolved/probe", params.get("probe")))
 
 
 def _told(seconds: float | None) -> str:

@@ -6,9 +6,12 @@ from mlflow.entities import LoggedModel
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.choice import choose_milestone
 from sslmlflow.jobs.course import course_of
+from sslmlflow.jobs.datasets import images_of_run
 from sslmlflow.measures import CRR_ADJUSTED
+from sslmlflow.texts import printable
 from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
-from sslmlflow.tracking.run import ENTRY_POINT
+from sslmlflow.tracking.notes import note
+from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.server import current_experiment, run_of, whereabouts
 
 TRAININGS = ("pretrain", "main")
@@ -37,7 +40,7 @@ def starting_milestone(client: MlflowClient, run: str | None, which: str) -> Log
     epoch = _epoch(client, run, which, max(milestones))
     if epoch not in milestones:
         raise UserError(f"run {run} has no milestone of epoch {epoch}. It has: {', '.join(map(str, milestones))}.")
-    print(f"from epoch {epoch} of {client.get_run(run).info.run_name}, run {run}")
+    print(f"from epoch {epoch} of {printable(client.get_run(run).info.run_name)}, run {run}")
     return milestones[epoch]
 
 
@@ -66,11 +69,21 @@ def trainings(client: MlflowClient) -> list[str]:
         run.info
         for entry_point in TRAININGS
         for run in client.search_runs([current_experiment(client)], f"tags.`{ENTRY_POINT}` = '{entry_point}'")
-        if milestones_of_run(client, run.info.run_id)
+        if milestones_of_run(client, run.info.run_id) and is_readable(client, run.info.run_id)
     ]
     if not found:
         raise UserError(
             f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or name a run; "
             "a sweep is reported by --runs=ID of its run."
         )
-    return [str(info.run_id) for info in sorted(found, key=lambda info: int(info.start_time))]
+    return [str(info.run_id) for info in sorted(found, key=lambda info: int(info.start_time or 0))]
+
+
+def is_readable(client: MlflowClient, run_id: str) -> bool:
+    """Whether the run has the parameters of a training: others may have written its tags."""
+    try:
+        images_of_run(client, run_id)
+    except UserError as error:
+        note(f"{error} It is left out")
+        return False
+    return True

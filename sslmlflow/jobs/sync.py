@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.config.upkeep import Sync
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.home import home
+from sslmlflow.tracking.claim import is_continued_elsewhere
 from sslmlflow.tracking.lock import is_busy, locked, run_folder
 from sslmlflow.tracking.run import ENDED
 from sslmlflow.tracking.sender import Sender
@@ -52,6 +53,9 @@ def _send(client: MlflowClient, run_id: str, folder: Path) -> Outcome:
         return "all sent"
     if not is_there(client, run_id):
         print(f"run {run_id} is not on {address()}, or was deleted there: left alone")
+        return "left alone"
+    if is_continued_elsewhere(client.get_run(run_id).data.tags, folder):
+        print(f"run {run_id} was continued in another SSLMLFLOW_HOME, which sends all of it: left alone")
         return "left alone"
     if count:
         print(f"run {run_id}: sending {count} metric points and milestones")

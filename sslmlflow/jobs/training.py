@@ -27,11 +27,12 @@ from sslmlflow.methods import Method
 from sslmlflow.rules import rule_texts
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.keeping import Keep
+from sslmlflow.tracking.liveness import is_of_this_place
 from sslmlflow.tracking.milestones import write_milestone
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
-from sslmlflow.tracking.spool import Spool
+from sslmlflow.tracking.spool import Spool, last_step
 from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
@@ -100,7 +101,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
     spool = Spool(tracked.folder / "spool.db")
-    sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep)
+    sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep, tracked.claim)
     patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
     try:
         _train_and_keep(tracked, training, state, spool)
@@ -110,6 +111,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         with uninterrupted():
             sent = sender.close(patience)
             spool.close()
+    tracked.require_claim()
     if not sent:
         raise UserError(
             f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest and "
@@ -132,6 +134,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
         for event in train(state, training.sets.train, plan, training.machine, training.take_step):
             match event:
                 case Step():
+                    tracked.require_claim()
                     _keep_step(spool, event)
                     losses.append(event.losses["loss"])
                     progress.set_postfix_str(
@@ -218,16 +221,27 @@ def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
         ]
         if changed:
             print(f"note: {', '.join(changed)}; the result may differ in the last bits from an uninterrupted run")
-    elif "train/loss" in tracked.client.get_run(tracked.run_id).data.metrics and not _spooled(tracked):
+    return state
+
+
+def require_checkpoints(tracked: TrackedRun) -> None:
+    """UserError unless this SSLMLFLOW_HOME has all that the run was trained, so that it can be resumed here."""
+    known = tracked.client.get_run(tracked.run_id).data
+    if "train/loss" not in known.metrics:
+        return
+    spooled = tracked.folder / "spool.db"
+    if not spooled.exists():
         raise UserError(
             f"run {tracked.run_id} was trained before, but its checkpoints are not in {tracked.folder}. "
             "Set SSLMLFLOW_HOME to the folder that was used then, or start a new run."
         )
-    return state
-
-
-def _spooled(tracked: TrackedRun) -> bool:
-    return (tracked.folder / "spool.db").exists()
+    if not is_of_this_place(known.tags):
+        last = max(point.step for point in tracked.client.get_metric_history(tracked.run_id, "train/loss"))
+        if last > (here := last_step(spooled, "train/loss")):
+            raise UserError(
+                f"run {tracked.run_id} was trained to step {last:,} elsewhere, to step {here:,} in {tracked.folder}. "
+                "Set SSLMLFLOW_HOME to the folder that was used last, or start a new run."
+            )
 
 
 def _save(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> float:

@@ -1,14 +1,15 @@
 """Entry point `umm`: tune the late part of a milestone without labels, and keep milestones of that."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelInput
 
 from sslmlflow.config.data import DataOptions
-from sslmlflow.config.options import texts_of
+from sslmlflow.config.options import AUTO, as_text, options_of, texts_of
+from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.umm import Umm, UmmOptions
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
@@ -17,8 +18,9 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import dataset_spec, images_of_run, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
-from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
+from sslmlflow.jobs.training import Training, full_batches, require_checkpoints, resolved, train_to_end
 from sslmlflow.methods import Method
+from sslmlflow.texts import printable
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
@@ -52,7 +54,7 @@ def umm_run(
     parent = below.run_id if below else str(model.source_run_id)
     # With the parent in it, `resume=auto` of a grid's part does not take over what was tuned for another reason.
     data = {**training.data, "milestone": model.model_id, "parent": parent}
-    with tracked_run("umm", config, training.name, config.resume, data, below) as tracked:
+    with tracked_run("umm", config, training.name, config.resume, data, below, check=require_checkpoints) as tracked:
         tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": model.model_id})
         tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
         yield tracked
@@ -96,7 +98,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         return step.start(method, float(recipe["weight_decay"]))
 
     return Training(
-        name=f"{config.variant} on {client.get_run(source).info.run_name}, epoch {milestone.epoch}",
+        name=f"{config.variant} on {printable(client.get_run(source).info.run_name)}, epoch {milestone.epoch}",
         options=config,
         machine=machine,
         sets=sets,
@@ -141,12 +143,18 @@ def _check_images(sets: ImageSets, milestone: Milestone) -> None:
         )
 
 
-def _recipe(params: dict[str, str]) -> dict[str, str]:
-    """How the training, or that which a tuning started from, was done."""
+def _recipe(params: Mapping[str, str]) -> dict[str, str]:
+    """How the training, or that which a tuning started from, was done; UserError where its parameters are none."""
     found = {}
     for name in RECIPE:
         places = f"resolved/training_{name}", f"resolved/{name}", name
-        found[name] = next(params[place] for place in places if place in params)
+        text = next((params[place] for place in places if place in params), AUTO)
+        try:
+            found[name] = as_text(options_of(Pretrain)[name].read(text))
+        except ConfigError as error:
+            raise UserError(f"the parameters of the training are not those of one: {printable(error)}") from error
+        if found[name] == AUTO:
+            raise UserError(f"the parameters of the training are not those of one: {name} is missing.")
     return found
 
 

@@ -30,8 +30,10 @@ from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.files import require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
+from sslmlflow.texts import printable
 from sslmlflow.tracking.milestone_description import ABOUT_FILE, FORMAT, MilestoneFileError
 from sslmlflow.tracking.milestone_files import ENCODER_FILE, METHOD_FILE, read_parts
+from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.server import whole
 
 KIND, KEY = "milestone", "sslmlflow.key"
@@ -137,7 +139,8 @@ def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> Lo
     key = f"{run_id}:{epoch}"
 
     def found() -> list[LoggedModel]:
-        return list(client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'"))
+        models = client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'")
+        return [model for model in models if model.source_run_id == run_id]  # others may write the same tag
 
     if not found():
         tags = json.loads(about.read_text()).get("tags", {})
@@ -151,7 +154,10 @@ def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> Lo
         )
     model, *twins = sorted(found(), key=lambda m: (m.status != LoggedModelStatus.READY, m.creation_timestamp))
     for twin in twins:
-        client.delete_logged_model(twin.model_id)
+        try:
+            client.delete_logged_model(twin.model_id)
+        except MlflowException as error:
+            note(f"milestone {twin.model_id} was made twice and cannot be deleted: {error.message}")
     return model
 
 
@@ -160,12 +166,24 @@ def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
     experiment_id = client.get_run(run_id).info.experiment_id
     of_run = f"tags.kind = '{KIND}' AND source_run_id = '{run_id}'"
     found = whole(partial(client.search_logged_models, [experiment_id], of_run, max_results=50))
-    return sorted((m for m in found if m.status == LoggedModelStatus.READY), key=epoch_of)
+    return sorted((m for m in found if m.status == LoggedModelStatus.READY and _has_epoch(m)), key=epoch_of)
 
 
 def epoch_of(model: LoggedModel) -> int:
-    """The epoch of a milestone."""
-    return int((model.params or {})["epoch"])
+    """The epoch of a milestone; UserError where its parameter is none, which others may have written."""
+    text = (model.params or {}).get("epoch", "")
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UserError(f"model {model.model_id} is no milestone: its parameter epoch is {printable(text)!r}.")
+    return int(text)
+
+
+def _has_epoch(model: LoggedModel) -> bool:
+    try:
+        epoch_of(model)
+    except UserError as error:
+        note(f"{error} It is left out")
+        return False
+    return True
 
 
 def log_missing_metrics(

@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
+from sslmlflow.tracking.notes import note
 
 KEY = "sslmlflow.key"  # tag
 
@@ -38,5 +39,8 @@ def made_once(client: MlflowClient, experiment_id: str, tags: Mapping[str, str],
     if not found:
         raise lost or MlflowException("a run that was made is not there")
     for twin in found[1:]:
-        client.delete_run(twin.info.run_id)
+        try:
+            client.delete_run(twin.info.run_id)
+        except MlflowException as error:
+            note(f"run {twin.info.run_id} was made twice and cannot be deleted: {error.message}")
     return str(found[0].info.run_id)

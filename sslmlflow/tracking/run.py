@@ -1,14 +1,14 @@
 """The one MLflow run of a job: adopted from `mlflow run`, gone on with, or started."""
 
-import hashlib
 import json
 import os
 import re
-import shlex
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,16 @@ from PIL import Image
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError, in_short
 from sslmlflow.files import write_atomically
-from sslmlflow.rules import changed_rules
 from sslmlflow.signals import interruptible, uninterrupted
+from sslmlflow.tracking.claim import Claim, claim
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
-from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
+from sslmlflow.tracking.once import KEY, made_once, new_key
 from sslmlflow.tracking.patience import STOPPED_OPEN_SECONDS, tried
+from sslmlflow.tracking.resuming import ENTRY_POINT, Job, check_same, resumed
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
-ENTRY_POINT, TRAINING = "sslmlflow.entry_point", "sslmlflow.training"
+TRAINING = "sslmlflow.training"  # tag
 ENDED = "ended"  # file that holds how a run ended, while MLflow does not know
 MANY_WRITERS = 16
 
@@ -45,6 +46,12 @@ class TrackedRun:
     run_id: str
     experiment_id: str
     folder: Path
+    claim: Claim | None = None  # of this process; none on a run that another one leads
+
+    def require_claim(self) -> None:
+        """UserError where another process has claimed the run since."""
+        if self.claim:
+            self.claim.require()
 
     def log_figure(self, figure: Figure, name: str) -> None:
         """Keep a matplotlib figure among the run's artifacts."""
@@ -92,6 +99,7 @@ def tracked_run(
     data: Mapping[str, str] | None = None,
     below: TrackedRun | None = None,
     deciding: Mapping[str, str] | None = None,
+    check: Callable[[TrackedRun], None] = lambda run: None,
 ) -> Iterator[TrackedRun]:
     """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C and where it was pruned.
 
@@ -99,20 +107,21 @@ def tracked_run(
     Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
     this entry point with the same parameters and data, if there is one) or a run id. `below` is the run of the job
     that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken. `deciding` is what
-    decides in place of the options, where not all of them do.
+    decides in place of the options, where not all of them do. `check` raises a UserError where the run cannot be
+    resumed: like every other refusal, it comes before anything changes, in MLflow or on disk.
     """
-    deciding = {**(deciding_texts(config) if deciding is None else deciding), **(data or {})}
+    decides = {**(deciding_texts(config) if deciding is None else deciding), **(data or {})}
+    job = Job(entry_point, config, decides)
     with ExitStack() as stack:
         with uninterrupted():  # a run that was made is ended, whenever Ctrl-C comes
-            run = stack.enter_context(_begun(entry_point, config, name, resume, deciding, below))
+            run = stack.enter_context(_begun(job, name, resume, below, check))
         yield run
 
 
 @contextmanager
 def _begun(
-    entry_point: str, config: Any, name: str, resume: str, deciding: Mapping[str, str], below: TrackedRun | None
+    job: Job, name: str, resume: str, below: TrackedRun | None, check: Callable[[TrackedRun], None]
 ) -> Iterator[TrackedRun]:
-    training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
     with interruptible():  # nothing is begun yet
@@ -120,32 +129,49 @@ def _begun(
         if below is None:
             _look_around(client)
         experiment_id = run_of(client, started).info.experiment_id if started else current_experiment(client)
-        chosen = _resumed(client, resume, entry_point, training, experiment_id) or adopted
+        chosen = resumed(client, resume, job, experiment_id) or adopted
     if chosen is None:
-        if resume == "auto" and config.resume == "auto" and below is None:
+        if resume == "auto" and job.config.resume == "auto" and below is None:
             print("nothing unfinished to go on with: a new run")
-        own = {ENTRY_POINT: entry_point, TRAINING: training, KEY: new_key(training)}
+        own = {ENTRY_POINT: job.entry_point, TRAINING: job.digest, KEY: new_key(job.digest)}
         tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)
         chosen = made_once(client, experiment_id, tags, name)
     run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, run_folder(chosen))
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with locked(chosen):
-        _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
-        with _ended(run), signs_of_life(client, chosen):
+    with ExitStack() as held:
+        with _untouched_if_refused(run.folder):
+            held.enter_context(locked(chosen))
+            check_same(client, chosen, job, explicit=resume not in ("no", "auto"))
+            mine = claim(client, chosen, run.folder, partial(check, run))
+            job.remember(chosen)
+        run = replace(run, claim=mine)
+        with _ended(run), signs_of_life(client, chosen, mine.confirm):
             drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
             client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
             (run.folder / ENDED).unlink(missing_ok=True)  # of the process before
-            run.set_tags({ENTRY_POINT: entry_point, TRAINING: training})
-            run.log_missing_params(texts_of(config))
+            run.set_tags({ENTRY_POINT: job.entry_point, TRAINING: job.digest})
+            run.log_missing_params(texts_of(job.config))
             if adopted and adopted != chosen:
                 _point_from(client, adopted, chosen)
             yield run
 
 
+@contextmanager
+def _untouched_if_refused(folder: Path) -> Iterator[None]:
+    """A run's folder, made where there is none; if the block fails, it is as it was."""
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _look_around(client: MlflowClient) -> None:
     """Close runs of this machine whose process died, and warn where many write to one SQLite file."""
     runs = running(client)
-    reaped = reap(client, runs)
+    reaped = reap(client, runs).marked
     for run_id, told in reaped.items():
         print(f"marked as killed: run {run_id}, {told}")
     count = len(runs) - len(reaped)
@@ -176,55 +202,6 @@ def joined_run(client: MlflowClient, run_id: str) -> TrackedRun:
     return TrackedRun(client, run_id, run_of(client, run_id).info.experiment_id, run_folder(run_id))
 
 
-def _resumed(client: MlflowClient, resume: str, entry_point: str, training: str, experiment_id: str) -> str | None:
-    if resume == "no":
-        return None
-    if resume != "auto":
-        return str(run_of(client, resume).info.run_id)
-    found = client.search_runs(
-        [experiment_id],
-        f"tags.`{TRAINING}` = '{training}' AND tags.`{ENTRY_POINT}` = '{entry_point}' AND status != 'FINISHED'",
-        order_by=["start_time DESC"],
-    )
-    key = key_file(training)
-    started = key.read_text() if key.exists() else None
-    begun = [run for run in found if (run_folder(run.info.run_id) / "run.json").exists()]
-    # Made right before a kill, or twice by a server that was slow to do what it was asked again.
-    made = [run for run in found if started is not None and run.data.tags.get(KEY) == started]
-    return next((str(run.info.run_id) for run in begun + made), None)
-
-
-def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], explicit: bool) -> None:
-    """Refuse to go on with a run that was started otherwise; remember how a new one is started."""
-    path = run.folder / "run.json"
-    known = run.client.get_run(run.run_id).data
-    if explicit and known.tags.get(ENTRY_POINT) != entry_point:
-        raise UserError(f"run {run.run_id} was not started by {entry_point}; it cannot be gone on with by it.")
-    if path.exists():
-        before = json.loads(path.read_text())
-    elif explicit:  # started under another SSLMLFLOW_HOME: MLflow knows the parameters, in the quotes of a shell
-        before = {**deciding, **{name: "".join(shlex.split(text)) for name, text in known.params.items()}}
-    else:
-        before = deciding
-        write_atomically(path, json.dumps(deciding, indent=2).encode())
-    if rules := changed_rules(before, deciding):
-        raise UserError(
-            f"run {run.run_id} cannot be resumed: it was started by another build of sslmlflow, and since then a rule "
-            f"has changed: {'; '.join(rules)}. Its milestones could not be compared with each other. Start a new run "
-            "with --resume=no, or resume it with the build that started it."
-        )
-    changed = [
-        f"{name} was {before.get(name)}, now {deciding[name]}"
-        for name in deciding
-        if before.get(name) != deciding[name]
-    ]
-    if changed:
-        raise UserError(
-            f"run {run.run_id} cannot go on with other parameters or images: {'; '.join(changed)}. "
-            "Give the same, or start a new run with --resume=no."
-        )
-
-
 @contextmanager
 def _ended(run: TrackedRun) -> Iterator[None]:
     status = "FAILED"
@@ -235,8 +212,9 @@ def _ended(run: TrackedRun) -> Iterator[None]:
         status = "KILLED"
         raise
     finally:
-        with uninterrupted():
-            _tell_end(run, status)
+        if not (run.claim and run.claim.lost):  # else it is another process's to tell
+            with uninterrupted():
+                _tell_end(run, status)
 
 
 def _tell_end(run: TrackedRun, status: str) -> None:

@@ -13,6 +13,7 @@ from mlflow.entities import Metric
 from sslmlflow.errors import in_short
 from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.tracking.best import log_best
+from sslmlflow.tracking.claim import Claim
 from sslmlflow.tracking.keeping import Keep, drop_milestone
 from sslmlflow.tracking.milestones import send_milestone
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS, comes_to_its_end
@@ -24,10 +25,16 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Sender:
-    """Drains a run's spool, the file `path`, until closed; an outage is waited out, with growing pauses."""
+    """Drains a run's spool, the file `path`, until closed; an outage is waited out, with growing pauses.
 
-    def __init__(self, path: Path, client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL) -> None:
+    It sends nothing any more once the run is another process's, which `claim` knows.
+    """
+
+    def __init__(
+        self, path: Path, client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL, claim: Claim | None = None
+    ) -> None:
         self._path = path
+        self._claim = claim
         self._client = client
         self._run_id = run_id
         self._keep = keep
@@ -43,6 +50,8 @@ class Sender:
         if not comes_to_its_end(self._thread, patience_seconds, STOPPED_SEND_SECONDS):
             self._given_up.set()
         left = left_in(self._path)
+        if self._claim and self._claim.lost:
+            return False
         if left:
             print(
                 f"sslmlflow: {left} metric points and milestones could not be sent to the tracking server. They are "
@@ -64,6 +73,8 @@ class Sender:
         while True:
             closing = self._closing.is_set()
             try:
+                if self._claim and not self._claim.holds():
+                    return
                 spool = spool or self._opened()
                 self._drain(spool)
                 pause = PAUSE_SECONDS

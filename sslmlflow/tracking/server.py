@@ -18,6 +18,8 @@ from sslmlflow.errors import UserError, in_short
 from sslmlflow.tracking.database import make_database
 
 T = TypeVar("T")
+# What the answer to a run id is that others wrote: no such run, no such id, a run of others.
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 
 
 def connect() -> MlflowClient:
@@ -94,10 +96,10 @@ def run_of(client: MlflowClient, run_id: str) -> Run:
 
 
 def is_there(client: MlflowClient, run_id: str | None) -> bool:
-    """Whether the tracking server has this run, not deleted."""
+    """Whether the tracking server has this run, not deleted, and shows it to this user."""
     try:
         return run_id is not None and client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code not in ABSENT:
             raise
         return False

@@ -150,6 +150,10 @@ class Spool:
         """Folders of the milestones that the server has; a kill may have left them."""
         return [Path(folder) for (folder,) in self._rows("SELECT folder FROM milestones WHERE model_id IS NOT NULL")]
 
+    def steps(self, key: str) -> list[int]:
+        """The steps of a metric's points, sent or not."""
+        return [step for (step,) in self._rows("SELECT step FROM metrics WHERE key = ?", key)]
+
     def unsent_metrics(self, limit: int = 1000) -> list[Point]:
         """The oldest points that the server does not have; those of a milestone once it has that."""
         rows = self._rows(
@@ -183,6 +187,12 @@ class Spool:
     def close(self) -> None:
         """Close the database; what is unsent stays."""
         self._database.close()
+
+
+def last_step(path: Path, key: str) -> int:
+    """The last step of which the spool in this file has a point of this metric; -1 where it has none."""
+    with closing(Spool(path)) as spool:
+        return max(spool.steps(key), default=-1)
 
 
 def left_in(path: Path) -> int:

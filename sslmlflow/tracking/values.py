@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric, RunInfo
+from mlflow.entities import LoggedModel, Metric
 
 from sslmlflow.tracking.milestones import epoch_of
+from sslmlflow.tracking.notes import note
+from sslmlflow.tracking.server import is_there
+
+LARGEST = 1e300  # MLflow keeps an infinite value as the largest number that there is
 
 
 @dataclass
@@ -36,16 +40,23 @@ def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], dataset: st
     measured that were deleted since does not count.
     """
     ways: dict[str, dict[str | None, Way]] = defaultdict(lambda: defaultdict(Way))
-    runs: dict[str, RunInfo] = {}
+    started: dict[str, int | None] = {}  # when each run did, None for one that does not count
     for model in milestones:
         for metric in model.metrics or []:
             run_id = str(metric.run_id)
-            if run_id not in runs:
-                runs[run_id] = client.get_run(run_id).info
-            if runs[run_id].lifecycle_stage == "deleted":
+            if run_id not in started:
+                started[run_id] = _start_of(client, run_id)
+            if (moment := started[run_id]) is None:
                 continue
-            ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, runs[run_id].start_time)
+            if abs(metric.value) > LARGEST:
+                note(f"{metric.key} of milestone {model.model_id} is not finite in run {run_id}: it is left out")
+                continue
+            ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, moment)
     return {
         key: max(of_key.values(), key=lambda way: (way.dataset in (None, dataset), len(way.values), way.latest))
         for key, of_key in ways.items()
     }
+
+
+def _start_of(client: MlflowClient, run_id: str) -> int | None:
+    return (client.get_run(run_id).info.start_time or 0) if is_there(client, run_id) else None

@@ -187,7 +187,7 @@ def test_a_run_of_another_home_is_left_to_it(
 def test_what_changed_is_named_and_refused(client: MlflowClient) -> None:
     run_id = fail()
     changed = "lr was 0.1, now 0.2; seed was 1, now 2; training images was aaa, now ccc. "
-    with pytest.raises(UserError, match=f"cannot go on with other parameters or images: {changed}"):
+    with pytest.raises(UserError, match=f"cannot be resumed with other parameters or images: {changed}"):
         do(replace(CONFIG, lr=0.2, seed=2), run_id, {**IMAGES, "training images": "ccc"})
     with pytest.raises(UserError, match=f"{run_id} was not started by main"):
         do(resume=run_id, job="main")

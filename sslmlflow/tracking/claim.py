@@ -1,0 +1,145 @@
+"""The claim of a process on a run: of several that want one run, on any machines, at most one works on it.
+
+The claim is a tag that names the process. It is written and, some seconds later, read again: the last writer has the
+run. A process that then finds another's name, or a new sign of life, refuses. Only a run that was last worked on in
+another place is claimed so; within one place the lock on the run's folder decides.
+"""
+
+import platform
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import RunTag
+
+from sslmlflow.errors import UserError
+from sslmlflow.files import write_atomically
+from sslmlflow.signals import interruptible
+from sslmlflow.texts import printable
+from sslmlflow.tracking.liveness import (
+    FRESH_SECONDS,
+    HEARTBEAT,
+    HOST,
+    OWNER,
+    PAUSE_SECONDS,
+    is_of_this_place,
+    place,
+    silence,
+)
+
+OWNER_FILE = "owner"  # in the run's folder: the last claim of this place
+# Much longer than a write of one process is slower than one of another.
+CLAIM_SECONDS = 2.0
+CONFIRMED_SECONDS = 1.5 * PAUSE_SECONDS
+POLL_SECONDS = 1.0
+
+
+class Claim:
+    """The claim of this process on a run; `lost` names the machine of the process that has claimed it since."""
+
+    def __init__(self, client: MlflowClient, run_id: str, name: str) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._name = name
+        self._confirmed = time.time()  # goes on while a machine sleeps, unlike the monotonic clock
+        self.lost: str | None = None
+
+    def holds(self) -> bool:
+        """Whether the run is still this process's, by a confirmation that is at most 45 seconds old."""
+        if self.lost is None and time.time() - self._confirmed > CONFIRMED_SECONDS:
+            return self.confirm()
+        return self.lost is None
+
+    def confirm(self) -> bool:
+        """Ask the tracking server whether the run is still this process's."""
+        for waited in (CLAIM_SECONDS + 1, 0):  # a process that is going to be refused puts the name back
+            tags = self._client.get_run(self._run_id).data.tags
+            if tags.get(OWNER, self._name) == self._name:
+                self._confirmed = time.time()
+                return True
+            time.sleep(waited)
+        self.lost = printable(tags.get(HOST))
+        return False
+
+    def require(self) -> None:
+        """UserError where the run was lost."""
+        if self.lost is not None:
+            raise UserError(
+                f"run {self._run_id} was claimed by another process, on {self.lost}, while this one could give no sign "
+                "of life: this one ends, and changes nothing on the tracking server."
+            )
+
+
+def claim(client: MlflowClient, run_id: str, folder: Path, check: Callable[[], None] = lambda: None) -> Claim:
+    """Make the run this process's. UserError, and nothing is changed, where another process works on it.
+
+    `check` raises a UserError where the run cannot be resumed; it is asked again if another process was waited for.
+    """
+    name = f"{place()}.{uuid.uuid4().hex[:8]}"
+    check()
+    tags = client.get_run(run_id).data.tags
+    if HEARTBEAT in tags and not (OWNER in tags and is_of_this_place(tags)):
+        _take_over(client, run_id, name, check)
+    signs = {OWNER: name, HOST: platform.node(), HEARTBEAT: str(int(time.time()))}
+    client.log_batch(run_id, tags=[RunTag(key, text) for key, text in signs.items()])
+    write_atomically(folder / OWNER_FILE, name.encode())
+    return Claim(client, run_id, name)
+
+
+def is_continued_elsewhere(tags: Mapping[str, str], folder: Path) -> bool:
+    """Whether another place has claimed the run since a process worked in this folder, which may have been moved."""
+    file = folder / OWNER_FILE
+    return OWNER in tags and file.exists() and file.read_text() != tags[OWNER] and not is_of_this_place(tags)
+
+
+def _take_over(client: MlflowClient, run_id: str, name: str, check: Callable[[], None]) -> None:
+    before = _silent(client, run_id)
+    check()
+    client.set_tag(run_id, OWNER, name)
+    time.sleep(CLAIM_SECONDS)
+    now = client.get_run(run_id).data.tags
+    if now.get(OWNER) != name:
+        raise _refusal(run_id, now)
+    if now.get(HEARTBEAT) != before.get(HEARTBEAT):
+        if OWNER in before:
+            client.set_tag(run_id, OWNER, before[OWNER])
+        else:  # a process of an earlier build
+            client.delete_tag(run_id, OWNER)
+        raise _refusal(run_id, now)
+
+
+def _silent(client: MlflowClient, run_id: str) -> Mapping[str, str]:
+    """The tags of the run once no process gives signs of life; UserError where one does.
+
+    A run that ended is silent. One that runs is watched until its last sign of life is 90 seconds old, and in any case
+    for longer than such signs are apart, since the other clock may be wrong.
+    """
+    run = client.get_run(run_id)
+    if run.info.status != "RUNNING":
+        return run.data.tags
+    heartbeat, age = run.data.tags.get(HEARTBEAT), silence(run.data.tags)
+    seconds = FRESH_SECONDS if age is None else min(max(FRESH_SECONDS - age, PAUSE_SECONDS + 5), FRESH_SECONDS)
+    print(
+        f"run {run_id} was last worked on elsewhere, on {printable(run.data.tags.get(HOST))}: waiting for up to "
+        f"{seconds:.0f} s to see whether a process still works on it",
+        flush=True,
+    )
+    until = time.monotonic() + seconds
+    while run.info.status == "RUNNING" and time.monotonic() < until:
+        with interruptible():
+            time.sleep(POLL_SECONDS)
+        run = client.get_run(run_id)
+        if run.data.tags.get(HEARTBEAT) != heartbeat:
+            raise _refusal(run_id, run.data.tags)
+    return run.data.tags
+
+
+def _refusal(run_id: str, tags: Mapping[str, str]) -> UserError:
+    age = silence(tags)
+    since = "" if age is None else f" (last sign of life {max(age, 0):.0f} s ago)"
+    return UserError(
+        f"another process works on run {run_id}, on {printable(tags.get(HOST))}{since}: it is left alone. Stop that "
+        "process first, or start a new run with --resume=no."
+    )
