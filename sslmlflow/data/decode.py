@@ -17,6 +17,8 @@ No other metadata is read, so that damage to it loses no image.
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,26 @@ def decode(path: Path, size: int, bit_depth: int = FULL, megapixels: float = MEG
         BadImage: With the reason; TooDeep where the values do not fit into `bit_depth`.
         OSError: The file itself cannot be read.
     """
+    with _reading(path, megapixels) as image:
+        # A JPEG can be decoded at a fraction of its size: much faster, and still twice what is needed.
+        image.draft(None, (2 * size, 2 * size))
+        deep_colour = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile[:1])
+        image.load()
+        if deep_colour:
+            _warn_of_few_levels(image)
+        shown = square(upright(to_rgb(image, bit_depth), image), size)
+        return np.ascontiguousarray(np.asarray(shown).transpose(2, 0, 1))
+
+
+def largest_value(path: Path, megapixels: float = MEGAPIXELS) -> int:
+    """Return the largest value of an image whose bit depth is in question, and 0 for any other; raises as `decode`."""
+    with _reading(path, megapixels) as image:
+        return int(np.asarray(image).max()) if _is_deep(image) else 0
+
+
+@contextmanager
+def _reading(path: Path, megapixels: float) -> Iterator[ImageFile.ImageFile]:
+    """The image of a file, its pixels not decoded yet; whatever fails is a BadImage."""
     largest = BYTES_PER_PIXEL * megapixels * 1e6
     if path.stat().st_size > largest:
         raise BadImage(f"the file is larger than {largest / 1e9:.1f} GB")
@@ -80,14 +102,7 @@ def decode(path: Path, size: int, bit_depth: int = FULL, megapixels: float = MEG
         with _opened(without_metadata(data)) as image:
             if image.width * image.height > megapixels * 1e6:
                 raise BadImage(f"{image.width} x {image.height} is more than max_megapixels={megapixels:g}")
-            # A JPEG can be decoded at a fraction of its size: much faster, and still twice what is needed.
-            image.draft(None, (2 * size, 2 * size))
-            deep_colour = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile[:1])
-            image.load()
-            if deep_colour:
-                _warn_of_few_levels(image)
-            shown = square(upright(to_rgb(image, bit_depth), image), size)
-            return np.ascontiguousarray(np.asarray(shown).transpose(2, 0, 1))
+            yield image
     except (BadImage, MemoryError):
         raise
     except Exception as error:  # decoders raise anything at a damaged file
@@ -139,13 +154,18 @@ def to_rgb(image: Image.Image, bit_depth: int = FULL) -> Image.Image:
     (51, 51, 51)
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_gray(image, FULL if image.format in OWN_RANGE else bit_depth)).convert("RGB")
+        return Image.fromarray(_gray(image, bit_depth if _is_deep(image) else FULL)).convert("RGB")
     if image.mode == "La":  # Pillow converts premultiplied gray to nothing else
         image = image.convert("LA")
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the image is gray of more than 8 bits, and does not say itself how many it uses."""
+    return image.mode.startswith("I") and image.format not in OWN_RANGE
 
 
 def _gray(image: Image.Image, bit_depth: int) -> NDArray[np.uint8]:

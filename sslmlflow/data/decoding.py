@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslmlflow.data.bad_image import BadImage
-from sslmlflow.data.bit_depth import TooDeep
+from sslmlflow.data.bit_depth import LARGEST, TooDeep, needed
 from sslmlflow.data.cache import Decoded
-from sslmlflow.data.decode import decode
+from sslmlflow.data.decode import decode, largest_value
 from sslmlflow.data.oddities import noticed, watch
 from sslmlflow.errors import UserError
 from sslmlflow.texts import printable
@@ -86,19 +87,21 @@ def stopped(path: str, reason: str) -> UserError:
 
 
 def sampled_depth(paths: Sequence[Path], megapixels: float) -> int:
-    """Return the bit depth that the deep images among a few of the files need, spread over all; 0 if there are none.
+    """Return the bit depth that a few of the files need, spread over all; 0 if none of them is deep.
 
     It only saves time: where another file needs more, decoding raises DeeperError.
     """
+
+    def depth(index: int) -> int:
+        with noticed(), suppress(BadImage, OSError):  # named when all are decoded
+            largest = largest_value(paths[index], megapixels)
+            return needed(largest) if 0 < largest <= LARGEST else 0
+        return 0
+
+    watch()
     some = np.linspace(0, len(paths) - 1, min(len(paths), SAMPLE)).astype(np.int64)
-    depth = 0
-    while True:
-        try:
-            decode_files(paths, How(8, depth, True, megapixels, "skip"), some)
-        except DeeperError as error:
-            depth = error.needed
-        else:
-            return depth
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return max(pool.map(depth, some.tolist()))
 
 
 def bad_list(bad: Sequence[tuple[str, str]]) -> str:

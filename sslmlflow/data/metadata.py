@@ -112,14 +112,15 @@ def _tags_kept(data: bytes) -> bytes:
     tags = [data[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
     if start + 2 + 12 * count + 4 > len(data):
         return data
-    kept = [tag for tag in tags if _is_readable(*struct.unpack(f"{order}HHLL", tag), len(data))]
+    kept = [entry for entry in tags if _is_readable(struct.unpack(f"{order}HHLL", entry), len(data))]
     if len(kept) == len(tags):
         return data
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)  # no further page is read
     return data[:start] + directory + data[start + len(directory) :]
 
 
-def _is_readable(tag: int, kind: int, count: int, offset: int, length: int) -> bool:
+def _is_readable(entry: tuple[int, ...], length: int) -> bool:
+    tag, kind, count, offset = entry
     size = count * _TIFF_SIZES.get(kind, 0)
     outside = size > 4 and offset + size > length
     if tag in _TIFF_NEEDED or not (outside or (tag == _TIFF_XMP and kind not in (1, 7))):
