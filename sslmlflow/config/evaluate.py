@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sslmlflow.config.data import DATASET_NAMES, DataOptions
+from sslmlflow.config.data import BIT_DEPTHS, DATASET_NAMES, DataOptions
 from sslmlflow.config.options import option
 from sslmlflow.config.training import MachineOptions
 
@@ -45,6 +45,25 @@ class Evaluate(EvaluationOptions, MachineOptions, DataOptions):
     )
     data_seed: int | None = option(  # type: ignore[assignment]
         None, "seed of the subsets and of a folder's split; auto: the one the milestone was trained with", minimum=0
+    )
+    bit_depth: str = option(
+        "auto",
+        "bits that gray images of 16 or 32 bits use (dataset=folder); auto: as in the training",
+        choices=("auto", *BIT_DEPTHS),
+    )
+    max_megapixels: float | None = option(  # type: ignore[assignment]
+        None, "a larger image is a bad one (dataset=folder); auto: as in the training", above=0, maximum=100_000
+    )
+    on_bad_image: str = option(
+        "auto",
+        "what to do with a file that cannot be decoded (dataset=folder): skip it, or stop; auto: as in the training",
+        choices=("auto", "skip", "stop"),
+    )
+    max_bad_share: float | None = option(  # type: ignore[assignment]
+        None,
+        "stop if more than this share of a folder's files cannot be decoded; auto: as in the training",
+        minimum=0,
+        maximum=1,
     )
     run: str | None = option(
         None, "run id whose milestones to evaluate; auto: the experiment's latest run with milestones"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslmlflow.data.archives import unpacked
-from sslmlflow.data.cache import Source, cached
+from sslmlflow.data.cache import Decoded, Source, cached
 from sslmlflow.data.decode import resized
 from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
 from sslmlflow.errors import UserError
@@ -139,7 +139,7 @@ def _source(spec: DatasetSpec, archive: Archive, folder: Path, part: str) -> Sou
 
 def _decode(
     parts: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64], size: int, indices: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], dict[int, str]]:
+) -> Decoded:
     wanted = rows[indices]
     pixels = np.empty((len(wanted), *parts[0].shape[1:]), np.uint8)
     start = 0
@@ -147,7 +147,7 @@ def _decode(
         inside = (wanted >= start) & (wanted < start + len(part))
         pixels[inside] = part[wanted[inside] - start]
         start += len(part)
-    return resized(pixels, size), {}
+    return Decoded(resized(pixels, size), {}, {})
 
 
 def _records(path: Path, rows: int, length: int) -> NDArray[np.uint8]:

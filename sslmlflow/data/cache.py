@@ -13,9 +13,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +28,28 @@ CHUNK = 512  # images decoded and written at a time
 SPARE_BYTES = 1 << 30  # left free on the disk: checkpoints need room, too
 
 
+class Decoded(NamedTuple):
+    """Images that could be decoded, in order; for each of the others its index and the reason.
+
+    `odd` holds what the decoder warned of while it read an image, by index.
+    """
+
+    pixels: NDArray[np.uint8]
+    bad: dict[int, str]
+    odd: dict[int, str]
+
+
 @dataclass(frozen=True)
 class Source:
     """Pixels that can be decoded again at any time.
 
-    `decode` takes indices below `count` and returns the images that could be decoded, in order, and for
-    each of the others its index and the reason. `key` names the pixels: other pixels, another key.
+    `decode` takes indices below `count`. `key` names the pixels: other pixels, another key.
     """
 
     key: str
     count: int
     shape: tuple[int, int, int]
-    decode: Callable[[NDArray[np.int64]], tuple[NDArray[np.uint8], dict[int, str]]]
+    decode: Callable[[NDArray[np.int64]], Decoded]
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Cached:
     images: Images
     kept: NDArray[np.int64]
     skipped: dict[int, str]
+    odd: dict[int, str]
     notes: tuple[str, ...]
 
 
@@ -56,6 +67,7 @@ class Cached:
 class _Entry:
     fingerprint: str
     skipped: dict[int, str]
+    odd: dict[int, str]
 
 
 class StreamedImages:
@@ -71,7 +83,7 @@ class StreamedImages:
         return len(self._kept)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        pixels, bad = self._source.decode(self._kept[indices])
+        pixels, bad, _ = self._source.decode(self._kept[indices])
         if bad:
             reason = next(iter(bad.values()))
             raise UserError(f"An image that was readable before is not any more: {reason}. Start again.")
@@ -96,30 +108,32 @@ def cached(source: Source, cache: Path) -> Cached:
     images: Images
     if room:
         images = ArrayImages(_mapped(pixels, (len(kept), *source.shape)), entry.fingerprint)
-        return Cached(images, kept, entry.skipped, ())
+        return Cached(images, kept, entry.skipped, entry.odd, ())
     images = StreamedImages(source, kept, entry.fingerprint)
     note = (
         f"the disk of {cache} lacks room for {wanted / 1e9:.1f} GB of decoded images (and "
         f"{SPARE_BYTES / 1e9:.1f} GB to spare): they are decoded at each use, which is slower"
     )
-    return Cached(images, kept, entry.skipped, (note,))
+    return Cached(images, kept, entry.skipped, entry.odd, (note,))
 
 
 def _build(source: Source, pixels: Path, write: bool) -> _Entry:
     digest = pixel_digest(source.shape)
     skipped: dict[int, str] = {}
+    odd: dict[int, str] = {}
     try:
         with replacing(pixels) if write else nullcontext() as file:
             starts = range(0, source.count, CHUNK)
             for start in tqdm(starts, "decoding images", unit_scale=CHUNK, disable=None):
-                batch, bad = source.decode(np.arange(start, min(start + CHUNK, source.count)))
+                batch, bad, warned = source.decode(np.arange(start, min(start + CHUNK, source.count)))
                 skipped.update(bad)
+                odd.update(warned)
                 digest.update(np.ascontiguousarray(batch).data)
                 if file is not None:
                     file.write(np.ascontiguousarray(batch).data)
-        entry = _Entry(digest.hexdigest(), skipped)
+        entry = _Entry(digest.hexdigest(), skipped, odd)
         with replacing(pixels.with_suffix(".json")) as file:
-            file.write(json.dumps({"fingerprint": entry.fingerprint, "skipped": skipped}).encode())
+            file.write(json.dumps(asdict(entry)).encode())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -131,7 +145,8 @@ def _read_entry(path: Path) -> _Entry | None:
     if not path.exists():
         return None
     fields = json.loads(path.read_bytes())
-    return _Entry(fields["fingerprint"], {int(index): reason for index, reason in fields["skipped"].items()})
+    skipped, odd = ({int(index): text for index, text in fields[name].items()} for name in ("skipped", "odd"))
+    return _Entry(fields["fingerprint"], skipped, odd)
 
 
 def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,16 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslmlflow.data.cache import Cached, Source, cached
-from sslmlflow.data.decode import BadImage, decode
-from sslmlflow.data.scan import ImageFile, os_bytes, printable, scan
+from sslmlflow.data.decoding import (
+    DeeperError,
+    How,
+    bad_list,
+    decode_files,
+    first_bad,
+    odd_notes,
+    sampled_depth,
+    stopped,
+)
+from sslmlflow.data.scan import ImageFile, os_bytes, scan
 from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
 from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.files import write_atomically
+from sslmlflow.rules import DECODING
+from sslmlflow.texts import printable
 
 SIDES = ("train", "test", "val")
 OWN_SIZE = 32
-MAX_BAD = 0.01  # share of the files that may be undecodable before it is an error
-_RULES = 1  # raise it when the same files give other pixels, so that old caches are not used
-_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,17 @@ class _Layout:
 def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
     """Open the images of the folder as RGB of one size, undecodable ones left out.
 
-    Raises UserError for a folder without images and when more than 1 % of the files are undecodable.
+    Raises UserError for a folder without images, and when too many files are undecodable.
     """
     layout = _layout(spec)
-    train, test = _decoded(spec, layout, cache)
-    notes = (*layout.notes, *_bad_notes(layout, train, test), *dict.fromkeys(train.notes + test.notes))
-    return ImageSets("folder", train.images, test.images, notes)
+    train, test, bit_depth = _decoded(spec, layout, cache)
+    bad = _texts(layout, train.skipped, test.skipped)
+    notes = [*layout.notes, *_bad_notes(bad), *odd_notes(dict(_texts(layout, train.odd, test.odd)))]
+    if bit_depth:
+        how = "the fewest that hold every value" if spec.bit_depth is None else "as given"
+        notes.append(f"bit_depth={bit_depth} ({how}): gray above 8 bits is scaled from 0..{2**bit_depth - 1}")
+    notes += dict.fromkeys(train.notes + test.notes)
+    return ImageSets("folder", train.images, test.images, tuple(notes), bit_depth, bad)
 
 
 def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
@@ -56,7 +69,7 @@ def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
     layout = _layout(spec)
     if not layout.classes:
         return None
-    train, test = _decoded(spec, layout, cache)
+    train, test, _ = _decoded(spec, layout, cache)
     number = {name: label for label, name in enumerate(layout.classes)}
 
     def labels(files: list[ImageFile], side: Cached) -> NDArray[np.int64]:
@@ -117,58 +130,90 @@ def _classes(files: list[ImageFile], depth: int) -> tuple[tuple[str, ...], str]:
     return tuple(sorted(names, key=os.fsencode)), ""
 
 
-def _decoded(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, Cached]:
-    assert spec.folder is not None
-    size = OWN_SIZE if spec.image_size is None else spec.image_size
-    train = cached(_source(spec.folder, layout.train, size), cache)
-    test = cached(_source(spec.folder, layout.test, size), cache)
-    count, bad = len(layout.train) + len(layout.test), _bad(layout, train, test)
-    if len(bad) > MAX_BAD * count:
+def _decoded(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, Cached, int | None]:
+    """The images of both sides, and the bit depth with which those above 8 bits were read, if any."""
+    train, test, bit_depth = _of_one_depth(spec, layout, cache)
+    bad = _texts(layout, train.skipped, test.skipped)
+    if bad and spec.on_bad_image == "stop":  # the cache was made by an opening that skipped
+        raise stopped(*bad[0])
+    count = len(layout.train) + len(layout.test)
+    if len(bad) > spec.max_bad_share * count:
+        kept = cache / f"bad-{_key(spec, layout.train + layout.test)[:16]}.txt"
+        write_atomically(kept, bad_list(bad).encode())
         raise UserError(
-            f"{len(bad)} of {count} images cannot be decoded, more than {MAX_BAD:.0%}. Remove or mend them, "
-            "or name another folder. The first are:" + "".join(f"\n  {line}" for line in bad[:10])
+            f"{len(bad):,} of {count:,} images cannot be decoded, more than max_bad_share={spec.max_bad_share:g} "
+            f"allows. Remove or repair them ({kept} lists all), name another folder, or allow more. The first are:"
+            + "".join(f"\n  {line}" for line in first_bad(bad))
         )
     if not len(train.images) or not len(test.images):
-        raise UserError("No image is left to train on, or none to hold out: " + "; ".join(bad[:10]))
-    return train, test
+        raise UserError("No image is left to train on, or none to hold out: " + "; ".join(first_bad(bad)))
+    return train, test, bit_depth or None
 
 
-def _source(folder: Path, files: list[ImageFile], size: int) -> Source:
-    digest = hashlib.sha256(f"{_RULES} {size} {folder.resolve()}".encode("utf-8", "surrogateescape"))
+def _of_one_depth(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, Cached, int]:
+    """Decode both sides with the bit depth that is given, or with the smallest that holds every value; 0: none needed.
+
+    What was found is kept in the cache, so that no time is lost again by a guess that is too small, and so that the
+    same images are not decoded twice if the same depth is given later.
+    """
+    assert spec.folder is not None
+    files = layout.train + layout.test
+    found = cache / f"{_key(spec, files)}.depth"
+    known = int(found.read_text()) if found.exists() else None
+    if spec.bit_depth is not None:
+        found_the_same = known in (0, spec.bit_depth)
+        depth = known if known is not None and found_the_same else spec.bit_depth
+        return *_sides_decoded(spec, layout, cache, depth, auto=found_the_same), spec.bit_depth
+    depth = sampled_depth(_paths(spec.folder, files), spec.max_megapixels) if known is None else known
+    while True:
+        try:
+            train, test = _sides_decoded(spec, layout, cache, depth, auto=True)
+            break
+        except DeeperError as error:
+            depth = error.needed
+    if known is None:
+        write_atomically(found, str(depth).encode())
+    return train, test, depth
+
+
+def _sides_decoded(
+    spec: DatasetSpec, layout: _Layout, cache: Path, bit_depth: int, auto: bool
+) -> tuple[Cached, Cached]:
+    train = cached(_source(spec, layout.train, bit_depth, auto), cache)
+    return train, cached(_source(spec, layout.test, bit_depth, auto), cache)
+
+
+def _source(spec: DatasetSpec, files: list[ImageFile], bit_depth: int, auto: bool) -> Source:
+    assert spec.folder is not None
+    size = OWN_SIZE if spec.image_size is None else spec.image_size
+    how = How(size, bit_depth, auto, spec.max_megapixels, spec.on_bad_image)
+    read = partial(decode_files, _paths(spec.folder, files), how)
+    return Source(_key(spec, files, size, bit_depth, auto), len(files), (3, size, size), read)
+
+
+def _paths(folder: Path, files: list[ImageFile]) -> list[Path]:
+    return [folder.joinpath(*file.parts) for file in files]
+
+
+def _key(spec: DatasetSpec, files: list[ImageFile], *how: object) -> str:
+    """Another key for other files, and for each other way to decode them."""
+    assert spec.folder is not None
+    rules = f"{DECODING} {how} {spec.max_megapixels} {spec.folder.resolve()}"
+    digest = hashlib.sha256(rules.encode("utf-8", "surrogateescape"))
     for file in files:
         digest.update(repr((os_bytes(file.parts), file.size, file.mtime_ns)).encode())
-    paths = [folder.joinpath(*file.parts) for file in files]
-    return Source(digest.hexdigest(), len(files), (3, size, size), partial(_decode_all, paths, size))
+    return digest.hexdigest()
 
 
-def _decode_all(paths: list[Path], size: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    def attempt(index: int) -> NDArray[np.uint8] | str:
-        try:
-            return decode(paths[index], size)
-        except BadImage as error:
-            return str(error)
-        except OSError as error:
-            # The disk's fault, not the picture's: it may be readable again tomorrow, so it is not skipped.
-            raise UserError(f"Cannot read {printable(str(paths[index]))}: {error.strerror}.") from error
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(attempt, indices.tolist()))
-    good = [result for result in results if not isinstance(result, str)]
-    attempts = zip(indices.tolist(), results, strict=True)
-    bad = {index: result for index, result in attempts if isinstance(result, str)}
-    return np.array(good, np.uint8).reshape(-1, 3, size, size), bad
-
-
-def _bad(layout: _Layout, train: Cached, test: Cached) -> list[str]:
-    """'path (reason)' for each undecodable file."""
+def _texts(layout: _Layout, train: dict[int, str], test: dict[int, str]) -> tuple[tuple[str, str], ...]:
+    """Path and text of each file that has one, first those of the training side."""
     sides = ((layout.train, train), (layout.test, test))
-    return [
-        f"{printable('/'.join(files[index].parts))} ({reason})"
-        for files, side in sides
-        for index, reason in sorted(side.skipped.items())
-    ]
+    return tuple(
+        (printable("/".join(files[index].parts)), text)
+        for files, texts in sides
+        for index, text in sorted(texts.items())
+    )
 
 
-def _bad_notes(layout: _Layout, train: Cached, test: Cached) -> tuple[str, ...]:
-    bad = _bad(layout, train, test)
-    return (f"skipped {len(bad)} files that cannot be decoded: {'; '.join(bad)}",) if bad else ()
+def _bad_notes(bad: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return (f"skipped {len(bad):,} files that cannot be decoded: {'; '.join(first_bad(bad))}",) if bad else ()

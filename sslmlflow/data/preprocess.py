@@ -8,24 +8,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import rgb_to_grayscale
 
-from sslmlflow.data.decode import square, to_rgb
+from sslmlflow.data.bad_image import BadImage
+from sslmlflow.data.bit_depth import FULL
+from sslmlflow.data.decode import square, to_rgb, upright
 from sslmlflow.data.source import Images
+from sslmlflow.errors import UserError
 
 MEASURED_IMAGES = 10_000
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Size in pixels, channels of the training images (1 or 3), their mean and deviation on the scale 0..1."""
+    """Size in pixels, channels of the training images (1 or 3), their mean and deviation on the scale 0..1.
+
+    `bit_depth`: bits that gray pictures of more than 8 bits use; black to white is 0 to 2^bit_depth - 1.
+    """
 
     image_size: int
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    bit_depth: int = FULL
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and deviation, one value a channel."""
@@ -44,12 +51,19 @@ class Preprocessing:
         return scaled.expand(-1, 3, -1, -1)
 
     def pixels(self, pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
-        """Pictures of any size and mode to (n, channels, size, size), 0..255, as the `folder` data set reads them."""
-        mode = "RGB" if self.channels == 3 else "L"
-        upright = [to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures]
-        made = [np.asarray(square(picture, self.image_size).convert(mode)) for picture in upright]
-        stacked = np.stack(made)
+        """Pictures of any size and mode to (n, channels, size, size), 0..255, as the `folder` data set reads them.
+
+        Raises UserError for a picture whose values have no rule, or do not fit into the bit depth.
+        """
+        stacked = np.stack([self._pixels(number, picture) for number, picture in enumerate(pictures)])
         return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)) if self.channels == 3 else stacked[:, None]
+
+    def _pixels(self, number: int, picture: Image.Image) -> NDArray[np.uint8]:
+        try:
+            shown = upright(to_rgb(picture, self.bit_depth), picture)
+        except BadImage as error:
+            raise UserError(f"picture {number} cannot be used: {error}.") from error
+        return np.asarray(square(shown, self.image_size).convert("RGB" if self.channels == 3 else "L"))
 
     def as_json(self) -> dict[str, Any]:
         """What `from_json` takes back."""
@@ -57,12 +71,16 @@ class Preprocessing:
 
     @staticmethod
     def from_json(kept: dict[str, Any]) -> "Preprocessing":
-        """The preprocessing that `as_json` described."""
-        return Preprocessing(kept["image_size"], kept["channels"], tuple(kept["mean"]), tuple(kept["std"]))
+        """The preprocessing that `as_json` described; earlier releases read all gray with 16 bits."""
+        mean, std = tuple(kept["mean"]), tuple(kept["std"])
+        return Preprocessing(kept["image_size"], kept["channels"], mean, std, kept.get("bit_depth", FULL))
 
 
-def measure_preprocessing(images: Images) -> Preprocessing:
-    """The preprocessing for these training images; mean and deviation from at most 10,000 of them."""
+def measure_preprocessing(images: Images, bit_depth: int | None = None) -> Preprocessing:
+    """The preprocessing for these training images; mean and deviation from at most 10,000 of them.
+
+    `bit_depth`: with which gray of more than 8 bits was read; None where there was none, then 16 is kept.
+    """
     some = np.linspace(0, len(images) - 1, min(len(images), MEASURED_IMAGES)).astype(np.int64)
     total, squares, count = np.zeros(images.shape[0]), np.zeros(images.shape[0]), 0
     for block in np.array_split(some, max(1, len(some) // 500)):
@@ -74,4 +92,5 @@ def measure_preprocessing(images: Images) -> Preprocessing:
     # A constant channel has no deviation to divide by.
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
     channels, height, _ = images.shape
-    return Preprocessing(height, channels, tuple(mean.round(6).tolist()), tuple(std.round(6).tolist()))
+    rounded = tuple(mean.round(6).tolist()), tuple(std.round(6).tolist())
+    return Preprocessing(height, channels, *rounded, bit_depth or FULL)

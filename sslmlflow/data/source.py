@@ -79,12 +79,14 @@ def subset(images: Images, indices: NDArray[np.int64]) -> Images:
 
 @dataclass(frozen=True)
 class ImageSets:
-    """The images to train on, those held out, and what the user should be told of them."""
+    """The images to train on, those held out, and what the user should know about them."""
 
     name: str
     train: Images
     test: Images
     notes: tuple[str, ...]
+    bit_depth: int | None = None  # with which gray of more than 8 bits was read; None: there was no such image
+    bad: tuple[tuple[str, str], ...] = ()  # path and reason of each file that could not be decoded
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class DatasetSpec:
     test_fraction: float = 0.1  # of a `folder` without train/ and test/
     seed: int = 0
     labels: str = "auto"  # or "none"
+    bit_depth: int | None = None  # None: the smallest that holds every value
+    max_megapixels: float = 64.0
+    on_bad_image: str = "skip"  # or "stop"
+    max_bad_share: float = 0.01
 
 
 def draw(count: int, limit: int | None, seed: int, part: str) -> NDArray[np.int64]:

@@ -7,10 +7,13 @@ from mlflow import MlflowClient
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data import open_images
+from sslmlflow.data.bit_depth import FULL
+from sslmlflow.data.decoding import BAD_LIST, bad_list
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
 from sslmlflow.texts import printable
+from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import run_of
 
 
@@ -27,6 +30,10 @@ def dataset_spec(config: DataOptions, image_size: int | None = None, labels: str
         max_test=config.max_test_images,
         seed=config.data_seed,
         labels=labels,
+        bit_depth=None if config.bit_depth == "auto" else int(config.bit_depth),
+        max_megapixels=config.max_megapixels,
+        on_bad_image=config.on_bad_image,
+        max_bad_share=config.max_bad_share,
     )
 
 
@@ -43,16 +50,22 @@ def open_and_tell(spec: DatasetSpec) -> ImageSets:
     return sets
 
 
+def log_bad_images(tracked: TrackedRun, sets: ImageSets) -> None:
+    """Keep the list of the files that could not be decoded among the run's artifacts."""
+    if sets.bad:
+        tracked.client.log_text(tracked.run_id, bad_list(sets.bad), BAD_LIST)
+
+
 def images_of_run(client: MlflowClient, run_id: str) -> tuple[int, DataOptions]:
     """Size and choice of the images that a run was trained on; UserError if it is not a training."""
     params = run_of(client, run_id).data.params
     if "resolved/image_size" not in params:
         raise UserError(f"run {run_id} is not a training of sslmlflow, or has not started yet.")
-    given = {name: params[name] for name in options_of(DataOptions) if name in params}
+    given = {name: params[name] for name in options_of(DataOptions) if name in params}  # earlier releases had fewer
     try:
         # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
-        options = read_config(DataOptions, {**given, "data_dir": params["resolved/data_dir"]})
-        return int(params["resolved/image_size"]), options
+        own = {"data_dir": params["resolved/data_dir"], "bit_depth": params.get("resolved/bit_depth", str(FULL))}
+        return int(params["resolved/image_size"]), read_config(DataOptions, {**given, **own})
     except (ConfigError, KeyError, ValueError) as error:
         what = f"no {error.args[0]}" if isinstance(error, KeyError) else printable(error)
         raise UserError(f"the parameters of run {run_id} are not those of a training of sslmlflow: {what}") from error

@@ -124,6 +124,10 @@ def _training_images(client: MlflowClient, config: Evaluate, source: str) -> tup
         data_dir=config.data_dir or options.data_dir,
         data_seed=options.data_seed if config.data_seed is None else config.data_seed,
         download=config.download,
+        bit_depth=options.bit_depth if config.bit_depth == "auto" else config.bit_depth,
+        max_megapixels=config.max_megapixels or options.max_megapixels,
+        on_bad_image=options.on_bad_image if config.on_bad_image == "auto" else config.on_bad_image,
+        max_bad_share=options.max_bad_share if config.max_bad_share is None else config.max_bad_share,
     )
     return image_size, own
 

@@ -15,7 +15,7 @@ from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
 from sslmlflow.jobs.clusters import HeldOut
-from sslmlflow.jobs.datasets import open_and_tell
+from sslmlflow.jobs.datasets import log_bad_images, open_and_tell
 from sslmlflow.jobs.labelled import open_labelled
 from sslmlflow.jobs.measured import Measured
 from sslmlflow.jobs.pictures import pictures, renumbered
@@ -62,6 +62,7 @@ class _Evaluation:
         self._device = device
         self._trained_on = trained_on
         self._sets = open_and_tell(spec)
+        log_bad_images(tracked, self._sets)
         self._labelled = open_labelled(spec, self._sets, options)
         self._held_out = HeldOut(self._sets.test, options)
         self._clusters: NDArray[np.int64] | None = None  # of the last milestone

@@ -41,7 +41,7 @@ def prepare(config: Pretrain) -> Training:
     _check(config, settings)
     keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
     sets = open_and_tell(dataset_spec(config, config.image_size))
-    preprocessing = measure_preprocessing(sets.train)
+    preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
     size = preprocessing.image_size
     stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
     plan = _plan(config, settings, len(sets.train), preprocessing, machine)
@@ -52,6 +52,7 @@ def prepare(config: Pretrain) -> Training:
         "method_options": method_options,
         "stem": stem,
         "image_size": size,
+        "bit_depth": sets.bit_depth,
         "data_dir": as_text(dataset_spec(config).folder),
     }
 

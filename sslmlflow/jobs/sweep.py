@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from sslmlflow.config.sweep import PAPER_MODELS, Sweep
+from sslmlflow.data.bit_depth import FULL
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.data.views import Augmentation
@@ -123,6 +124,7 @@ def _measure(
     encoder_spec, preprocessing = _how(config, sets, name)
     how = {
         "image_size": preprocessing.image_size,
+        "bit_depth": sets.bit_depth,
         "scaled_to": encoder_spec.image_size,
         "data_dir": spec.folder,
         "device": device,
@@ -162,7 +164,7 @@ def _how(config: Sweep, sets: ImageSets, name: str) -> tuple[EncoderSpec, Prepro
         upscale=True,
         block=config.batch_size,
     )
-    return spec, Preprocessing(size, channels, how.mean, how.std)
+    return spec, Preprocessing(size, channels, how.mean, how.std, sets.bit_depth or FULL)
 
 
 def _log_rates(child: TrackedRun, model: LoggedModel, monitor: Monitor, encoder: Encoder) -> None:

@@ -20,6 +20,7 @@ from sslmlflow.data.views import make_views
 from sslmlflow.encoders import EncoderSpec
 from sslmlflow.errors import UserError
 from sslmlflow.figures.views import views_figure
+from sslmlflow.jobs.datasets import log_bad_images
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
@@ -100,6 +101,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         machine = {"device": training.machine.device, "precision": training.machine.precision}
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
+        log_bad_images(tracked, training.sets)
     spool = Spool(tracked.folder / "spool.db")
     sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep, tracked.claim)
     patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent

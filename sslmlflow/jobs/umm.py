@@ -87,6 +87,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         "milestone_every": plan.milestone_every,
         "early_layer": spec.early if spec.name in RESNETS else "as it is split",
         "image_size": image_size,
+        "bit_depth": sets.bit_depth,
         "data_dir": options.data_dir,
         **{f"training_{name}": text for name, text in recipe.items()},
     }
