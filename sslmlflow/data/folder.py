@@ -1,13 +1,8 @@
-"""The data set `folder`: the user's own image files, nested as they like.
-
-* `train/` and `test/` (or `val/`) at the root are the two sides; otherwise a seeded part of all images is
-  held out.
-* The first folder below the root, or below `train/` and `test/`, is the class, if every image lies in one
-  and there are at least two, the same on both sides. Otherwise there are no labels.
-"""
+"""The data set `folder`: the user's own image files, nested as they like; `layout` divides them."""
 
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslmlflow.data.cache import Cached, Source, cached
+from sslmlflow.data.copies import copies, divided, image_hashes
 from sslmlflow.data.decode import BadImage, decode
-from sslmlflow.data.scan import ImageFile, os_bytes, printable, scan
-from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.data.layout import Layout, counts_note, find_layout, path_order
+from sslmlflow.data.scan import ImageFile, os_bytes
+from sslmlflow.data.source import DatasetSpec, Images, ImageSets, JoinedImages, LabelSets, folder_name, subset
+from sslmlflow.errors import UserError
+from sslmlflow.texts import printable
 
-SIDES = ("train", "test", "val")
 OWN_SIZE = 32
 MAX_BAD = 0.01  # share of the files that may be undecodable before it is an error
 _RULES = 1  # raise it when the same files give other pixels, so that old caches are not used
@@ -30,14 +27,11 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """The files of each side, with the path below the side's folder, and what to tell of them."""
+class _Side:
+    """The images of one part, and the file that each of them is from."""
 
-    train: list[ImageFile]
-    test: list[ImageFile]
-    classes: tuple[str, ...]  # empty: no labels
-    depth: int  # of the folder that holds the class folders: 0 the root, 1 train/ and test/
-    notes: tuple[str, ...]
+    images: Images
+    files: list[ImageFile]
 
 
 def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
@@ -45,92 +39,71 @@ def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
 
     Raises UserError for a folder without images and when more than 1 % of the files are undecodable.
     """
-    layout = _layout(spec)
-    train, test = _decoded(spec, layout, cache)
-    notes = (*layout.notes, *_bad_notes(layout, train, test), *dict.fromkeys(train.notes + test.notes))
-    return ImageSets("folder", train.images, test.images, notes)
+    layout = find_layout(spec)
+    decoded = _decoded(spec, layout, cache)
+    sides, divided_notes = _divided(spec, layout, decoded, cache)
+    assert spec.folder is not None
+    notes = (
+        *layout.notes,
+        *_bad_notes(layout, decoded),
+        *dict.fromkeys(note for side in decoded for note in side.notes),
+        *divided_notes,
+        *counts_note(layout, [side.files for side in sides], spec.labels),
+    )
+    train, test, *validation = (side.images for side in sides)
+    return ImageSets(folder_name(spec.folder), train, test, notes, *validation)
 
 
 def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
     """Return the labels of the images that `open_images` gives, or None where the folders name no classes."""
-    layout = _layout(spec)
+    layout = find_layout(spec)
     if not layout.classes:
         return None
-    train, test = _decoded(spec, layout, cache)
+    sides, _ = _divided(spec, layout, _decoded(spec, layout, cache), cache)
     number = {name: label for label, name in enumerate(layout.classes)}
-
-    def labels(files: list[ImageFile], side: Cached) -> NDArray[np.int64]:
-        return np.array([number[files[index].parts[layout.depth]] for index in side.kept], np.int64)
-
-    return LabelSets(labels(layout.train, train), labels(layout.test, test), layout.classes)
+    train, test = (np.array([number[file.parts[layout.depth]] for file in side.files], np.int64) for side in sides[:2])
+    return LabelSets(train, test, layout.classes)
 
 
-def _layout(spec: DatasetSpec) -> _Layout:
-    """Find the files and divide them; nothing is decoded."""
-    if spec.folder is None:
-        raise ConfigError("data_dir=auto is not possible with dataset=folder. Allowed: the folder of the images.")
-    found = scan(spec.folder)
-    notes = list(found.notes())
-    train, test, depth = _sides(found.files, spec, notes)
-    if len(train) + len(test) < 2 or not train or not test:
-        told = "".join(f"\n  {note}" for note in notes)
-        raise UserError(
-            f"{spec.folder} holds {len(train)} images to train on and {len(test)} to hold out; at least one "
-            f"of each is needed. Name a folder with more image files (JPEG, PNG, TIFF, WebP ...).{told}"
-        )
-    classes, reason = _classes(train + test, depth)
-    if reason and spec.labels == "auto":
-        notes.append(f"no labels: {reason}")
-    train = [train[i] for i in draw(len(train), spec.max_train, spec.seed, "train")]
-    test = [test[i] for i in draw(len(test), spec.max_test, spec.seed, "test")]
-    return _Layout(train, test, classes, depth, tuple(notes))
+def _divided(
+    spec: DatasetSpec, layout: Layout, decoded: Sequence[Cached], cache: Path
+) -> tuple[list[_Side], tuple[str, ...]]:
+    """The parts as they are used: where the held-out images are drawn here, with identical ones on one side."""
+    sides = [
+        _Side(part.images, [files[index] for index in part.kept])
+        for files, part in zip(layout.sides, decoded, strict=True)
+    ]
+    if not layout.drawn:
+        return sides, ()
+    train, test = sides
+    hashes = np.concatenate([image_hashes(side.images, cache) for side in sides])
+    identical = copies(hashes)
+    if not identical:
+        return sides, ()
+    files = train.files + test.files
+    order = np.array(path_order(files))
+    held_out = order >= len(train.files)
+    everything = JoinedImages(train.images, test.images)
+    parts = [order[rows] for rows in divided(hashes[order], held_out, spec)]
+    note = (
+        f"{identical:,} of {len(files):,} images are identical to another: identical ones are on one side of the split"
+    )
+    return [_Side(subset(everything, rows), [files[row] for row in rows]) for rows in parts], (note,)
 
 
-def _sides(files: list[ImageFile], spec: DatasetSpec, notes: list[str]) -> tuple[list[ImageFile], list[ImageFile], int]:
-    """The files to train on, those held out, and the depth of the class folders."""
-    inside = {name: [f for f in files if f.parts[0] == name and len(f.parts) > 1] for name in SIDES}
-    held_out = inside["test"] or inside["val"]
-    if inside["train"] and held_out:
-        unused = len(files) - len(inside["train"]) - len(held_out)
-        if unused:
-            side = "test" if inside["test"] else "val"
-            notes.append(f"left out {unused} images that lie neither in train/ nor in {side}/")
-        return inside["train"], held_out, 1
-    count = min(max(round(spec.test_fraction * len(files)), 1), max(len(files) - 1, 0))
-    chosen = set(draw(len(files), count, spec.seed, "split").tolist())
-    train = [file for index, file in enumerate(files) if index not in chosen]
-    return train, [files[index] for index in sorted(chosen)], int(len(inside["train"]) == len(files))
-
-
-def _classes(files: list[ImageFile], depth: int) -> tuple[tuple[str, ...], str]:
-    """The sorted class names, or none and the reason."""
-    if any(len(file.parts) < depth + 2 for file in files):
-        return (), "some images lie in no class folder"
-    by_side: dict[tuple[str, ...], set[str]] = {}
-    for file in files:
-        by_side.setdefault(file.parts[:depth], set()).add(file.parts[depth])
-    names = set.union(*by_side.values())
-    if len(names) < 2:
-        return (), "there is only one class folder"
-    if any(classes != names for classes in by_side.values()):
-        return (), "the folders to train on and to test with hold different classes"
-    return tuple(sorted(names, key=os.fsencode)), ""
-
-
-def _decoded(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, Cached]:
+def _decoded(spec: DatasetSpec, layout: Layout, cache: Path) -> list[Cached]:
     assert spec.folder is not None
     size = OWN_SIZE if spec.image_size is None else spec.image_size
-    train = cached(_source(spec.folder, layout.train, size), cache)
-    test = cached(_source(spec.folder, layout.test, size), cache)
-    count, bad = len(layout.train) + len(layout.test), _bad(layout, train, test)
+    sides = [cached(_source(spec.folder, files, size), cache) for files in layout.sides]
+    count, bad = sum(map(len, layout.sides)), _bad(layout, sides)
     if len(bad) > MAX_BAD * count:
         raise UserError(
             f"{len(bad)} of {count} images cannot be decoded, more than {MAX_BAD:.0%}. Remove or mend them, "
             "or name another folder. The first are:" + "".join(f"\n  {line}" for line in bad[:10])
         )
-    if not len(train.images) or not len(test.images):
+    if not all(len(side.images) for side in sides):
         raise UserError("No image is left to train on, or none to hold out: " + "; ".join(bad[:10]))
-    return train, test
+    return sides
 
 
 def _source(folder: Path, files: list[ImageFile], size: int) -> Source:
@@ -159,16 +132,15 @@ def _decode_all(paths: list[Path], size: int, indices: NDArray[np.int64]) -> tup
     return np.array(good, np.uint8).reshape(-1, 3, size, size), bad
 
 
-def _bad(layout: _Layout, train: Cached, test: Cached) -> list[str]:
+def _bad(layout: Layout, sides: Sequence[Cached]) -> list[str]:
     """'path (reason)' for each undecodable file."""
-    sides = ((layout.train, train), (layout.test, test))
     return [
         f"{printable('/'.join(files[index].parts))} ({reason})"
-        for files, side in sides
+        for files, side in zip(layout.sides, sides, strict=True)
         for index, reason in sorted(side.skipped.items())
     ]
 
 
-def _bad_notes(layout: _Layout, train: Cached, test: Cached) -> tuple[str, ...]:
-    bad = _bad(layout, train, test)
+def _bad_notes(layout: Layout, sides: Sequence[Cached]) -> tuple[str, ...]:
+    bad = _bad(layout, sides)
     return (f"skipped {len(bad)} files that cannot be decoded: {'; '.join(bad)}",) if bad else ()

@@ -68,7 +68,7 @@ def prepare(config: Pretrain) -> Training:
         preprocessing=preprocessing,
         plan=plan,
         monitor=Monitor(
-            sets.test,
+            sets.monitored,
             preprocessing,
             plan.augmentation,
             early_layer=encoder.early,

@@ -36,9 +36,8 @@ def run(config: Sweep) -> None:
     client = connect()
     spec = dataset_spec(config, labels=config.labels)
     sets = open_and_tell(spec)
-    data = {"training images": sets.train.fingerprint[:16], "held-out images": sets.test.fingerprint[:16]}
     title = f"sweep over {len(names)} models on {sets.name}"
-    with tracked_run("sweep", config, title, config.resume, data) as tracked:
+    with tracked_run("sweep", config, title, config.resume, sets.fingerprints) as tracked:
         failed: dict[str, UserError] = {}
         for place, name in enumerate(names, start=1):
             print(f"\n{name} ({place} of {len(names)})")
@@ -130,7 +129,9 @@ def _measure(
     child.log_missing_params(resolved(how))
     encoder = build_encoder(encoder_spec, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     watched = config.monitor_images, config.eps, config.data_seed
-    monitor = Monitor(sets.test, preprocessing, Augmentation(preprocessing.image_size), encoder_spec.early, *watched)
+    monitor = Monitor(
+        sets.monitored, preprocessing, Augmentation(preprocessing.image_size), encoder_spec.early, *watched
+    )
     about = {
         "epoch": 0,
         "method": None,

@@ -61,7 +61,7 @@ class Training:
     @property
     def data(self) -> dict[str, str]:
         """The images, of which the result is a function beside the parameters."""
-        return {"training images": self.sets.train.fingerprint[:16], "held-out images": self.sets.test.fingerprint[:16]}
+        return self.sets.fingerprints
 
 
 def resolved(values: Mapping[str, object]) -> dict[str, str]:
