@@ -128,15 +128,13 @@ def _drawn(files: Sequence[ImageFile], spec: DatasetSpec) -> _Parts:
     alone = bool(named) and all(len(file.parts) > 1 and file.parts[0] in named for file in files)
     notes = []
     if alone:
-        notes.append(f"{listed} is no split of its own: a part of all images is drawn and held out")
+        notes.append(f"there is only {listed}: the held-out images are drawn from it")
     elif named:
-        notes.append(
-            f"{listed} counts as any other folder: only train/ together with test/ or val/ in data_dir is a split"
-        )
+        notes.append(f"not used as a split, which needs train/ and test/ or val/ in data_dir: {listed}")
     below = {file.parts[1]: file.parts[0] for file in reversed(files) if len(file.parts) > 2 and role(file.parts[1])}
     if not alone and len({role(name) for name in below}) > 1:
         paths = ", ".join(f"{printable(f'{parent}/{name}')}/" for name, parent in sorted(below.items()))
-        notes.append(f"{paths} is not used as a split: only folders directly in data_dir are")
+        notes.append(f"not used as a split, as they do not lie directly in data_dir: {paths}")
     count = min(max(round(spec.test_fraction * len(files)), 1), max(len(files) - 1, 0))
     chosen = set(draw(len(files), count, spec.seed, "split").tolist())
     train = [file for index, file in enumerate(files) if index not in chosen]
@@ -175,7 +173,9 @@ def counts_note(layout: Layout, sides: Sequence[Sequence[ImageFile]], labels: st
     text = f"{len(set(total) - {''})} {what} ({order} images): {', '.join(map(listed, names[:LISTED]))}"
     if len(names) > LISTED:
         least, most = min(names, key=lambda name: total[name]), max(names, key=lambda name: total[name])
-        text += f" and {len(names) - LISTED:,} more; smallest: {listed(least)}, largest: {listed(most)}"
+        extremes = f"smallest: {listed(least)}, largest: {listed(most)}"
+        alike = total[least] == total[most]
+        text += f" and {len(names) - LISTED:,} more; {f'each of {total[most]:,} images' if alike else extremes}"
     return (text,)
 
 
