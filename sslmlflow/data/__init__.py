@@ -5,10 +5,12 @@ Training opens images only; labels are opened by what reports how good the label
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from sslmlflow.data import binary_sets, digit_scenes, folder
+from sslmlflow.data.copies import copies_across
 from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets
 from sslmlflow.errors import ConfigError
 
@@ -33,9 +35,12 @@ DATASETS: dict[str, Dataset] = {
 def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
     """Open the images of a data set; decoded ones are kept in the folder `cache`.
 
+    A note counts the held-out images that are also trained on, pixel for pixel.
+
     Raises ConfigError for an unknown name and UserError when the images cannot be had.
     """
-    return _dataset(spec.name).images(spec, cache)
+    sets = _dataset(spec.name).images(spec, cache)
+    return replace(sets, notes=(*sets.notes, *copies_across(sets, cache)))
 
 
 def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:

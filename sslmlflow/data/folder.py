@@ -1,51 +1,25 @@
-"""The data set `folder`: the user's own image files, nested as they like.
+"""The data set `folder`: the user's own image files, nested as they like; `layout` divides them."""
 
-* `train/` and `test/` (or `val/`) at the root are the two sides; otherwise a seeded part of all images is
-  held out.
-* The first folder below the root, or below `train/` and `test/`, is the class, if every image lies in one
-  and there are at least two, the same on both sides. Otherwise there are no labels.
-"""
-
-import hashlib
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sslmlflow.data.cache import Cached, Source, cached
-from sslmlflow.data.decoding import (
-    DeeperError,
-    How,
-    bad_list,
-    decode_files,
-    first_bad,
-    odd_notes,
-    sampled_depth,
-    stopped,
-)
-from sslmlflow.data.scan import ImageFile, os_bytes, scan
-from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
-from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.files import write_atomically
-from sslmlflow.rules import DECODING
-from sslmlflow.texts import printable
-
-SIDES = ("train", "test", "val")
-OWN_SIZE = 32
+from sslmlflow.data.cache import Cached
+from sslmlflow.data.copies import copies, divided, image_hashes
+from sslmlflow.data.decoded_folder import decoded_folder
+from sslmlflow.data.layout import Layout, counts_note, find_layout, path_order
+from sslmlflow.data.scan import ImageFile
+from sslmlflow.data.source import DatasetSpec, Images, ImageSets, JoinedImages, LabelSets, folder_name, subset
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """The files of each side, with the path below the side's folder, and what to tell of them."""
+class _Side:
+    """The images of one part, and the file that each of them is from."""
 
-    train: list[ImageFile]
-    test: list[ImageFile]
-    classes: tuple[str, ...]  # empty: no labels
-    depth: int  # of the folder that holds the class folders: 0 the root, 1 train/ and test/
-    notes: tuple[str, ...]
+    images: Images
+    files: list[ImageFile]
 
 
 def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
@@ -53,167 +27,55 @@ def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
 
     Raises UserError for a folder without images, and when too many files are undecodable.
     """
-    layout = _layout(spec)
-    train, test, bit_depth = _decoded(spec, layout, cache)
-    bad = _texts(layout, train.skipped, test.skipped)
-    notes = [*layout.notes, *_bad_notes(bad), *odd_notes(dict(_texts(layout, train.odd, test.odd)))]
-    if bit_depth:
-        how = "the fewest that hold every value" if spec.bit_depth is None else "as given"
-        notes.append(f"bit_depth={bit_depth} ({how}): gray above 8 bits is scaled from 0..{2**bit_depth - 1}")
-    notes += dict.fromkeys(train.notes + test.notes)
-    return ImageSets("folder", train.images, test.images, tuple(notes), bit_depth, bad)
+    layout = find_layout(spec)
+    decoded = decoded_folder(spec, layout, cache)
+    assert spec.folder is not None  # or there would be no layout
+    sides, divided_notes = _divided(spec, layout, decoded.sides, cache)
+    counts = counts_note(layout, [side.files for side in sides], spec.labels)
+    train, test, *validation = (side.images for side in sides)
+    return ImageSets(
+        folder_name(spec.folder),
+        train,
+        test,
+        (*layout.notes, *decoded.notes, *divided_notes, *counts),
+        validation[0] if validation else None,
+        decoded.bit_depth,
+        decoded.bad,
+    )
 
 
 def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
     """Return the labels of the images that `open_images` gives, or None where the folders name no classes."""
-    layout = _layout(spec)
+    layout = find_layout(spec)
     if not layout.classes:
         return None
-    train, test, _ = _decoded(spec, layout, cache)
+    sides, _ = _divided(spec, layout, decoded_folder(spec, layout, cache).sides, cache)
     number = {name: label for label, name in enumerate(layout.classes)}
-
-    def labels(files: list[ImageFile], side: Cached) -> NDArray[np.int64]:
-        return np.array([number[files[index].parts[layout.depth]] for index in side.kept], np.int64)
-
-    return LabelSets(labels(layout.train, train), labels(layout.test, test), layout.classes)
+    train, test = (np.array([number[file.parts[layout.depth]] for file in side.files], np.int64) for side in sides[:2])
+    return LabelSets(train, test, layout.classes)
 
 
-def _layout(spec: DatasetSpec) -> _Layout:
-    """Find the files and divide them; nothing is decoded."""
-    if spec.folder is None:
-        raise ConfigError("data_dir=auto is not possible with dataset=folder. Allowed: the folder of the images.")
-    found = scan(spec.folder)
-    notes = list(found.notes())
-    train, test, depth = _sides(found.files, spec, notes)
-    if len(train) + len(test) < 2 or not train or not test:
-        told = "".join(f"\n  {note}" for note in notes)
-        raise UserError(
-            f"{spec.folder} holds {len(train)} images to train on and {len(test)} to hold out; at least one "
-            f"of each is needed. Name a folder with more image files (JPEG, PNG, TIFF, WebP ...).{told}"
-        )
-    classes, reason = _classes(train + test, depth)
-    if reason and spec.labels == "auto":
-        notes.append(f"no labels: {reason}")
-    train = [train[i] for i in draw(len(train), spec.max_train, spec.seed, "train")]
-    test = [test[i] for i in draw(len(test), spec.max_test, spec.seed, "test")]
-    return _Layout(train, test, classes, depth, tuple(notes))
-
-
-def _sides(files: list[ImageFile], spec: DatasetSpec, notes: list[str]) -> tuple[list[ImageFile], list[ImageFile], int]:
-    """The files to train on, those held out, and the depth of the class folders."""
-    inside = {name: [f for f in files if f.parts[0] == name and len(f.parts) > 1] for name in SIDES}
-    held_out = inside["test"] or inside["val"]
-    if inside["train"] and held_out:
-        unused = len(files) - len(inside["train"]) - len(held_out)
-        if unused:
-            side = "test" if inside["test"] else "val"
-            notes.append(f"left out {unused} images that lie neither in train/ nor in {side}/")
-        return inside["train"], held_out, 1
-    count = min(max(round(spec.test_fraction * len(files)), 1), max(len(files) - 1, 0))
-    chosen = set(draw(len(files), count, spec.seed, "split").tolist())
-    train = [file for index, file in enumerate(files) if index not in chosen]
-    return train, [files[index] for index in sorted(chosen)], int(len(inside["train"]) == len(files))
-
-
-def _classes(files: list[ImageFile], depth: int) -> tuple[tuple[str, ...], str]:
-    """The sorted class names, or none and the reason."""
-    if any(len(file.parts) < depth + 2 for file in files):
-        return (), "some images lie in no class folder"
-    by_side: dict[tuple[str, ...], set[str]] = {}
-    for file in files:
-        by_side.setdefault(file.parts[:depth], set()).add(file.parts[depth])
-    names = set.union(*by_side.values())
-    if len(names) < 2:
-        return (), "there is only one class folder"
-    if any(classes != names for classes in by_side.values()):
-        return (), "the folders to train on and to test with hold different classes"
-    return tuple(sorted(names, key=os.fsencode)), ""
-
-
-def _decoded(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, Cached, int | None]:
-    """The images of both sides, and the bit depth with which those above 8 bits were read, if any."""
-    train, test, bit_depth = _of_one_depth(spec, layout, cache)
-    bad = _texts(layout, train.skipped, test.skipped)
-    if bad and spec.on_bad_image == "stop":  # the cache was made by an opening that skipped
-        raise stopped(*bad[0])
-    count = len(layout.train) + len(layout.test)
-    if len(bad) > spec.max_bad_share * count:
-        kept = cache / f"bad-{_key(spec, layout.train + layout.test)[:16]}.txt"
-        write_atomically(kept, bad_list(bad).encode())
-        raise UserError(
-            f"{len(bad):,} of {count:,} images cannot be decoded, more than max_bad_share={spec.max_bad_share:g} "
-            f"allows. Remove or repair them ({kept} lists all), name another folder, or allow more. The first are:"
-            + "".join(f"\n  {line}" for line in first_bad(bad))
-        )
-    if not len(train.images) or not len(test.images):
-        raise UserError("No image is left to train on, or none to hold out: " + "; ".join(first_bad(bad)))
-    return train, test, bit_depth or None
-
-
-def _of_one_depth(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, Cached, int]:
-    """Decode both sides with the bit depth that is given, or with the smallest that holds every value; 0: none needed.
-
-    What was found is kept in the cache, so that no time is lost again by a guess that is too small, and so that the
-    same images are not decoded twice if the same depth is given later.
-    """
-    assert spec.folder is not None
-    files = layout.train + layout.test
-    found = cache / f"{_key(spec, files)}.depth"
-    known = int(found.read_text()) if found.exists() else None
-    if spec.bit_depth is not None:
-        found_the_same = known in (0, spec.bit_depth)
-        depth = known if known is not None and found_the_same else spec.bit_depth
-        return *_sides_decoded(spec, layout, cache, depth, auto=found_the_same), spec.bit_depth
-    depth = sampled_depth(_paths(spec.folder, files), spec.max_megapixels) if known is None else known
-    while True:
-        try:
-            train, test = _sides_decoded(spec, layout, cache, depth, auto=True)
-            break
-        except DeeperError as error:
-            depth = error.needed
-    if known is None:
-        write_atomically(found, str(depth).encode())
-    return train, test, depth
-
-
-def _sides_decoded(
-    spec: DatasetSpec, layout: _Layout, cache: Path, bit_depth: int, auto: bool
-) -> tuple[Cached, Cached]:
-    train = cached(_source(spec, layout.train, bit_depth, auto), cache)
-    return train, cached(_source(spec, layout.test, bit_depth, auto), cache)
-
-
-def _source(spec: DatasetSpec, files: list[ImageFile], bit_depth: int, auto: bool) -> Source:
-    assert spec.folder is not None
-    size = OWN_SIZE if spec.image_size is None else spec.image_size
-    how = How(size, bit_depth, auto, spec.max_megapixels, spec.on_bad_image)
-    read = partial(decode_files, _paths(spec.folder, files), how)
-    return Source(_key(spec, files, size, bit_depth, auto), len(files), (3, size, size), read)
-
-
-def _paths(folder: Path, files: list[ImageFile]) -> list[Path]:
-    return [folder.joinpath(*file.parts) for file in files]
-
-
-def _key(spec: DatasetSpec, files: list[ImageFile], *how: object) -> str:
-    """Another key for other files, and for each other way to decode them."""
-    assert spec.folder is not None
-    rules = f"{DECODING} {how} {spec.max_megapixels} {spec.folder.resolve()}"
-    digest = hashlib.sha256(rules.encode("utf-8", "surrogateescape"))
-    for file in files:
-        digest.update(repr((os_bytes(file.parts), file.size, file.mtime_ns)).encode())
-    return digest.hexdigest()
-
-
-def _texts(layout: _Layout, train: dict[int, str], test: dict[int, str]) -> tuple[tuple[str, str], ...]:
-    """Path and text of each file that has one, first those of the training side."""
-    sides = ((layout.train, train), (layout.test, test))
-    return tuple(
-        (printable("/".join(files[index].parts)), text)
-        for files, texts in sides
-        for index, text in sorted(texts.items())
+def _divided(
+    spec: DatasetSpec, layout: Layout, decoded: Sequence[Cached], cache: Path
+) -> tuple[list[_Side], tuple[str, ...]]:
+    """The parts as they are used: where the held-out images are drawn here, with identical ones on one side."""
+    sides = [
+        _Side(part.images, [files[index] for index in part.kept])
+        for files, part in zip(layout.sides, decoded, strict=True)
+    ]
+    if not layout.drawn:
+        return sides, ()
+    train, test = sides
+    hashes = np.concatenate([image_hashes(side.images, cache) for side in sides])
+    identical = copies(hashes)
+    if not identical:
+        return sides, ()
+    files = train.files + test.files
+    order = np.array(path_order(files))
+    held_out = order >= len(train.files)
+    everything = JoinedImages(train.images, test.images)
+    parts = [order[rows] for rows in divided(hashes[order], held_out, spec)]
+    note = (
+        f"{identical:,} of {len(files):,} images are identical to another: identical ones are on one side of the split"
     )
-
-
-def _bad_notes(bad: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    return (f"skipped {len(bad):,} files that cannot be decoded: {'; '.join(first_bad(bad))}",) if bad else ()
+    return [_Side(subset(everything, rows), [files[row] for row in rows]) for rows in parts], (note,)

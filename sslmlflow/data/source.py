@@ -1,12 +1,15 @@
 """What a data set is: images that can be read by index and, apart from them, labels."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sslmlflow.texts import printable
 
 _PARTS = {"split": 0, "train": 1, "test": 2}
 
@@ -77,16 +80,48 @@ def subset(images: Images, indices: NDArray[np.int64]) -> Images:
     return SubsetImages(images, indices)
 
 
+class JoinedImages:
+    """The images of two others of one shape, the second after the first."""
+
+    def __init__(self, first: Images, second: Images) -> None:
+        self._first = first
+        self._second = second
+        self.shape: tuple[int, int, int] = first.shape
+        self.fingerprint: str = hashlib.sha256(f"{first.fingerprint} and {second.fingerprint}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        pixels = np.empty((len(indices), *self.shape), np.uint8)
+        inside = indices < len(self._first)
+        pixels[inside] = self._first.read(indices[inside])
+        pixels[~inside] = self._second.read(indices[~inside] - len(self._first))
+        return pixels
+
+
 @dataclass(frozen=True)
 class ImageSets:
     """The images to train on, those held out, and what the user should know about them."""
 
     name: str
     train: Images
-    test: Images
+    test: Images  # probes and evaluations are scored on them
     notes: tuple[str, ...]
+    validation: Images | None = None  # a third part, if the data set has one
     bit_depth: int | None = None  # with which gray of more than 8 bits was read; None: there was no such image
     bad: tuple[tuple[str, str], ...] = ()  # path and reason of each file that could not be decoded
+
+    @property
+    def monitored(self) -> Images:
+        """The held-out images on which label-free metrics are measured while training."""
+        return self.test if self.validation is None else self.validation
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The images of which a result is a function, by their use."""
+        found = {"training images": self.train.fingerprint[:16], "held-out images": self.test.fingerprint[:16]}
+        return found if self.validation is None else {**found, "monitored images": self.validation.fingerprint[:16]}
 
 
 @dataclass(frozen=True)
@@ -133,3 +168,12 @@ def draw(count: int, limit: int | None, seed: int, part: str) -> NDArray[np.int6
 def pixel_digest(shape: tuple[int, int, int]) -> "hashlib._Hash":
     """Return the running digest that, fed with all pixels in order, gives the fingerprint of images."""
     return hashlib.sha256(f"images of {shape[0]} x {shape[1]} x {shape[2]}:".encode())
+
+
+def folder_name(folder: str | Path) -> str:
+    """Return the name under which a data set of dataset=folder appears: the last part of its path.
+
+    >>> folder_name("/data/flowers/")
+    'flowers'
+    """
+    return printable(Path(os.path.normpath(folder)).name)[:100] or "folder"

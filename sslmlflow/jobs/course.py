@@ -10,7 +10,7 @@ from sslmlflow.errors import UserError
 from sslmlflow.texts import printable
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.server import run_of
-from sslmlflow.tracking.values import Way, ways_of
+from sslmlflow.tracking.values import Way, dataset_names, ways_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Course:
 
     def dataset_of(self, key: str) -> str:
         """The data set that a metric was measured on; what is measured while training is on the training's own."""
-        return self.ways[key].dataset or self.dataset
+        measured = self.ways[key].dataset
+        return self.dataset if measured is None or measured in dataset_names(self.params) else measured
 
     def has(self, key: str) -> bool:
         """Whether a metric has a value for any milestone."""
@@ -60,9 +61,9 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     params = run.data.params
-    dataset = params.get("dataset", "")
+    dataset = dataset_names(params)[0]
     return Course(
-        run_id, printable(run.info.run_name or run_id), dataset, models, ways_of(client, models, dataset), params
+        run_id, printable(run.info.run_name or run_id), dataset, models, ways_of(client, models, params), params
     )
 
 

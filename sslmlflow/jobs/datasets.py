@@ -43,8 +43,11 @@ def open_and_tell(spec: DatasetSpec) -> ImageSets:
     for note in sets.notes:
         print(note)
     channels, height, width = sets.train.shape
+    held_out = f"{len(sets.test):,} held out"
+    if sets.validation is not None:
+        held_out = f"{len(sets.test):,} to score on, {len(sets.validation):,} to monitor on"
     print(
-        f"{sets.name}: {len(sets.train):,} images to train on, {len(sets.test):,} held out, "
+        f"{sets.name}: {len(sets.train):,} images to train on, {held_out}, "
         f"{height} x {width}, {'gray' if channels == 1 else 'colour'}"
     )
     return sets

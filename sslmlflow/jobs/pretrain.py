@@ -1,6 +1,7 @@
 """Entry point `pretrain`: train an encoder without labels and keep milestones."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 from sslmlflow.config.options import as_text
@@ -9,6 +10,7 @@ from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
+from sslmlflow.jobs.copies import count_near_copies
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.settings import Settings, settle
@@ -71,7 +73,7 @@ def prepare(config: Pretrain) -> Training:
         preprocessing=preprocessing,
         plan=plan,
         monitor=Monitor(
-            sets.test,
+            sets.monitored,
             preprocessing,
             plan.augmentation,
             early_layer=encoder.early,
@@ -88,6 +90,7 @@ def prepare(config: Pretrain) -> Training:
         start=start,
         keep=keep,
         take_step=ssl_step,
+        measure_data=partial(count_near_copies, sets),
     )
 
 

@@ -18,7 +18,7 @@ from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.jobs.training import images_of, resolved
+from sslmlflow.jobs.training import resolved
 from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import CRR_ADJUSTED, CRR_PER_DIMENSION
 from sslmlflow.memory import peak_mb, start_peak
@@ -38,7 +38,7 @@ def run(config: Sweep) -> None:
     client = connect()
     spec = dataset_spec(config, labels=config.labels)
     sets = open_and_tell(spec)
-    data = {**images_of(sets), **rule_texts()}
+    data = {**sets.fingerprints, **rule_texts()}
     title = f"sweep over {len(names)} models on {sets.name}"
     with tracked_run("sweep", config, title, config.resume, data) as tracked:
         failed: dict[str, UserError] = {}
@@ -133,7 +133,9 @@ def _measure(
     child.log_missing_params(resolved(how))
     encoder = build_encoder(encoder_spec, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     watched = config.monitor_images, config.eps, config.data_seed
-    monitor = Monitor(sets.test, preprocessing, Augmentation(preprocessing.image_size), encoder_spec.early, *watched)
+    monitor = Monitor(
+        sets.monitored, preprocessing, Augmentation(preprocessing.image_size), encoder_spec.early, *watched
+    )
     about = {
         "epoch": 0,
         "method": None,

@@ -60,16 +60,12 @@ class Training:
     keep: Keep
     # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
     watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
+    measure_data: Callable[[], dict[str, float]] = dict  # metrics of the images, kept with the first milestone
 
     @property
     def data(self) -> dict[str, str]:
         """What the result is a function of, beside the parameters: the images, and the versions of the rules."""
-        return {**images_of(self.sets), **rule_texts()}
-
-
-def images_of(sets: ImageSets) -> dict[str, str]:
-    """The images, as the refusal of other ones names them."""
-    return {"training images": sets.train.fingerprint[:16], "held-out images": sets.test.fingerprint[:16]}
+        return {**self.sets.fingerprints, **rule_texts()}
 
 
 def resolved(values: Mapping[str, object]) -> dict[str, str]:
@@ -195,7 +191,8 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     }
     folder = tracked.folder / "milestones" / f"epoch-{epoch:06d}"
     write_milestone(folder, method, training.encoder, about)
-    spool.add_milestone(epoch, folder, {"epoch": float(epoch), **scores.values, **seconds})
+    once = {} if spool.milestone_epochs() else training.measure_data()
+    spool.add_milestone(epoch, folder, {"epoch": float(epoch), **scores.values, **seconds, **once})
     spool.sync()
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"

@@ -107,7 +107,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         preprocessing=milestone.preprocessing,
         plan=plan,
         monitor=Monitor(
-            sets.test,
+            sets.monitored,
             milestone.preprocessing,
             plan.augmentation,
             early_layer=spec.early,

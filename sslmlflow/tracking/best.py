@@ -20,7 +20,7 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     if not milestones:
         return
     run = client.get_run(run_id).data
-    ways = ways_of(client, milestones, run.params.get("dataset", ""))
+    ways = ways_of(client, milestones, run.params)
     metrics = []
     for key, measure in MEASURES.items():
         if key in ways:

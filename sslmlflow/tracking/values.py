@@ -1,12 +1,13 @@
 """The metrics of milestones, whichever runs measured them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Metric
 
+from sslmlflow.data.source import folder_name
 from sslmlflow.tracking.milestones import epoch_of
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.server import is_there
@@ -32,13 +33,25 @@ class Way:
         self.latest = max(self.latest, moment)
 
 
-def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], dataset: str) -> dict[str, Way]:
+def dataset_names(params: Mapping[str, str]) -> list[str]:
+    """The names that a training's own data set may have in MLflow, given the run's parameters; today's first.
+
+    A folder appears under its own name; earlier builds named every folder "folder".
+    """
+    dataset = params.get("dataset", "")
+    if dataset != "folder" or "resolved/data_dir" not in params:
+        return [dataset]
+    return [folder_name(params["resolved/data_dir"]), dataset]
+
+
+def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], params: Mapping[str, str]) -> dict[str, Way]:
     """How each metric of one training's milestones is to be read: its values by epoch, by metric name.
 
     A metric may have been measured in several ways, whose values are not to be compared. Meant is one on the training's
     own data set, then the one that covers most milestones, then the one measured last; two are never mixed. What runs
     measured that were deleted since does not count.
     """
+    own = {None, *dataset_names(params)}
     ways: dict[str, dict[str | None, Way]] = defaultdict(lambda: defaultdict(Way))
     started: dict[str, int | None] = {}  # when each run did, None for one that does not count
     for model in milestones:
@@ -53,7 +66,7 @@ def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], dataset: st
                 continue
             ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, moment)
     return {
-        key: max(of_key.values(), key=lambda way: (way.dataset in (None, dataset), len(way.values), way.latest))
+        key: max(of_key.values(), key=lambda way: (way.dataset in own, len(way.values), way.latest))
         for key, of_key in ways.items()
     }
 

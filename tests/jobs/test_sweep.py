@@ -211,7 +211,7 @@ def test_mistakes_are_told_in_words(sslmlflow: Command, environment: dict[str, s
             "models=resnet19 is not possible: resnet19 is not a model of torchvision. Did you mean",
         ),
         (["--models=timm/vit_smal_patch16_224.dino"], "Did you mean timm/vit_small_patch16_224.dino?"),
-        (["--dataset=folder"], "data_dir=auto is not possible with dataset=folder."),
+        (["--dataset=folder"], "invalid value for data_dir: auto"),
         (["--models=,"], "models=, is not possible. Allowed: auto, or names separated by commas."),
         (["--weights=imagenet"], "weights=imagenet is not possible"),
         (["--probe_lr=0"], "probe_lr=0 is not possible. Allowed: a number above 0."),
