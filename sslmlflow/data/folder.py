@@ -50,8 +50,8 @@ def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
         *divided_notes,
         *counts_note(layout, [side.files for side in sides], spec.labels),
     )
-    train, test, *validation = (side.images for side in sides)
-    return ImageSets(folder_name(spec.folder), train, test, notes, *validation)
+    train, test, *third = (side.images for side in sides)
+    return ImageSets(folder_name(spec.folder), train, test, notes, validation=third[0] if third else None)
 
 
 def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
