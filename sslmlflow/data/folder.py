@@ -32,15 +32,15 @@ def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
     assert spec.folder is not None  # or there would be no layout
     sides, divided_notes = _divided(spec, layout, decoded.sides, cache)
     counts = counts_note(layout, [side.files for side in sides], spec.labels)
-    train, test, *validation = (side.images for side in sides)
+    train, test, *third = (side.images for side in sides)
     return ImageSets(
         folder_name(spec.folder),
         train,
         test,
         (*layout.notes, *decoded.notes, *divided_notes, *counts),
-        validation[0] if validation else None,
-        decoded.bit_depth,
-        decoded.bad,
+        validation=third[0] if third else None,
+        bit_depth=decoded.bit_depth,
+        bad=decoded.bad,
     )
 
 
