@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from sslmlflow.data.cache import Cached, Source, cached
 from sslmlflow.data.decode import BadImage, decode
-from sslmlflow.data.scan import ImageFile, os_bytes, printable, scan
+from sslmlflow.data.scan import ImageFile, os_bytes, scan
 from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
 from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.texts import printable
 
 SIDES = ("train", "test", "val")
 OWN_SIZE = 32

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from sslmlflow.errors import UserError
+from sslmlflow.texts import printable
 from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.server import run_of
 from sslmlflow.tracking.values import Way, ways_of
@@ -59,5 +60,5 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     params = run.data.params
-    dataset = params.get("dataset", "")
-    return Course(run_id, run.info.run_name, dataset, models, ways_of(client, models, dataset), params)
+    name, dataset = printable(run.info.run_name), printable(params.get("dataset", ""))
+    return Course(run_id, name, dataset, models, ways_of(client, models, dataset), params)

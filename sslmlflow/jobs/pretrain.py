@@ -16,6 +16,7 @@ from sslmlflow.jobs.training import Training, full_batches, log_views, resolved,
 from sslmlflow.methods import build_method, read_method_options
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.run import tracked_run
+from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule
@@ -38,6 +39,7 @@ def prepare(config: Pretrain) -> Training:
     settings = settle(config)
     _check(config, settings)
     keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
+    check_experiment(connect())
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train)
     size = preprocessing.image_size

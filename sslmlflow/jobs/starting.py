@@ -7,6 +7,7 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.choice import choose_milestone
 from sslmlflow.jobs.course import course_of
 from sslmlflow.measures import CRR_ADJUSTED
+from sslmlflow.texts import printable
 from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
 from sslmlflow.tracking.run import ENTRY_POINT
 from sslmlflow.tracking.server import current_experiment, run_of, whereabouts
@@ -37,7 +38,7 @@ def starting_milestone(client: MlflowClient, run: str | None, which: str) -> Log
     epoch = _epoch(client, run, which, max(milestones))
     if epoch not in milestones:
         raise UserError(f"run {run} has no milestone of epoch {epoch}. It has: {', '.join(map(str, milestones))}.")
-    print(f"from epoch {epoch} of {client.get_run(run).info.run_name}, run {run}")
+    print(f"from epoch {epoch} of {printable(client.get_run(run).info.run_name)}, run {run}")
     return milestones[epoch]
 
 

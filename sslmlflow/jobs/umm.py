@@ -19,10 +19,11 @@ from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training, full_batches, resolved, train_to_end
 from sslmlflow.methods import Method
+from sslmlflow.texts import printable
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect
+from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule
@@ -37,6 +38,7 @@ RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "wa
 def run(config: Umm) -> None:
     """Tune from the command line or `mlflow run`."""
     client = connect()
+    check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, config, model)
     with umm_run(config, training, model) as tracked:
@@ -96,7 +98,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         return step.start(method, float(recipe["weight_decay"]))
 
     return Training(
-        name=f"{config.variant} on {client.get_run(source).info.run_name}, epoch {milestone.epoch}",
+        name=f"{config.variant} on {printable(client.get_run(source).info.run_name)}, epoch {milestone.epoch}",
         options=config,
         machine=machine,
         sets=sets,

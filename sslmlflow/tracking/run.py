@@ -23,8 +23,9 @@ from PIL import Image
 
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError, in_short
-from sslmlflow.files import write_atomically
+from sslmlflow.files import private_folder, write_atomically
 from sslmlflow.signals import interruptible, uninterrupted
+from sslmlflow.texts import printable, without_logins, without_secrets
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
 from sslmlflow.tracking.once import KEY, key_file, made_once, new_key
@@ -70,12 +71,12 @@ class TrackedRun:
     def log_missing_params(self, texts: Mapping[str, str]) -> None:
         """Log the parameters that MLflow does not have yet; it refuses a second, differently written value."""
         known = self.client.get_run(self.run_id).data.params
-        missing = [Param(name, text) for name, text in texts.items() if name not in known]
+        missing = [Param(name, without_logins(text)) for name, text in texts.items() if name not in known]
         self.client.log_batch(self.run_id, params=missing)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self.client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(name, without_secrets(text)) for name, text in tags.items()])
 
     def describe(self, markdown: str) -> None:
         """Set the description that the MLflow UI shows."""
@@ -111,6 +112,7 @@ def tracked_run(
 def _begun(
     entry_point: str, config: Any, name: str, resume: str, deciding: Mapping[str, str], below: TrackedRun | None
 ) -> Iterator[TrackedRun]:
+    name = printable(name)
     training = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
     adopted = None if below else os.environ.get("MLFLOW_RUN_ID")
     started = below.run_id if below else adopted
@@ -127,7 +129,7 @@ def _begun(
         tags = resolve_tags({**own, MLFLOW_PARENT_RUN_ID: below.run_id} if below else own)
         chosen = made_once(client, experiment_id, tags, name)
     run = TrackedRun(client, chosen, client.get_run(chosen).info.experiment_id, run_folder(chosen))
-    run.folder.mkdir(parents=True, exist_ok=True)
+    private_folder(run.folder)
     with locked(chosen):
         _check_same(run, entry_point, deciding, explicit=resume not in ("no", "auto"))
         with _ended(run), signs_of_life(client, chosen):
@@ -200,7 +202,7 @@ def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], 
     if explicit and known.tags.get(ENTRY_POINT) != entry_point:
         raise UserError(f"run {run.run_id} was not started by {entry_point}; it cannot be gone on with by it.")
     if path.exists():
-        before = json.loads(path.read_text())
+        before = _started_with(path)
     elif explicit:  # started under another SSLMLFLOW_HOME: MLflow knows the parameters, in the quotes of a shell
         before = {**deciding, **{name: "".join(shlex.split(text)) for name, text in known.params.items()}}
     else:
@@ -216,6 +218,20 @@ def _check_same(run: TrackedRun, entry_point: str, deciding: Mapping[str, str], 
             f"run {run.run_id} cannot go on with other parameters or images: {'; '.join(changed)}. "
             "Give the same, or start a new run with --resume=no."
         )
+
+
+def _started_with(path: Path) -> Mapping[str, str]:
+    """What a run was started with, by its `run.json`; UserError if that is damaged."""
+    try:
+        known = json.loads(path.read_bytes())
+        if isinstance(known, dict) and all(isinstance(text, str) for text in known.values()):
+            return known
+    except ValueError:
+        pass
+    raise UserError(
+        f"{path} is damaged: it does not hold the parameters of the run. Move it away and give "
+        f"--resume={path.parent.name}: the parameters are compared with those that MLflow has."
+    )
 
 
 @contextmanager
