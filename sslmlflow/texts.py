@@ -58,12 +58,13 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _cell(cell: object) -> object:
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+    if not isinstance(cell, str):
         return cell
+    cell = printable(cell)
     try:
         float(cell)
     except ValueError:
-        return f"'{cell}"
+        return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
     return cell
 
 

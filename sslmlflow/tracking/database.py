@@ -26,6 +26,8 @@ def make_database(tracking_uri: str) -> None:
     if not url.database or url.database == ":memory:":
         return
     path = Path(url.database).absolute()
+    if path.is_dir():
+        raise UserError(f"the tracking database {path} is a folder. Set MLFLOW_TRACKING_URI to a file: sqlite:///FILE.")
     if path.exists():
         return
     try:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ def connect() -> MlflowClient:
     # It prints the traceback of what it raises, too, and that is reported in one sentence here.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = mlflow.get_tracking_uri()
+    _check_login(uri)
     try:
         make_database(uri)
         check_database(uri)
@@ -51,6 +53,16 @@ def connect() -> MlflowClient:
             "Start the server, or set MLFLOW_TRACKING_URI to one that runs."
         ) from error
     return client
+
+
+def _check_login(uri: str) -> None:
+    """UserError for a password with a `/`, `?` or `#` as it is: a part of it would be looked up as the host."""
+    found = re.fullmatch(r"https?://([^/?#]*)[/?#].*@.*", uri, re.IGNORECASE | re.DOTALL)
+    if found and not re.fullmatch(r"[^:@]*(:\d+)?", found[1]):
+        raise UserError(
+            f"invalid value for MLFLOW_TRACKING_URI: {address()} (a password in it must have %2F for /, %3F for ? and "
+            "%23 for #). Or give it by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
 
 
 def _closed(error: Exception) -> str:
