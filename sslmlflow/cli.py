@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from sslmlflow.config import COMMANDS
@@ -11,10 +12,20 @@ from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
+from sslmlflow.texts import masked_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused, 128 + n stopped by signal n."""
+    with masked_streams():
+        try:
+            return _main(argv)
+        except Exception:  # a mistake of ours; printed here, for a traceback may hold secrets, too
+            traceback.print_exc()
+            return 1
+
+
+def _main(argv: Sequence[str] | None) -> int:
     config: object = None
     try:
         command, given = _parse(argv)

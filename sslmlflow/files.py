@@ -1,10 +1,30 @@
-"""Writing files that are either whole or not there."""
+"""Writing files that are either whole or not there, and that other users of the machine cannot read."""
 
 import os
 import shutil
 from pathlib import Path
 
 from sslmlflow.errors import UserError
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder and the missing ones above it for this user alone, whatever the umask; an old one is left as is."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file, as the opener of `open`, that is for this user alone if it is made now, whatever the umask."""
+    return os.open(path, flags, 0o600)
+
+
+def private_database(path: Path) -> Path:
+    """Make the file of a SQLite database before SQLite does, which gives its own mode to the journals beside it."""
+    private_folder(path.parent)
+    os.close(private(str(path), os.O_RDWR | os.O_CREAT))
+    return path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -14,7 +34,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "wb") as file:
+        with open(part, "wb", opener=private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

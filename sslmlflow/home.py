@@ -5,13 +5,14 @@ from pathlib import Path
 
 import platformdirs
 
+from sslmlflow.files import private_folder
+
 
 def home() -> Path:
-    """The folder of caches, downloads, spools and resume checkpoints; made if it is not there.
+    """The folder of caches, downloads, spools and resume checkpoints; made, for this user alone, if it is not there.
 
     `mlflow run` of a git address works in a folder that vanishes, so nothing that must last lies there.
     """
     given = os.environ.get("SSLMLFLOW_HOME")
     folder = Path(given).expanduser().absolute() if given else Path(platformdirs.user_data_path("sslmlflow"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return private_folder(folder)

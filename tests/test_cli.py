@@ -154,10 +154,14 @@ def test_what_stops_a_job_becomes_one_message_and_an_exit_code(
     assert said in capsys.readouterr().err
 
 
-def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_ours_is_not_hidden_but_secrets_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def job(config: object) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("http://me:ge/h@im@host and 1 / 0")
 
     replace_job(monkeypatch, job)
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["pretrain"])
+    assert cli.main(["pretrain"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "ZeroDivisionError: http://***@host and 1 / 0" in said

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from sslmlflow.data.source import ArrayImages, Images, pixel_digest
 from sslmlflow.errors import UserError
+from sslmlflow.files import private, private_folder
 
 CHUNK = 512  # images decoded and written at a time
 SPARE_BYTES = 1 << 30  # left free on the disk: checkpoints need room, too
@@ -95,7 +96,7 @@ def cached(source: Source, cache: Path) -> Cached:
 
     Where the disk lacks room the images are streamed: decoded again at each reading, and a note says so.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    private_folder(cache)
     _sweep(cache)
     pixels = cache / f"{source.key}.u8"
     with locked(_lock_of(cache, source.key)):
@@ -144,9 +145,12 @@ def _build(source: Source, pixels: Path, write: bool) -> _Entry:
 def _read_entry(path: Path) -> _Entry | None:
     if not path.exists():
         return None
-    fields = json.loads(path.read_bytes())
-    skipped, odd = ({int(index): text for index, text in fields[name].items()} for name in ("skipped", "odd"))
-    return _Entry(fields["fingerprint"], skipped, odd)
+    try:
+        fields = json.loads(path.read_bytes())
+        skipped, odd = ({int(index): text for index, text in fields[name].items()} for name in ("skipped", "odd"))
+        return _Entry(fields["fingerprint"], skipped, odd)
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: it is made again
+        return None
 
 
 def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
@@ -161,7 +165,7 @@ def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path` against all other processes; raise BlockingIOError if not to `wait`."""
-    with path.open("a") as file:
+    with open(path, "a", opener=private) as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield  # closing the file, or the end of the process, gives the lock back
 
@@ -171,7 +175,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that becomes `path` when all is written, and never in part."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=private) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

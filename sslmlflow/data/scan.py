@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sslmlflow.data.decode import READABLE, UNREADABLE
 from sslmlflow.errors import UserError
+from sslmlflow.texts import printable
 
 _Link = tuple[tuple[bytes, ...], tuple[str, ...]]  # the path as bytes, to sort by, and as text
 
@@ -116,8 +117,3 @@ def _listed(counts: dict[str, int]) -> str:
 def os_bytes(parts: tuple[str, ...]) -> tuple[bytes, ...]:
     """The path as the file system has it: file names need not be text."""
     return tuple(os.fsencode(part) for part in parts)
-
-
-def printable(path: str) -> str:
-    """`path` with what is no text written as escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ from sslmlflow.encoders.pretrained import Published, load_weights, torchvision_p
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.splitting import split
 from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published
-from sslmlflow.errors import ConfigError
+from sslmlflow.errors import ConfigError, in_short
 
 __all__ = [
     "RESNETS",
@@ -109,8 +109,7 @@ def _torchvision_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
             load_weights(model, spec.name)
         return split(model, torch.randn(2, 3, spec.image_size, spec.image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"encoder={spec.name} cannot be used with {spec.image_size} px images ({reason}). "
+            f"encoder={spec.name} cannot be used with {spec.image_size} px images ({in_short(error)}). "
             "Give another image_size or encoder."
         ) from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import UserError, in_short
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,12 @@ def load_weights(model: nn.Module, name: str) -> None:
         model.load_state_dict({_today(key): tensor for key, tensor in tensors.items()})
     except (URLError, OSError) as error:
         raise UserError(
-            f"the weights of {name} cannot be had from {weights.url}: {error}. Put the file into the folder "
+            f"the weights of {name} cannot be had from {weights.url}: {in_short(error)}. Put the file into the folder "
             "hub/checkpoints of torch's cache ($TORCH_HOME, else ~/.cache/torch), or leave the model out."
         ) from error
     except Exception as error:  # torch has errors of its own for each way in which a file can be broken
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"the weights of {name} in torch's cache cannot be read or do not fit: {reason}. Delete the file "
+            f"the weights of {name} in torch's cache cannot be read or do not fit: {in_short(error)}. Delete the file "
             f"{weights.url.rpartition('/')[2]} there, and it is fetched again."
         ) from error
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from sslmlflow.config.options import nearest
 from sslmlflow.encoders.encoder import Encoder, EncoderSpec, Upscale, pool
 from sslmlflow.encoders.pretrained import Published
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.errors import ConfigError, UserError, in_short
 
 PREFIX = "timm/"
 
@@ -81,14 +81,18 @@ def timm_encoder(spec: EncoderSpec) -> Encoder:
     except (RuntimeError, TypeError, ValueError, AssertionError, KeyError) as error:
         if spec.published:
             raise _no_weights(spec.name, error) from error
-        raise ConfigError(f"{spec.name} cannot be used with {spec.image_size} px images ({_first(error)}).") from error
+        raise ConfigError(
+            f"{spec.name} cannot be used with {spec.image_size} px images ({in_short(error)})."
+        ) from error
     except Exception as error:  # the hub has errors of its own for each way in which a file cannot be had
         raise _no_weights(spec.name, error) from error
     layer, channels = _early_layer(spec.name, model)
     try:
         return TimmEncoder(model, layer, channels, spec)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"{spec.name} cannot be used with {spec.image_size} px images ({_first(error)}).") from error
+        raise ConfigError(
+            f"{spec.name} cannot be used with {spec.image_size} px images ({in_short(error)})."
+        ) from error
 
 
 def timm_published(name: str) -> Published:
@@ -117,11 +121,7 @@ def _no_weights(name: str, error: Exception) -> UserError:
     repository = _about(name).hf_hub_id
     wanted = f" (model.safetensors of {repository} on the Hugging Face Hub)" if repository else ""
     return UserError(
-        f"the weights of {name}{wanted} cannot be had or do not fit: {_first(error).rstrip('.')}. Where there is no "
+        f"the weights of {name}{wanted} cannot be had or do not fit: {in_short(error).rstrip('.')}. Where there is no "
         "access to the hub, put the repository into its cache ($HF_HOME/hub, else ~/.cache/huggingface/hub), or leave "
         "the model out; with HF_HUB_OFFLINE=1 in the environment nothing is waited for."
     )
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,11 +6,13 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
+from sslmlflow.errors import in_short
 from sslmlflow.jobs.course import Course
 from sslmlflow.measures import MEASURES, STANDARDISED
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
 from sslmlflow.metrics.unlabelled.collapse import partly_collapsed
 from sslmlflow.metrics.unlabelled.milestone import PARTIAL
+from sslmlflow.texts import printable
 
 ALIAS = "label-free-best"
 TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."
@@ -99,17 +101,17 @@ def register_model(client: MlflowClient, model: LoggedModel, alias: str, tags: M
         other = holder is not None and holder.tags.get("run_id") != tags["run_id"]
         if holder and other and int(holder.version) > int(version):
             return (
-                f"Registered before as {name}, version {version}. The alias {alias} is at version {holder.version}, of "
-                f"run {holder.tags.get('run_id')}, and stays there."
+                f"Registered before as {printable(name)}, version {version}. The alias {alias} is at version "
+                f"{holder.version}, of run {printable(holder.tags.get('run_id'))}, and stays there."
             )
         client.set_registered_model_alias(name, alias, version)
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
     except MlflowException as error:
-        return f"Not registered: the model registry refused ({error.message})"
-    text = f"Registered as {name}, version {version}, alias {alias}."
+        return f"Not registered: the model registry refused ({in_short(error)})"
+    text = f"Registered as {printable(name)}, version {version}, alias {alias}."
     if holder and other:
-        text += f" The alias was at version {holder.version}, of run {holder.tags.get('run_id')}."
+        text += f" The alias was at version {holder.version}, of run {printable(holder.tags.get('run_id'))}."
     return text
 
 

@@ -1,7 +1,5 @@
 """How far each metric goes with the accuracy of a probe, over the milestones of trainings (the paper's Table I)."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +7,7 @@ from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import MEASURES, lower_is_better
+from sslmlflow.texts import as_csv
 
 INIT = {True: "with init", False: "without init"}
 
@@ -52,16 +51,14 @@ def significance(cells: Sequence[Cell]) -> list[float]:
     return corrected_p(cell.compared for cell in cells)
 
 
-def as_csv(tables: Sequence[Sequence[Cell]]) -> str:
+def correlations_csv(tables: Sequence[Sequence[Cell]]) -> str:
     """One line a cell, at full precision, p corrected for all cells of its table; empty where undefined."""
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["run", "run_id", "metric", "probe", "init", *COLUMNS])
-    for cells in tables:
-        for cell, p in zip(cells, significance(cells), strict=True):
-            what = cell.course.name, cell.course.run_id, cell.metric, cell.probe, INIT[cell.with_init]
-            out.writerow([*what, *cell.compared.line(p)])
-    return text.getvalue()
+    rows = [
+        [cell.course.name, cell.course.run_id, cell.metric, cell.probe, INIT[cell.with_init], *cell.compared.line(p)]
+        for cells in tables
+        for cell, p in zip(cells, significance(cells), strict=True)
+    ]
+    return as_csv([["run", "run_id", "metric", "probe", "init", *COLUMNS], *rows])
 
 
 def as_markdown(cells: Sequence[Cell]) -> str:

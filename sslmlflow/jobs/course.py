@@ -61,7 +61,7 @@ def course_of(client: MlflowClient, run_id: str) -> Course:
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     params = run.data.params
-    dataset = dataset_names(params)[0]
+    dataset = printable(dataset_names(params)[0])
     return Course(
         run_id, printable(run.info.run_name or run_id), dataset, models, ways_of(client, models, params), params
     )

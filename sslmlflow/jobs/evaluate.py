@@ -20,7 +20,7 @@ from sslmlflow.jobs.starting import is_readable
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
 from sslmlflow.tracking.run import tracked_run
-from sslmlflow.tracking.server import connect, current_experiment, is_there, run_of, whereabouts
+from sslmlflow.tracking.server import check_experiment, connect, current_experiment, is_there, run_of, whereabouts
 from sslmlflow.training.device import choose_machine
 
 POLL_SECONDS = 5.0
@@ -30,6 +30,7 @@ def run(config: Evaluate) -> None:
     """Evaluate from the command line or `mlflow run`."""
     device = choose_machine(config.device, "float32").device
     client = connect()
+    check_experiment(client)
     source = _source_run(client, config)
     image_size, own = _training_images(client, config, source)
     data = _data_options(config, own)

@@ -1,8 +1,6 @@
 """Entry point `grid`: what a weight of UMM's objective, or the distortion of its coding rate, makes of a milestone."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping
 
 from mlflow import MlflowClient
@@ -22,9 +20,10 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.training import require_checkpoints, train_to_end
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
+from sslmlflow.texts import as_csv
 from sslmlflow.tracking.lock import run_folder
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect, run_of
+from sslmlflow.tracking.server import check_experiment, connect, run_of
 
 DEFAULTS = {"alpha": "0,0.01,0.03,0.1,0.3,1,3", "eps": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"}
 DEFAULTS["beta"] = DEFAULTS["alpha"]
@@ -36,6 +35,7 @@ def run(config: Grid) -> None:
     """Try every value from the command line or `mlflow run`."""
     values = _values(config)
     client = connect()
+    check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, _with(config, values[0]), model)  # a mistake in what is asked for makes no run
     name = f"grid over {config.over}: {training.name}"
@@ -54,7 +54,7 @@ def run(config: Grid) -> None:
         print(f"\n{report}\n\nkept as grid.md and grid.csv in run {tracked.run_id}")
         tracked.describe(report)
         client.log_text(tracked.run_id, report + "\n", "grid.md")
-        client.log_text(tracked.run_id, _as_csv(config.over, results), "grid.csv")
+        client.log_text(tracked.run_id, _csv(config.over, results), "grid.csv")
 
 
 def _require_parts(tracked: TrackedRun) -> None:
@@ -126,10 +126,11 @@ def _told(measured: Mapping[str, float | None], key: str) -> str:
     return "–" if value is None else MEASURES[key].told(value)
 
 
-def _as_csv(over: str, results: Results) -> str:
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow([over, "metric", "value"])
-    for value, measured in results.items():
-        out.writerows([value, key, repr(number)] for key, number in measured.items() if number is not None)
-    return text.getvalue()
+def _csv(over: str, results: Results) -> str:
+    rows = [
+        [value, key, number]
+        for value, measured in results.items()
+        for key, number in measured.items()
+        if number is not None
+    ]
+    return as_csv([[over, "metric", "value"], *rows])

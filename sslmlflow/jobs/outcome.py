@@ -1,7 +1,5 @@
 """What a search came to without labels: the chosen trial, tables and figures."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +11,7 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, remarks, values_told
 from sslmlflow.jobs.tune_figures import log_figures
 from sslmlflow.measures import MEASURES
+from sslmlflow.texts import as_csv
 from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tuning.pruning import sound
@@ -83,7 +82,7 @@ def tell_outcome(
     print(f"\n{report}")
     leading.describe(report)
     client.log_text(leading.run_id, report + "\n", "tune.md")
-    client.log_text(leading.run_id, _as_csv(outcome), "trials.csv")
+    client.log_text(leading.run_id, _csv(outcome), "trials.csv")
     if outcome.chosen:
         client.log_metric(leading.run_id, "tune/chosen", float(outcome.chosen.value or 0.0))
         leading.set_tags({"sslmlflow.chosen": ",".join(outcome.chosen.user_attrs[RUNS])})
@@ -155,14 +154,12 @@ def _seat(trial: FrozenTrial, outcome: Outcome) -> str:
     return f"{trial.user_attrs[SEAT]}{' *' if outcome.chosen and trial.number == outcome.chosen.number else ''}"
 
 
-def _as_csv(outcome: Outcome) -> str:
+def _csv(outcome: Outcome) -> str:
     """Every value of every trial and of the untuned encoder at full precision, one line each."""
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["trial", "state", "name", "value"])
+    rows: list[list[object]] = [["trial", "state", "name", "value"]]
     for trial in outcome.trials:
         told = {**trial.user_attrs.get(VALUES, {}), **trial.user_attrs.get(MEASURED, {})}
         told |= {f"limit: {name}": excess for name, excess in trial.constraints.items()}
-        out.writerows([trial.user_attrs[SEAT], trial.state.name, name, repr(value)] for name, value in told.items())
-    out.writerows(["untuned", "COMPLETE", name, repr(value)] for name, value in outcome.untuned.items())
-    return text.getvalue()
+        rows += [[trial.user_attrs[SEAT], trial.state.name, name, value] for name, value in told.items()]
+    rows += [["untuned", "COMPLETE", name, value] for name, value in outcome.untuned.items()]
+    return as_csv(rows)

@@ -18,6 +18,7 @@ from sslmlflow.jobs.training import Training, full_batches, log_views, require_c
 from sslmlflow.methods import build_method, method_options_text, read_method_options
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.run import tracked_run
+from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule
@@ -42,6 +43,7 @@ def prepare(config: Pretrain) -> Training:
     settings = settle(config)
     _check(config, settings)
     keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
+    check_experiment(connect())
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
     size = preprocessing.image_size

@@ -11,7 +11,7 @@ from sslmlflow.config.report import Report, ReportOptions
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
-from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
+from sslmlflow.jobs.correlations import as_markdown, correlations, correlations_csv
 from sslmlflow.jobs.course import Course, course_of
 from sslmlflow.jobs.overfitting import overfitting_table
 from sslmlflow.jobs.report_figures import report_figures
@@ -21,7 +21,7 @@ from sslmlflow.jobs.sweep import swept_runs
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
 from sslmlflow.jobs.transfer import tell_transfer
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
-from sslmlflow.texts import printable
+from sslmlflow.texts import in_markdown, printable
 from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect, run_of
@@ -59,7 +59,7 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
         keys = [key for key in (options.criterion, *ACCURACIES) if course.has(key)]
         print(f"\n{course.name} ({course.run_id})\n{milestones_table(course, keys, choice.chosen)}\n\n{words}")
         table = milestones_table(course, keys, choice.chosen, markdown=True)
-        told.append(f"## {course.name}\n\n{table}\n\n{words}")
+        told.append(f"## {in_markdown(course.name)}\n\n{table}\n\n{in_markdown(words)}")
         suffix = "" if len(courses) == 1 else f"_{course.run_id[:8]}"
         tracked.log_figure(_progress(course, options.criterion, choice.chosen), f"figures/progress{suffix}.png")
     cells = {probe: correlations(courses, probe) for probe in (PROBE, STANDARDISED)}
@@ -72,7 +72,7 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
     client.log_text(run_id, "\n\n".join(told) + "\n", "report.md")
     client.log_text(run_id, milestones_csv(courses), "milestones.csv")
     if any(cells.values()):
-        client.log_text(run_id, as_csv(list(cells.values())), "correlations.csv")
+        client.log_text(run_id, correlations_csv(list(cells.values())), "correlations.csv")
     for name, figure in report_figures(client, courses, cells):
         tracked.log_figure(figure, f"figures/{name}.png")
     print(f"\ntables and figures: artifacts of run {run_id}")

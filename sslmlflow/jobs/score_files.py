@@ -10,7 +10,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslmlflow.errors import UserError
+from sslmlflow.errors import UserError, in_short
 
 NUMPY, ZIP = b"\x93NUMPY", b"PK"  # how files begin
 
@@ -84,9 +84,7 @@ def _load(path: str, name: str) -> NDArray[Any]:
     except OSError as error:
         raise UserError(f"{name}={path} cannot be read: {error.strerror or error} ({place}).") from None
     except (ValueError, EOFError) as error:
-        objects = "allow_pickle" in str(error)  # NumPy's advice to load them all the same is not to be handed on
-        why = "it holds Python objects, which may be code; save numbers or texts" if objects else str(error)
-        raise UserError(f"{name}={path} cannot be read as a NumPy file: {why}.") from None
+        raise UserError(f"{name}={path} cannot be read as a NumPy file: {in_short(error)}.") from None
 
 
 def _only(arrays: NpzFile, given: str) -> NDArray[Any]:

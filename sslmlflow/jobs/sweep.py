@@ -25,7 +25,7 @@ from sslmlflow.memory import peak_mb, start_peak
 from sslmlflow.rules import rule_texts
 from sslmlflow.tracking.milestones import log_missing_metrics, send_milestone, write_untrained
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect, is_there
+from sslmlflow.tracking.server import check_experiment, connect, is_there
 from sslmlflow.training.device import choose_machine
 
 SWEPT = "sslmlflow.swept"  # tag of the sweep's run: the run of a model that is done
@@ -36,6 +36,7 @@ def run(config: Sweep) -> None:
     names = _names(config)
     device = choose_machine(config.device, "float32").device
     client = connect()
+    check_experiment(client)
     spec = dataset_spec(config, labels=config.labels)
     sets = open_and_tell(spec)
     data = {**sets.fingerprints, **rule_texts()}

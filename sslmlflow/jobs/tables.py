@@ -1,11 +1,10 @@
 """The milestones of trainings as tables."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from sslmlflow.jobs.course import Course
 from sslmlflow.measures import MEASURES
+from sslmlflow.texts import as_csv, in_markdown
 
 
 def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, markdown: bool = False) -> str:
@@ -23,22 +22,19 @@ def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, ma
 def markdown_table(rows: Sequence[Sequence[str]], words: int = 0) -> str:
     """A table whose first row is its head; the first columns, of words, stand to the left, numbers to the right."""
     ruler = ["---" if place < words else "---:" for place in range(len(rows[0]))]
-    bars_kept = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [bars_kept[0], ruler, *bars_kept[1:]])
+    cells = [[in_markdown(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [cells[0], ruler, *cells[1:]])
 
 
 def milestones_csv(courses: Sequence[Course]) -> str:
     """Every value of every milestone at full precision, one line each."""
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["run", "run_id", "epoch", "metric", "value", "dataset", "digest"])
-    for course in courses:
-        for key, way in sorted(course.ways.items()):
-            measured = way.dataset or "", way.digest or ""
-            out.writerows(
-                [course.name, course.run_id, epoch, key, repr(value), *measured] for epoch, value in way.values.items()
-            )
-    return text.getvalue()
+    rows = [
+        [course.name, course.run_id, epoch, key, value, way.dataset or "", way.digest or ""]
+        for course in courses
+        for key, way in sorted(course.ways.items())
+        for epoch, value in way.values.items()
+    ]
+    return as_csv([["run", "run_id", "epoch", "metric", "value", "dataset", "digest"], *rows])
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -117,7 +117,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         )
     if peak is not None:
         tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(peak)})
-    done.touch()
+    done.touch(mode=0o600)
     shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
 
 

@@ -3,8 +3,6 @@
 Source: Xu, Lowe and Trappenberg, "Label-free Monitoring of Self-Supervised Learning Progress", sections III-D and IV.
 """
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 
@@ -30,6 +28,7 @@ from sslmlflow.measures import (
     STANDARDISED,
     lower_is_better,
 )
+from sslmlflow.texts import as_csv, in_markdown
 from sslmlflow.tracking.run import TrackedRun
 
 PAPER = (AMI_TRUTH, AGREEMENT, SILHOUETTE_TRUTH, SILHOUETTE, ENTROPY)
@@ -46,7 +45,8 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mappin
     """
     report = models_table(courses) if courses else "No model could be measured."
     if failed:
-        report += "\n\nNot measured:\n\n" + "\n".join(f"* {name}: {reason}" for name, reason in failed.items())
+        reasons = "\n".join(f"* {name}: {in_markdown(reason)}" for name, reason in failed.items())
+        report += f"\n\nNot measured:\n\n{reasons}"
     published = [course for course in courses if _published(course)]
     if left_out := len(courses) - len(published):
         report += f"\n\n{left_out} without published weights, which enter no correlation."
@@ -55,7 +55,8 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mappin
     for probe in (PROBE, STANDARDISED):
         if len(published) >= LEAST and (found := transfer(published, probe)):
             report += f"\n\n{transfer_table(found, probe)}\n\n\\{STAR}"
-            tracked.client.log_text(tracked.run_id, as_csv(found, probe), f"transfer_{probe.rpartition('/')[2]}.csv")
+            file = f"transfer_{probe.rpartition('/')[2]}.csv"
+            tracked.client.log_text(tracked.run_id, transfer_csv(found, probe), file)
     print(f"\n{report}\n\ntables and figures: artifacts of run {tracked.run_id}")
     tracked.describe(report)
     tracked.client.log_text(tracked.run_id, report + "\n", "sweep.md")
@@ -116,14 +117,13 @@ def models_table(courses: Sequence[Course]) -> str:
     return markdown_table(rows, words=1)
 
 
-def as_csv(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
+def transfer_csv(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
     """One line a metric and architecture, at full precision, p corrected for all; empty where undefined."""
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["metric", "probe", "models", *COLUMNS])
-    for ((key, group), r), p in zip(found.items(), corrected_p(found.values()), strict=True):
-        out.writerow([key, probe, group, *r.line(p)])
-    return text.getvalue()
+    rows = [
+        [key, probe, group, *r.line(p)]
+        for ((key, group), r), p in zip(found.items(), corrected_p(found.values()), strict=True)
+    ]
+    return as_csv([["metric", "probe", "models", *COLUMNS], *rows])
 
 
 def _name(key: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.measures import MEASURES
+from sslmlflow.texts import printable
 from sslmlflow.tuning.checks import limits
 from sslmlflow.tuning.study import SEAT, WHY
 
@@ -20,14 +21,14 @@ def values_told(values: Mapping[str, float]) -> str:
 def remarks(trial: FrozenTrial, untuned: Mapping[str, float]) -> str:
     """What a table says of a trial beside its value."""
     if trial.state == TrialState.FAIL:
-        return str(trial.user_attrs.get(WHY, "its process died again and again"))
+        return printable(trial.user_attrs.get(WHY, "its process died again and again"))
     if trial.state == TrialState.PRUNED:
-        return f"pruned: {trial.user_attrs[BEHIND]}"
+        return f"pruned: {printable(trial.user_attrs[BEHIND])}"
     if trial.state != TrialState.COMPLETE:
         return trial.state.name.lower()
     measured = trial.user_attrs[MEASURED]
     beyond = [limit.told(measured) for limit in limits(untuned) if limit.excess(measured) > 0]
-    return "; ".join([*beyond, *trial.user_attrs[ALARMS]])
+    return "; ".join([*beyond, *map(printable, trial.user_attrs[ALARMS])])
 
 
 def trial_told(trial: FrozenTrial, key: str, untuned: Mapping[str, float]) -> str:

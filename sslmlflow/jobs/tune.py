@@ -18,6 +18,7 @@ from sslmlflow.config.options import deciding_texts, options_of, texts_of
 from sslmlflow.config.tune import Tune, as_umm
 from sslmlflow.digests import digest
 from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.files import private_database
 from sslmlflow.home import home
 from sslmlflow.jobs.afterwards import tell_accuracies
 from sslmlflow.jobs.outcome import register_chosen, tell_outcome
@@ -33,7 +34,7 @@ from sslmlflow.tracking.liveness import reap, running
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.patience import tried
 from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
-from sslmlflow.tracking.server import connect, is_there, run_of
+from sslmlflow.tracking.server import check_experiment, connect, is_there, run_of
 from sslmlflow.tuning.pruning import SoundMedianPruner
 from sslmlflow.tuning.space import Range, read_space
 from sslmlflow.tuning.study import Seats, check_address
@@ -47,10 +48,11 @@ def run(config: Tune) -> None:
     """Search from the command line or `mlflow run`."""
     space = _check(config)
     client = connect()
+    check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, as_umm(config), model)  # a mistake in what is asked for makes no run
     settings = _settings(config, model, training)
-    url = config.storage or f"sqlite:///{home() / 'studies.db'}"
+    url = config.storage or f"sqlite:///{private_database(home() / 'studies.db')}"
     lower_is_better = MEASURES[key_of(config.objective)].lower_is_better
     name = config.study or _study_of(client, config.resume) or f"umm-{digest(settings)[:12]}"
     seats = Seats(url, name, lower_is_better, config.heartbeat)

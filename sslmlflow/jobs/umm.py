@@ -24,7 +24,7 @@ from sslmlflow.texts import printable
 from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect
+from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule
@@ -39,6 +39,7 @@ RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "wa
 def run(config: Umm) -> None:
     """Tune from the command line or `mlflow run`."""
     client = connect()
+    check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, config, model)
     with umm_run(config, training, model) as tracked:

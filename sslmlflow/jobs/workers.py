@@ -17,6 +17,7 @@ from mlflow.entities import LoggedModel
 
 from sslmlflow.config.options import texts_of
 from sslmlflow.config.tune import Tune
+from sslmlflow.files import private
 from sslmlflow.tracking.liveness import end_dead
 from sslmlflow.tracking.lock import is_busy
 from sslmlflow.tracking.run import TrackedRun
@@ -56,7 +57,7 @@ class Workers:
 
     def __enter__(self) -> None:
         for path in self._files:
-            with open(path, "ab") as file:
+            with open(path, "ab", opener=private) as file:
                 self._processes.append(
                     # In a session of its own: Ctrl-C in the terminal reaches the leader alone, which passes it on once.
                     subprocess.Popen(

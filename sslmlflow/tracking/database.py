@@ -2,10 +2,14 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from sslmlflow.errors import UserError
 
@@ -22,6 +26,8 @@ def make_database(tracking_uri: str) -> None:
     if not url.database or url.database == ":memory:":
         return
     path = Path(url.database).absolute()
+    if path.is_dir():
+        raise UserError(f"the tracking database {path} is a folder. Set MLFLOW_TRACKING_URI to a file: sqlite:///FILE.")
     if path.exists():
         return
     try:
@@ -37,6 +43,20 @@ def make_database(tracking_uri: str) -> None:
             _make_whole(path)
     finally:
         os.close(folder)
+
+
+def check_database(tracking_uri: str) -> None:
+    """Open the database of a tracking URI once, if it is one: SQLAlchemyError or ImportError where that fails.
+
+    MLflow itself tries again for minutes, whatever the reason.
+    """
+    with suppress(ArgumentError):  # not the address of a database
+        url = make_url(tracking_uri)
+        if url.get_backend_name() not in DATABASE_ENGINES:
+            return
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(text("PRAGMA schema_version" if url.get_backend_name() == "sqlite" else "SELECT 1"))
 
 
 def _make_whole(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from sslmlflow.errors import UserError
+from sslmlflow.files import private
 from sslmlflow.home import home
 
 PATIENCE_SECONDS = 1.0  # who asks whether a run is busy holds its lock for a moment
@@ -21,7 +22,7 @@ def run_folder(run_id: str) -> Path:
 @contextmanager
 def locked(run_id: str) -> Iterator[None]:
     """Be the one process that works on the run; UserError if there is another."""
-    with open(run_folder(run_id) / "lock", "a") as file:
+    with open(run_folder(run_id) / "lock", "a", opener=private) as file:
         patience = time.monotonic() + PATIENCE_SECONDS
         # Unlike flock, this lock is not inherited: workers that outlive a killed training do not hold it.
         while not _taken(file):

@@ -28,7 +28,7 @@ from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError, in_short
-from sslmlflow.files import require_space, sync_folder, write_atomically
+from sslmlflow.files import private_folder, require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
 from sslmlflow.texts import printable
 from sslmlflow.tracking.milestone_description import ABOUT_FILE, FORMAT, MilestoneFileError
@@ -102,7 +102,7 @@ def write_untrained(folder: Path, spec: EncoderSpec, about: dict[str, Any]) -> N
 def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec, about: dict[str, Any]) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    private_folder(part)
     require_space(part, sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values()), "a milestone")
     for name, tensors in files.items():
         write_atomically(part / name, save(tensors))
@@ -265,4 +265,4 @@ def model_of(client: MlflowClient, model_id: str) -> LoggedModel:
     try:
         return client.get_logged_model(model_id)
     except MlflowException as error:
-        raise UserError(f"{model_id} is not a model on this tracking server: {error.message}") from error
+        raise UserError(f"{model_id} is not a model on this tracking server: {in_short(error)}") from error

@@ -7,8 +7,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from sslmlflow.files import write_atomically
+from sslmlflow.files import private_folder, write_atomically
 from sslmlflow.home import home
+from sslmlflow.texts import printable
 from sslmlflow.tracking.notes import note
 
 KEY = "sslmlflow.key"  # tag
@@ -18,7 +19,7 @@ def new_key(training: str) -> str:
     """A key that stays on disk: a run that was made just before a kill is found again by it."""
     key = uuid.uuid4().hex
     file = key_file(training)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(file.parent)
     write_atomically(file, key.encode())
     return key
 
@@ -32,7 +33,7 @@ def made_once(client: MlflowClient, experiment_id: str, tags: Mapping[str, str],
     """Make a run. Where a reply is lost on its way, it may be there already, or even twice: its key finds it."""
     lost: MlflowException | None = None
     try:
-        client.create_run(experiment_id, tags=dict(tags), run_name=name)
+        client.create_run(experiment_id, tags=dict(tags), run_name=printable(name))
     except MlflowException as error:
         lost = error
     found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{tags[KEY]}'", order_by=["start_time ASC"])

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sslmlflow.config.options import as_text, options_of
-from sslmlflow.errors import UserError, in_short
+from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
 from sslmlflow.rules import changed_rules
@@ -119,9 +119,15 @@ def _started_with(path: Path, job: Job) -> dict[str, str]:
     absent = {name: as_text(options[name].default) for name in job.deciding if name in options}
     absent |= {name: "1" for name in job.deciding if name.startswith(RULES)}
     try:
-        return {**absent, **dict(json.loads(path.read_text()))}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as what it was written as: {in_short(error)}") from error
+        known = json.loads(path.read_bytes())
+        if isinstance(known, dict) and all(isinstance(text, str) for text in known.values()):
+            return {**absent, **known}
+    except (OSError, ValueError):
+        pass
+    raise UserError(
+        f"{path} is damaged: it does not hold the parameters of the run. Move it away and give "
+        f"--resume={path.parent.name}: the parameters are compared with those that MLflow has."
+    )
 
 
 def _changed(before: Mapping[str, str], job: Job) -> dict[str, str | None]:

@@ -23,8 +23,9 @@ from PIL import Image
 
 from sslmlflow.config.options import deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError, in_short
-from sslmlflow.files import write_atomically
+from sslmlflow.files import private_folder, write_atomically
 from sslmlflow.signals import interruptible, uninterrupted
+from sslmlflow.texts import printable, without_logins, without_secrets
 from sslmlflow.tracking.claim import Claim, claim
 from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
@@ -78,12 +79,12 @@ class TrackedRun:
     def log_missing_params(self, texts: Mapping[str, str]) -> None:
         """Log the parameters that MLflow does not have yet; it refuses a second, differently written value."""
         known = self.client.get_run(self.run_id).data.params
-        missing = [Param(name, text) for name, text in texts.items() if name not in known]
+        missing = [Param(name, without_logins(text)) for name, text in texts.items() if name not in known]
         self.client.log_batch(self.run_id, params=missing)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self.client.log_batch(self.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(name, without_secrets(text)) for name, text in tags.items()])
 
     def describe(self, markdown: str) -> None:
         """Set the description that the MLflow UI shows."""
@@ -112,6 +113,7 @@ def tracked_run(
     """
     decides = {**(deciding_texts(config) if deciding is None else deciding), **(data or {})}
     job = Job(entry_point, config, decides)
+    name = printable(name)
     with ExitStack() as stack:
         with uninterrupted():  # a run that was made is ended, whenever Ctrl-C comes
             run = stack.enter_context(_begun(job, name, resume, below, check))
@@ -159,7 +161,7 @@ def _begun(
 def _untouched_if_refused(folder: Path) -> Iterator[None]:
     """A run's folder, made where there is none; if the block fails, it is as it was."""
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     try:
         yield
     except BaseException:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sslmlflow.errors import UserError, in_short
+from sslmlflow.files import private_database
 
 PATIENCE_SECONDS = 60.0
 SCHEMA = """
@@ -42,8 +43,7 @@ class Spool:
     """The outbox of one run: a small database that survives a kill at any instant."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path = private_database(path)
         self._database = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
         self._wait_until(self._prepared)
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sslmlflow.errors import UserError
-from sslmlflow.files import require_space, write_atomically
+from sslmlflow.errors import UserError, in_short
+from sslmlflow.files import private_folder, require_space, write_atomically
 
 KEPT = 2
 
@@ -38,7 +38,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], info
             raise UserError(f"{name} holds numbers that are not finite after step {step}; not saved.")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(contiguous, metadata={"info": json.dumps({**info, "step": step})})
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     require_space(folder, len(data), "a checkpoint")
     checksum = hashlib.sha256(data).hexdigest()[:16]
     write_atomically(folder / f"step-{step:010d}.{checksum}.safetensors", data)
@@ -60,7 +60,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             return _read(path)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:  # the checksum of a file that is not ours
-            raise UserError(f"{path} is not a checkpoint of sslmlflow: {error}. Move it away.") from error
+            raise UserError(f"{path} is not a checkpoint of sslmlflow: {in_short(error)}. Move it away.") from error
     return None
 
 

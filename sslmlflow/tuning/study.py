@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from sslmlflow.errors import ConfigError, DivergedError, UserError
+from sslmlflow.errors import ConfigError, DivergedError, UserError, in_short
+from sslmlflow.texts import without_logins
 
 SEAT, WHY = "seat", "why"
 BEGUN, STOPPED = "begun", "stopped"  # attributes of one attempt, which the next does not inherit
@@ -56,7 +57,7 @@ class Seats:
                     self.new = False
         except (SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
             raise UserError(
-                f"the database of studies {_told(url)} cannot be used: {error} Give one that can: {ADDRESSES}."
+                f"the database of studies {url} cannot be used: {in_short(error)} Give one that can: {ADDRESSES}."
             ) from error
 
     def add(self, total: int, first: Mapping[str, float] | None) -> None:
@@ -155,7 +156,7 @@ class Seats:
                 print("this process was silent for so long that its trial was taken for dead: left to who does it now")
             except (StorageInternalError, SQLAlchemyError) as error:
                 raise UserError(
-                    f"the database of studies {_told(self._url)} does not answer: {error} The same command goes on."
+                    f"the database of studies {self._url} does not answer: {in_short(error)} The same command goes on."
                 ) from error
         return self.study.get_trials(deepcopy=False)[taken[0]] if taken else None
 
@@ -194,10 +195,11 @@ def check_address(url: str) -> None:
         parsed = make_url(url)
     except SQLAlchemyError:
         raise ConfigError(f"storage={url} is not possible. Allowed: auto, {ADDRESSES}.") from None
-    if parsed.password or any("pass" in name.lower() for name in parsed.query):
+    if parsed.password or without_logins(url) != url:
         raise ConfigError(
-            "storage with a password is not possible: parameters are shown in the MLflow UI. Leave it out of the "
-            "address, and set PGPASSWORD or write ~/.pgpass."
+            "invalid value for storage: an address with a password (must be one without: parameters are shown in the "
+            "MLflow UI). Leave it out, and set PGPASSWORD or write ~/.pgpass. If `mlflow run` started this, MLflow has "
+            "stored the address in its run already: delete that run, and change the password."
         )
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigError(f"storage={url} is not possible. Allowed: {ADDRESSES}.")
@@ -207,10 +209,6 @@ def check_address(url: str) -> None:
         folder = Path(str(parsed.database)).absolute().parent
         if not folder.is_dir():
             raise ConfigError(f"storage={url} is not possible: there is no folder {folder}.")
-
-
-def _told(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
 
 
 @contextlib.contextmanager

@@ -168,12 +168,3 @@ def test_a_damaged_cache_is_told(tmp_path: Path) -> None:
     os.truncate(tmp_path / "key.u8", 100)
     with pytest.raises(UserError, match="delete it"):
         cached(source(tmp_path / "calls"), tmp_path)
-
-
-def test_colleagues_may_read_the_cache(tmp_path: Path) -> None:
-    mask = os.umask(0o022)
-    try:
-        cached(source(tmp_path / "calls"), tmp_path)
-    finally:
-        os.umask(mask)
-    assert (tmp_path / "key.u8").stat().st_mode & 0o777 == 0o644

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from mlflow.entities import LoggedModel
 from scipy import stats
 
-from sslmlflow.jobs.correlations import as_csv, as_markdown, correlations
+from sslmlflow.jobs.correlations import as_markdown, correlations, correlations_csv
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.overfitting import overfitting_table
 from sslmlflow.jobs.report_figures import _heatmap
@@ -53,7 +53,7 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
         PROBE: [0.3, 0.5, 0.6, 0.7, 0.65],
     }
     cells = correlations([made_course(columns)], PROBE)
-    rows = list(csv.DictReader(as_csv([cells]).splitlines()))
+    rows = list(csv.DictReader(correlations_csv([cells]).splitlines()))
     assert len(rows) == 6
     for row in rows:
         start = 0 if row["init"] == "with init" else 1
@@ -102,8 +102,8 @@ def test_every_table_is_corrected_for_its_own_cells() -> None:
     columns = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], PROBE: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
     course = made_course({**columns, CRR_ADJUSTED: [2.0, 1.0, 2.0, 1.0, 2.0, 1.0], STANDARDISED: columns[PROBE]})
     tables = [correlations([course], probe) for probe in (PROBE, STANDARDISED)]
-    alone = list(csv.DictReader(as_csv(tables[:1]).splitlines()))
-    both = list(csv.DictReader(as_csv(tables).splitlines()))
+    alone = list(csv.DictReader(correlations_csv(tables[:1]).splitlines()))
+    both = list(csv.DictReader(correlations_csv(tables).splitlines()))
     assert [row["p_corrected"] for row in both] == 2 * [row["p_corrected"] for row in alone]
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sslmlflow.jobs.course import Course
-from sslmlflow.jobs.transfer import OVERALL, as_csv, transfer, transfer_table
+from sslmlflow.jobs.transfer import OVERALL, transfer, transfer_csv, transfer_table
 from sslmlflow.measures import (
     AGREEMENT,
     CRR,
@@ -79,7 +79,7 @@ def test_an_architecture_without_any_accuracy_has_empty_cells(courses: list[Cour
         for entropy in (1.0, 3.0, 6.0)
     ]
     found = transfer([*courses, *unmeasured], PROBE)
-    (row,) = (row for row in csv.DictReader(as_csv(found, PROBE).splitlines()) if row["models"] == "vgg")
+    (row,) = (row for row in csv.DictReader(transfer_csv(found, PROBE).splitlines()) if row["models"] == "vgg")
     assert [row[name] for name in ("r", "p", "low", "n", "regret", "probe_min")] == ["", "", "", "0", "", ""]
     assert "at least 3 pairs" in row["undefined"]
     assert "| resnet, n = 3 | vgg, n = 0 | all models, n = 5 |" in transfer_table(found, PROBE)
@@ -91,7 +91,7 @@ def test_without_accuracies_there_is_no_table(courses: list[Course]) -> None:
 
 def test_the_file_has_every_coefficient_and_what_choosing_a_model_by_it_loses(courses: list[Course]) -> None:
     found = transfer(courses, PROBE)
-    rows = list(csv.DictReader(as_csv(found, PROBE).splitlines()))
+    rows = list(csv.DictReader(transfer_csv(found, PROBE).splitlines()))
     overall = next(row for row in rows if row["models"] == OVERALL)
     known = list(zip(*(pair for pair in MODELS.values() if pair[0] is not None), strict=True))
     for names, reference in (

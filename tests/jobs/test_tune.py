@@ -296,7 +296,11 @@ def test_mistakes_are_told_in_words(training: MlflowClient, sslmlflow: Command) 
         (["--sampler=tbe"], 2, "sampler=tbe is not possible. Did you mean tpe?"),
         (["--trials=0"], 2, "trials=0 is not possible. Allowed: a whole number of at least 1."),
         (["--storage=studies"], 2, "storage=studies is not possible. Allowed: auto, sqlite:///FILE, or postgresql"),
-        (["--storage=postgresql+psycopg://a:b@localhost/c"], 2, "storage with a password is not possible"),
+        (
+            ["--storage=postgresql+psycopg://a:b@localhost/c"],
+            2,
+            "invalid value for storage: an address with a pass",
+        ),
         (["--storage=postgresql+psycopg://a@127.0.0.1:1/c"], 1, "cannot be used"),
         (["--milestone=9"], 1, "has no milestone of epoch 9"),
         (["--storage=mysql://a@localhost/c"], 2, "is not possible. Allowed: sqlite:///FILE, or postgresql"),

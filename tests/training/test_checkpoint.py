@@ -3,10 +3,9 @@
 import json
 import os
 import shutil
-import stat
 import struct
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,22 +156,6 @@ def test_a_full_disk_is_told_and_the_previous_one_stays(tmp_path: Path, monkeypa
     monkeypatch.undo()
     save(tmp_path, 2)
     assert loaded_step(tmp_path) == 2
-
-
-@pytest.fixture
-def umask() -> Iterator[Callable[[int], int]]:
-    before = os.umask(0)
-    os.umask(before)
-    yield os.umask
-    os.umask(before)
-
-
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
-def test_others_may_read_it_as_far_as_the_umask_allows(
-    mask: int, mode: int, tmp_path: Path, umask: Callable[[int], int]
-) -> None:
-    umask(mask)
-    assert stat.S_IMODE(save(tmp_path, 1).stat().st_mode) == mode
 
 
 def test_the_file_is_safetensors_and_no_pickle(tmp_path: Path) -> None:
