@@ -11,6 +11,7 @@ from sslmlflow.config import COMMANDS
 from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
+from sslmlflow.shortage import out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
 from sslmlflow.texts import masked_streams
 
@@ -51,6 +52,9 @@ def _tell(error: Exception) -> int:
     if isinstance(error, UserError):
         print(f"sslmlflow: {error}", file=sys.stderr)
         return error.exit_code
+    if out_of_memory(error):
+        print(f"sslmlflow: {shortage(error)}. Give this process more memory, or less to do.", file=sys.stderr)
+        return 1
     # Told by its module: importing MLflow for its exception would slow down every --help.
     if not (isinstance(error, OSError) or type(error).__module__.startswith("mlflow")):
         raise error

@@ -4,13 +4,13 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sslmlflow.config.options import as_text
 from sslmlflow.config.training import TrainingOptions
@@ -22,6 +22,7 @@ from sslmlflow.errors import UserError
 from sslmlflow.figures.views import views_figure
 from sslmlflow.jobs.datasets import log_bad_images
 from sslmlflow.jobs.monitor import Monitor
+from sslmlflow.jobs.progress import Progress, say
 from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
 from sslmlflow.methods import Method
@@ -127,21 +128,19 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
     losses: list[float] = []
     notes: set[str] = set()
     steps = plan.schedule.total_steps // plan.epochs
-    progress = tqdm(total=plan.schedule.total_steps, initial=state.step, unit="step", disable=None, smoothing=0.1)
-    with uninterrupted():  # a step is finished, and what it came to saved
-        for event in train(state, training.sets.train, plan, training.machine, training.take_step):
+    progress = Progress(plan.schedule.total_steps, state.step, plan.batch_size, _shorter(training))
+    events = train(state, training.sets.train, plan, training.machine, training.take_step)
+    with uninterrupted(), closing(events), closing(progress):  # a step is finished, and what it came to saved
+        for event in events:
             match event:
                 case Step():
                     tracked.require_claim()
                     _keep_step(spool, event)
                     losses.append(event.losses["loss"])
-                    progress.set_postfix_str(
-                        f"loss {losses[-1]:.3f}, {event.images_per_second:,.0f} images/s", refresh=False
-                    )
-                    progress.update()
+                    progress.step(event)
                     if event.note and event.note not in notes:
                         notes.add(event.note)
-                        tqdm.write(f"step {event.step}: {event.note} (said once)")
+                        say(f"step {event.step}: {event.note} (said once)")
                     if stop_wished():
                         break
                     if time.monotonic() - saved > 60 * options.checkpoint_minutes:
@@ -150,7 +149,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                     saved = _save(tracked, training, state, spool)
                     # After a resume within an epoch the mean is not that of an undisturbed training.
                     seen = "" if len(losses) == steps else f" (of its last {len(losses)} steps)"
-                    tqdm.write(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}{seen}")
+                    say(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}{seen}")
                     losses.clear()
                 case Milestone():
                     with interruptible():  # it is measured again
@@ -158,16 +157,24 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                             _keep_milestone(tracked, training, state.method, spool, event.epoch)
                         training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
                     if (peak := _peak(options, spool)) is not None:
-                        tqdm.write(
+                        say(
                             f"stopped after epoch {event.epoch}: {MEASURES[options.stop_on].name} was highest at epoch "
                             f"{peak}, whose milestone is kept like all others, and {options.patience} milestones have "
                             "not passed it"
                         )
                         break
-        progress.close()
         if stop_wished():
             _save(tracked, training, state, spool)
             end_if_wished()
+
+
+def _shorter(training: Training) -> str:
+    ways = ["fewer --epochs"]
+    if hasattr(training.options, "preset"):
+        ways.append("--preset=small")
+    if training.machine.device.type == "cpu":
+        ways.append("a GPU")
+    return " or ".join(ways)
 
 
 def _keep_step(spool: Spool, step: Step) -> None:
@@ -196,7 +203,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     spool.sync()
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
-    tqdm.write("; ".join([f"milestone at epoch {epoch}: {told}", *scores.alarms]))
+    say("; ".join([f"milestone at epoch {epoch}: {told}", *scores.alarms]))
 
 
 def _peak(options: TrainingOptions, spool: Spool) -> int | None:

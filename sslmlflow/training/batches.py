@@ -1,16 +1,14 @@
 """The stream of batches as a pure function of seed and step, so that it can start anywhere."""
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from sslmlflow.data.source import Images
-from sslmlflow.signals import SIGNALS
+from sslmlflow.training.readers import read_ahead
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -33,29 +31,16 @@ def step_seed(seed: int, step: int) -> int:
 
 def batches(
     images: Images, batch_size: int, seed: int, first_step: int, last_step: int, workers: int
-) -> Iterator[Tensor]:
-    """Batches of uint8 images (batch_size, c, h, w) for the steps first_step to last_step - 1."""
-    loader = DataLoader(
-        _Reader(images, batch_size, seed),
-        batch_size=None,
-        sampler=range(first_step, last_step),
-        num_workers=workers,
-        worker_init_fn=_leave_signals_to_the_training,
-    )
-    return iter(loader)
+) -> Generator[Tensor, None, None]:
+    """Batches of uint8 images (batch_size, c, h, w) for the steps first_step to last_step - 1.
 
+    With `workers` other processes read ahead, see `read_ahead`: close the generator to end them.
+    """
+    steps = range(first_step, last_step)
 
-def _leave_signals_to_the_training(worker: int) -> None:
-    """A reader that died of a signal to the whole group of processes would cut a step in two; it ends with us."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    def read(step: int) -> NDArray[np.uint8]:
+        return images.read(batch_indices(len(images), batch_size, seed, step))
 
-
-class _Reader(Dataset[Tensor]):
-    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
-        self.images = images
-        self.batch_size = batch_size
-        self.seed = seed
-
-    def __getitem__(self, step: int) -> Tensor:
-        return torch.from_numpy(self.images.read(batch_indices(len(self.images), self.batch_size, self.seed, step)))
+    ready = read_ahead(read, steps, (batch_size, *images.shape), workers) if workers else map(read, steps)
+    for pixels in ready:
+        yield torch.from_numpy(pixels)

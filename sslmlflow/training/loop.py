@@ -1,7 +1,9 @@
 """The training loop, as a generator of what happens; it knows the method, and nothing of where results go."""
 
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from sslmlflow.data.source import Images
 from sslmlflow.data.views import Augmentation, make_views
+from sslmlflow.errors import UserError
+from sslmlflow.shortage import out_of_memory, shortage
 from sslmlflow.training.batches import batches, step_seed, steps_per_epoch
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
@@ -65,31 +69,66 @@ class Plan:
 
 def train(
     state: State, images: Images, plan: Plan, machine: Machine, take_step: TakeStep = ssl_step
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train from where `state` stands to the end of `plan`, by `take_step`.
 
-    A milestone that is due at the start is told again: whoever was stopped between a checkpoint and its
-    milestone makes up for it. UserError at a loss that is not finite, before any parameter has changed.
+    A milestone that is due at the start is reported again, for a training that was stopped between a checkpoint and
+    its milestone. Close the generator to end the processes that read ahead.
+
+    Args:
+        state: What is trained; changed in place.
+        images: The images to train on.
+        plan: What decides the course.
+        machine: Device and precision.
+        take_step: Takes one step.
+
+    Returns:
+        What happens. It ends early where a stop is requested while no batch comes.
+
+    Raises:
+        DivergedError: A loss is not finite; no parameter has changed in this step.
+        UserError: Images cannot be read any more, a reading process died, or memory ran out.
     """
     per_epoch = steps_per_epoch(len(images), plan.batch_size)
+    total = plan.epochs * per_epoch
     epoch = state.step // per_epoch
     if state.step % per_epoch == 0 and plan.is_milestone(epoch):
         yield Milestone(epoch)
-    stream = batches(images, plan.batch_size, plan.seed, state.step, plan.epochs * per_epoch, plan.workers)
-    state.method.train()
-    started = time.perf_counter()
-    for batch in stream:
-        epoch = state.step // per_epoch + 1
-        views = _views(batch, plan, machine, state.step)
-        taken = take_step(state, views, plan.schedule, machine)
-        speed = len(batch) / max(time.perf_counter() - started, 1e-9)
-        yield Step(state.step, epoch, taken.losses, taken.lr, speed, taken.note)
-        if state.step % per_epoch == 0:
-            yield Epoch(epoch)
-            if plan.is_milestone(epoch):
-                yield Milestone(epoch)
-                state.method.train()
-        started = time.perf_counter()
+    with closing(batches(images, plan.batch_size, plan.seed, state.step, total, plan.workers)) as stream:
+        state.method.train()
+        while state.step < total:
+            epoch = state.step // per_epoch + 1
+            started = time.perf_counter()
+            with _memory(plan, state.step + 1):
+                batch = next(stream, None)
+                if batch is None:
+                    return
+                views = _views(batch, plan, machine, state.step)
+                taken = take_step(state, views, plan.schedule, machine)
+            speed = len(batch) / max(time.perf_counter() - started, 1e-9)
+            yield Step(state.step, epoch, taken.losses, taken.lr, speed, taken.note)
+            if state.step % per_epoch == 0:
+                yield Epoch(epoch)
+                if plan.is_milestone(epoch):
+                    yield Milestone(epoch)
+                    state.method.train()
+
+
+@contextmanager
+def _memory(plan: Plan, step: int) -> Iterator[None]:
+    """Report in one sentence that memory ran out in a step."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        # What the failed step holds is needed to end the job: to save, to send, to write down how the run ended.
+        traceback.clear_frames(error.__traceback__)
+        workers = f" and --workers={plan.workers}" if plan.workers else ""
+        raise UserError(
+            f"{shortage(error)} in step {step} with --batch_size={plan.batch_size}{workers}. Start another run with a "
+            "lower --batch_size, a smaller encoder or smaller images."
+        ) from None
 
 
 def _views(batch: Tensor, plan: Plan, machine: Machine, step: int) -> Tensor:

@@ -1,0 +1,52 @@
+"""Errors that mean that memory ran out, whichever library raised them."""
+
+import errno
+import re
+import resource
+
+# Text of torch's allocators and kernels, of the loader of shared libraries, of SQLite and of threads that get no stack.
+_SIGNS = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|ALLOC_FAILED|unable to allocate|"
+    r"could not create a (primitive|memory)|can't start new thread|failed to map segment",
+    re.IGNORECASE,
+)
+_WANTED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, means that memory ran out.
+
+    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
+    True
+    >>> out_of_memory(RuntimeError("size mismatch"))
+    False
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if isinstance(error, (RuntimeError, OSError, ImportError)) and _SIGNS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def shortage(error: BaseException) -> str:
+    """What is known of an error that means that memory ran out, as the beginning of a sentence.
+
+    >>> shortage(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes."))
+    'out of memory (tried to allocate 8.0 GB)'
+    """
+    known = []
+    if wanted := _WANTED.search(str(error)):
+        number, unit = wanted.groups()
+        known.append(f"tried to allocate {_gigabytes(float(number)) if unit == 'bytes' else f'{number} {unit}'}")
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and "CUDA" not in str(error):
+        known.append(f"`ulimit -v` allows {_gigabytes(limit)}")
+    return f"out of memory ({', '.join(known)})" if known else "out of memory"
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
