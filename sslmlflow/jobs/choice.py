@@ -8,9 +8,8 @@ from mlflow.exceptions import MlflowException
 
 from sslmlflow.jobs.course import Course
 from sslmlflow.measures import MEASURES, STANDARDISED
+from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
-from sslmlflow.metrics.unlabelled.collapse import partly_collapsed
-from sslmlflow.metrics.unlabelled.milestone import PARTIAL
 
 ALIAS = "label-free-best"
 TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."

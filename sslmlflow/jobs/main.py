@@ -10,8 +10,8 @@ from sslmlflow.jobs.pretrain import prepare
 from sslmlflow.jobs.report import report
 from sslmlflow.jobs.settings import PRESETS
 from sslmlflow.jobs.training import log_views, train_to_end
-from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import tracked_run
+from sslmlflow.tracking.stored import milestones_of_run
 
 
 def run(config: Main) -> None:

@@ -13,8 +13,8 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, remarks, values_told
 from sslmlflow.jobs.tune_figures import log_figures
 from sslmlflow.measures import MEASURES
-from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.stored import milestones_of_run
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, Seats

@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +16,6 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
@@ -31,11 +29,11 @@ from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError
 from sslmlflow.files import require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
-from sslmlflow.tracking.server import whole
+from sslmlflow.tracking.stored import ABOUT_FILE, KIND, epoch_of, model_of
 
 FORMAT = 1
-ENCODER_FILE, METHOD_FILE, ABOUT_FILE = "encoder.safetensors", "method.safetensors", "milestone.json"
-KIND, KEY = "milestone", "sslmlflow.key"
+ENCODER_FILE, METHOD_FILE = "encoder.safetensors", "method.safetensors"
+KEY = "sslmlflow.key"
 
 
 @dataclass
@@ -145,19 +143,6 @@ def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> Lo
     return model
 
 
-def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
-    """The finished milestones of a run, by epoch."""
-    experiment_id = client.get_run(run_id).info.experiment_id
-    of_run = f"tags.kind = '{KIND}' AND source_run_id = '{run_id}'"
-    found = whole(partial(client.search_logged_models, [experiment_id], of_run, max_results=50))
-    return sorted((m for m in found if m.status == LoggedModelStatus.READY), key=epoch_of)
-
-
-def epoch_of(model: LoggedModel) -> int:
-    """The epoch of a milestone."""
-    return int((model.params or {})["epoch"])
-
-
 def log_missing_metrics(
     client: MlflowClient,
     run_id: str,
@@ -244,11 +229,3 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
 def _without_part(name: str) -> str:
     """The name of a tensor wherever a ResNet is split; its layers have names of their own."""
     return re.sub(r"(?<=encoder\.)(early|late)\.", "", name)
-
-
-def model_of(client: MlflowClient, model_id: str) -> LoggedModel:
-    """The model with this id; UserError if the tracking server has none."""
-    try:
-        return client.get_logged_model(model_id)
-    except MlflowException as error:
-        raise UserError(f"{model_id} is not a model on this tracking server: {error.message}") from error

@@ -1,13 +1,13 @@
 """The metrics of milestones, whichever runs measured them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric, RunInfo
+from mlflow.entities import LoggedModel, Metric, Run
 
-from sslmlflow.tracking.milestones import epoch_of
+from sslmlflow.tracking.stored import epoch_of, runs_by_id
 
 
 @dataclass
@@ -16,6 +16,7 @@ class Way:
 
     dataset: str | None = None
     digest: str | None = None
+    run_id: str | None = None  # one of the runs that measured them
     values: dict[int, float] = field(default_factory=dict)
     latest: int = 0  # when the last of these runs started, in milliseconds
     _moments: dict[int, int] = field(default_factory=dict)
@@ -24,27 +25,33 @@ class Way:
         """Keep a value; of two for one epoch, the later."""
         if moment >= self._moments.get(epoch, 0):
             self.values[epoch], self._moments[epoch] = metric.value, moment
-            self.dataset, self.digest = metric.dataset_name, metric.dataset_digest
+            self.dataset, self.digest, self.run_id = metric.dataset_name, metric.dataset_digest, metric.run_id
         self.latest = max(self.latest, moment)
 
 
-def ways_of(client: MlflowClient, milestones: Sequence[LoggedModel], dataset: str) -> dict[str, Way]:
+def measuring_runs(
+    client: MlflowClient, milestones: Sequence[LoggedModel], known: Iterable[Run] = ()
+) -> dict[str, Run]:
+    """The runs that measured any metric of these milestones, by id; those that are known are not fetched again."""
+    runs = {run.info.run_id: run for run in known}
+    ids = {str(metric.run_id): None for model in milestones for metric in model.metrics or []}
+    missing = [run_id for run_id in ids if run_id not in runs]
+    return runs | runs_by_id(client, missing, {model.experiment_id for model in milestones})
+
+
+def ways_of(milestones: Sequence[LoggedModel], runs: Mapping[str, Run], dataset: str) -> dict[str, Way]:
     """How each metric of one training's milestones is to be read: its values by epoch, by metric name.
 
     A metric may have been measured in several ways, whose values are not to be compared. Meant is one on the training's
     own data set, then the one that covers most milestones, then the one measured last; two are never mixed. What runs
-    measured that were deleted since does not count.
+    measured that were deleted since does not count. `runs` are those of `measuring_runs`.
     """
     ways: dict[str, dict[str | None, Way]] = defaultdict(lambda: defaultdict(Way))
-    runs: dict[str, RunInfo] = {}
     for model in milestones:
         for metric in model.metrics or []:
-            run_id = str(metric.run_id)
-            if run_id not in runs:
-                runs[run_id] = client.get_run(run_id).info
-            if runs[run_id].lifecycle_stage == "deleted":
-                continue
-            ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, runs[run_id].start_time)
+            run = runs[str(metric.run_id)].info
+            if run.lifecycle_stage != "deleted":
+                ways[metric.key][metric.dataset_digest].add(epoch_of(model), metric, run.start_time)
     return {
         key: max(of_key.values(), key=lambda way: (way.dataset in (None, dataset), len(way.values), way.latest))
         for key, of_key in ways.items()
