@@ -1,9 +1,12 @@
 """Where the project keeps its state: `SSLMLFLOW_HOME`, by default the user's data folder."""
 
+import errno
 import os
 from pathlib import Path
 
 import platformdirs
+
+from sslmlflow.errors import UserError
 
 
 def home() -> Path:
@@ -13,5 +16,19 @@ def home() -> Path:
     """
     given = os.environ.get("SSLMLFLOW_HOME")
     folder = Path(given).expanduser().absolute() if given else Path(platformdirs.user_data_path("sslmlflow"))
-    folder.mkdir(parents=True, exist_ok=True)
+    _require_writable(folder)
     return folder
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        if not folder.is_absolute():  # a user without a home folder
+            raise FileNotFoundError(errno.ENOENT, "no home folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder}, which keeps checkpoints and caches, cannot be written: {error.strerror}. "
+            "Set SSLMLFLOW_HOME to a folder that you can write."
+        ) from error

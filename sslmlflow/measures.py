@@ -12,6 +12,8 @@ HELD_OUT_LOSS, OUTLIERS = "label_free/held_out_loss", "label_free/map_outliers"
 DIMENSION, LEARNABILITY = "label_free/intrinsic_dimension", "label_free/cluster_learnability"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
 
+LEAST_IMAGES = 200  # held out; with fewer the choice of a milestone rests on too little to register it
+
 
 @dataclass(frozen=True)
 class Measure:

@@ -37,6 +37,7 @@ def run(config: Grid) -> None:
     client = connect()
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, _with(config, values[0]), model)  # a mistake in what is asked for makes no run
+    training.monitor.warn_of_few_images()
     name = f"grid over {config.over}: {training.name}"
     with tracked_run("grid", config, name, config.resume, {"milestone": model.model_id}) as tracked:
         tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})

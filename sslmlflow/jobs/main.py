@@ -17,6 +17,7 @@ from sslmlflow.tracking.stored import milestones_of_run
 def run(config: Main) -> None:
     """Everything from the command line or `mlflow run`."""
     training = prepare(config)
+    training.monitor.warn_of_few_images()
     with tracked_run("main", config, training.name, config.resume, training.data) as tracked:
         log_views(tracked, training)
         train_to_end(tracked, training)

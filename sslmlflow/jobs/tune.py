@@ -49,6 +49,7 @@ def run(config: Tune) -> None:
     client = connect()
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, as_umm(config), model)  # a mistake in what is asked for makes no run
+    training.monitor.warn_of_few_images()
     settings = _settings(config, model, training)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     url = config.storage or f"sqlite:///{home() / 'studies.db'}"
