@@ -7,6 +7,7 @@ INSTALLED := .venv/installed
 .PHONY: demo ui test test-quick faults check bench clean
 
 demo: $(INSTALLED)
+	@echo "Training, evaluating and reporting on generated images, as an MLflow run: some minutes on a processor."
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local
 
 ui: $(INSTALLED)
@@ -39,13 +40,16 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.protocol
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.report_scale
+	$(BIN)/python -m benchmarks.waiting
 
 MLproject: sslmlflow/config/*.py $(INSTALLED)
 	$(BIN)/python -m sslmlflow.config.mlproject > $@
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into .venv, once: 3 to 4 GB to download on Linux (PyTorch brings CUDA), 0.5 GB on macOS."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt -e ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt -e ".[dev]"
 	touch $@
 
 clean:

@@ -26,8 +26,9 @@ from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, directions
 from sslmlflow.metrics.unlabelled.milestone import layer_metrics
-from sslmlflow.tracking.milestones import load_milestone, milestones_of_run
+from sslmlflow.tracking.milestones import load_milestone
 from sslmlflow.tracking.server import connect
+from sslmlflow.tracking.stored import milestones_of_run
 
 TRAINING = ("--method=simclr", "--preset=monitoring-paper", "--max_train_images=5000", "--max_test_images=2000")
 TRAINING += ("--width=16", "--epochs=15", "--milestone_every=15", "--seed=0")

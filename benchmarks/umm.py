@@ -23,8 +23,8 @@ from benchmarks.runs import finished, sslmlflow
 from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import CRR, CRR_ADJUSTED, KNN, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.server import connect
+from sslmlflow.tracking.stored import milestones_of_run
 
 METHODS, SEEDS = ("simclr", "moco-v2"), (0, 1, 2)
 TRAINING = ("--preset=monitoring-paper", "--max_train_images=5000", "--max_test_images=2000", "--width=16")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sslmlflow.config import COMMANDS
 from sslmlflow.config.options import as_text, options_of, read_config
+from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.shortage import out_of_memory, shortage
@@ -73,6 +74,7 @@ def _way_on(config: object) -> str:
 def _run(command: str, config: object) -> None:
     try:
         with uninterrupted():  # half an import cannot be begun again
+            prepare_environment()
             job = importlib.import_module(f"sslmlflow.jobs.{command}")
         job.run(config)
     except KeyboardInterrupt:

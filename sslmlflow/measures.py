@@ -8,9 +8,11 @@ ENTROPY, ROBUST_ENTROPY = "label_free/entropy", "label_free/entropy_robust"
 CRR_PER_DIMENSION, SPREAD, ALIGNMENT = "label_free/crr_adjusted_per_dimension", "label_free/crr_U", "label_free/crr_A"
 CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
-HELD_OUT_LOSS = "label_free/held_out_loss"
+HELD_OUT_LOSS, OUTLIERS = "label_free/held_out_loss", "label_free/map_outliers"
 DIMENSION, LEARNABILITY = "label_free/intrinsic_dimension", "label_free/cluster_learnability"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
+
+LEAST_IMAGES = 200  # held out; with fewer the choice of a milestone rests on too little to register it
 
 
 @dataclass(frozen=True)

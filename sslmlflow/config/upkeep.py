@@ -23,9 +23,11 @@ class Reap:
 
 @dataclass(frozen=True)
 class Prune:
-    """Delete what SSLMLFLOW_HOME holds of old runs; MLflow keeps theirs, but they cannot be gone on with any more."""
+    """Delete old runs and unused decoded images from SSLMLFLOW_HOME; MLflow keeps the runs, which cannot be resumed."""
 
     days: float = option(
-        30.0, "runs that nobody worked on for so many days; what was not sent is never deleted", minimum=0
+        30.0,
+        "delete runs and decoded images that were not used for this many days; what was not sent is never deleted",
+        minimum=0,
     )
-    dry_run: bool = option(False, "only say what would be deleted")
+    dry_run: bool = option(False, "only list what would be deleted")

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -159,7 +159,12 @@ def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
         raise UserError(f"{path} holds {size} bytes, not {math.prod(shape)}: delete it and start again.")
     if size == 0:  # an empty file cannot be mapped
         return np.empty(shape, np.uint8)
-    return np.memmap(path, np.uint8, mode="r", shape=shape)
+    with suppress(PermissionError):  # the folder may be another user's
+        os.utime(path)  # when it was used last
+    with path.open("rb") as file:
+        # The mapping keeps the open file, and with it this lock, so that `prune` sees who reads it.
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return np.memmap(file, np.uint8, mode="r", shape=shape)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import training_images
 from sslmlflow.measures import ACCURACIES, ALIGNMENT, LABEL_FREE, MEASURES, STANDARDISED
 from sslmlflow.metrics.correlation import corrected, regret, spearman
-from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from sslmlflow.training.device import choose_machine
 from sslmlflow.tuning.study import SEAT
 

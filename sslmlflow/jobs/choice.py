@@ -8,11 +8,11 @@ from mlflow.exceptions import MlflowException
 
 from sslmlflow.errors import in_short
 from sslmlflow.jobs.course import Course
-from sslmlflow.measures import MEASURES, STANDARDISED
+from sslmlflow.measures import LEAST_IMAGES, MEASURES, STANDARDISED
+from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
-from sslmlflow.metrics.unlabelled.collapse import partly_collapsed
-from sslmlflow.metrics.unlabelled.milestone import PARTIAL
 from sslmlflow.texts import printable
+from sslmlflow.tracking.stored import ABOUT_FILE, about_of
 
 ALIAS = "label-free-best"
 TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."
@@ -72,9 +72,10 @@ def points_lost(course: Course, choice: Choice) -> float | None:
 
 
 def register(client: MlflowClient, course: Course, choice: Choice, criterion: str) -> str:
-    """Register the chosen milestone as `sslmlflow-<experiment>` under the alias `label-free-best`, if it is separated.
+    """Register the chosen milestone as `sslmlflow-<experiment>` under the alias `label-free-best`, if it is reliable.
 
-    What was done, in words. A milestone that is registered already is not registered again.
+    It is separated from all others, beyond its resolution, and measured on enough images. Returns what was done, in
+    words. A milestone that is registered already is not registered again.
     """
     if not choice.separated:
         return "Not registered: it is not separated from all other milestones."
@@ -87,11 +88,24 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
     return register_model(client, model, ALIAS, tags)
 
 
+def _held_out_images(model: LoggedModel) -> int | None:
+    """How many images the criterion of a milestone was measured on."""
+    try:
+        return int(about_of(model)["monitor"]["images"])
+    except (MlflowException, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def register_model(client: MlflowClient, model: LoggedModel, alias: str, tags: Mapping[str, str]) -> str:
     """Register a milestone as `sslmlflow-<experiment>` under an alias; what was done, in words.
 
-    What was registered before does not take the alias back from a later version of another run (tag `run_id`).
+    Nothing is registered that was measured on few held-out images. What was registered before does not take the alias
+    back from a later version of another run (tag `run_id`).
     """
+    if (images := _held_out_images(model)) is None:
+        return f"Not registered: the {ABOUT_FILE} of {model.model_id} cannot be read."
+    if images < LEAST_IMAGES:
+        return f"Not registered: it was measured on {images} held-out images, fewer than {LEAST_IMAGES}."
     try:
         experiment = client.get_experiment(client.get_run(str(model.source_run_id)).info.experiment_id)
         name = "sslmlflow-" + "".join("_" if letter in "/:'\"" else letter for letter in experiment.name)

@@ -11,7 +11,7 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import Images
 from sslmlflow.digests import digest
 from sslmlflow.jobs.measured import Measured
-from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, ROBUST_ENTROPY, SILHOUETTE
+from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, OUTLIERS, ROBUST_ENTROPY, SILHOUETTE
 from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.metrics.unlabelled.clid import cluster_learnability, intrinsic_dimension
@@ -21,7 +21,6 @@ from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_en
 from sslmlflow.metrics.unlabelled.umap_embedding import umap_embedding
 from sslmlflow.rules import versions
 
-OUTLIERS = "label_free/map_outliers"
 SWEPT = (2, 3, 5, 7, 10, 14, 20)  # numbers of clusters, each tried with its double
 
 

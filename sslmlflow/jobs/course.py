@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
+from mlflow.entities import LoggedModel, Run
 
 from sslmlflow.errors import UserError
 from sslmlflow.texts import printable
-from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
 from sslmlflow.tracking.server import run_of
-from sslmlflow.tracking.values import Way, dataset_names, ways_of
+from sslmlflow.tracking.stored import epoch_of, milestones_of_runs
+from sslmlflow.tracking.values import Way, dataset_names, measuring_runs, ways_of
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,27 @@ class Course:
 
 def course_of(client: MlflowClient, run_id: str) -> Course:
     """Read what MLflow holds; UserError if the run has no milestones."""
-    run = run_of(client, run_id)
-    models = milestones_of_run(client, run_id)
+    return courses_of(client, [run_of(client, run_id)])[0]
+
+
+def courses_of(client: MlflowClient, runs: Sequence[Run], passing_over: bool = False) -> list[Course]:
+    """Read what MLflow holds of many runs, in their order; a run without milestones is a UserError or passed over."""
+    courses = []
+    for found in milestones_of_runs(client, runs):
+        measuring = measuring_runs(client, [model for _, models in found for model in models], runs)
+        courses += [_course(run, models, measuring) for run, models in found if models or not passing_over]
+    return courses
+
+
+def _course(run: Run, models: Sequence[LoggedModel], measuring: Mapping[str, Run]) -> Course:
+    run_id, params = run.info.run_id, run.data.params
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
-    params = run.data.params
-    dataset = printable(dataset_names(params)[0])
-    return Course(
-        run_id, printable(run.info.run_name or run_id), dataset, models, ways_of(client, models, params), params
-    )
+    name, dataset = printable(run.info.run_name or run_id), printable(dataset_names(params)[0])
+    course = Course(run_id, name, dataset, models, ways_of(models, measuring, params), params)
+    for model in models:
+        model.metrics = None  # the ways hold them: of thousands of milestones one copy is enough
+    return course
 
 
 def _alpha(params: Mapping[str, str]) -> float:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import options_of, read_config
@@ -61,7 +62,12 @@ def log_bad_images(tracked: TrackedRun, sets: ImageSets) -> None:
 
 def images_of_run(client: MlflowClient, run_id: str) -> tuple[int, DataOptions]:
     """Size and choice of the images that a run was trained on; UserError if it is not a training."""
-    params = run_of(client, run_id).data.params
+    return images_of(run_of(client, run_id))
+
+
+def images_of(run: Run) -> tuple[int, DataOptions]:
+    """Size and choice of the images of a training; UserError if it is none."""
+    run_id, params = run.info.run_id, run.data.params
     if "resolved/image_size" not in params:
         raise UserError(f"run {run_id} is not a training of sslmlflow, or has not started yet.")
     given = {name: params[name] for name in options_of(DataOptions) if name in params}  # earlier releases had fewer

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
 from sslmlflow.config.data import DataOptions
@@ -16,11 +16,11 @@ from sslmlflow.data import open_images
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
 from sslmlflow.jobs.evaluation import evaluate
-from sslmlflow.jobs.starting import is_readable
+from sslmlflow.jobs.starting import TRAININGS, latest_run
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
-from sslmlflow.tracking.milestones import KIND, epoch_of, milestones_of_run, model_of
 from sslmlflow.tracking.run import tracked_run
-from sslmlflow.tracking.server import check_experiment, connect, current_experiment, is_there, run_of, whereabouts
+from sslmlflow.tracking.server import check_experiment, connect, run_of
+from sslmlflow.tracking.stored import epoch_of, milestones_of_run, model_of
 from sslmlflow.training.device import choose_machine
 
 POLL_SECONDS = 5.0
@@ -50,19 +50,7 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
         return str(run_of(client, config.run).info.run_id)
     if config.milestones:
         return str(model_of(client, _model_ids(config)[0]).source_run_id)
-    found = client.search_logged_models(
-        [current_experiment(client)],
-        f"tags.kind = '{KIND}'",
-        max_results=50,
-        order_by=[{"field_name": "creation_time", "ascending": False}],
-    )
-    runs = dict.fromkeys(str(model.source_run_id) for model in found if model.status == LoggedModelStatus.READY)
-    source = next((run_id for run_id in runs if is_there(client, run_id) and is_readable(client, run_id)), None)
-    if source is None:
-        raise UserError(
-            f"there are no milestones in {whereabouts(client)} yet. Run pretrain first, or give --run=RUN_ID."
-        )
-    return source
+    return str(latest_run(client, (*TRAININGS, "umm"), running=config.follow).info.run_id)
 
 
 def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[LoggedModel]:

@@ -19,13 +19,12 @@ from sslmlflow.jobs.datasets import log_bad_images, open_and_tell
 from sslmlflow.jobs.labelled import open_labelled
 from sslmlflow.jobs.measured import Measured
 from sslmlflow.jobs.pictures import pictures, renumbered
-from sslmlflow.jobs.spectra import SPECTRA_FILE, spectra
+from sslmlflow.jobs.spectra import spectra
 from sslmlflow.tracking.best import log_best
-from sslmlflow.tracking.milestones import Milestone, epoch_of, load_milestone, log_missing_metrics
+from sslmlflow.tracking.milestones import Milestone, load_milestone, log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import is_there
-
-CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that say in which run it was done
+from sslmlflow.tracking.stored import CLUSTERED, PROBED, SPECTRA_FILE, epoch_of
 
 
 def evaluate(

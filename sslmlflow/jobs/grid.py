@@ -38,6 +38,7 @@ def run(config: Grid) -> None:
     check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, _with(config, values[0]), model)  # a mistake in what is asked for makes no run
+    training.monitor.warn_of_few_images()
     name = f"grid over {config.over}: {training.name}"
     data = {"milestone": model.model_id}
     with tracked_run("grid", config, name, config.resume, data, check=_require_parts) as tracked:

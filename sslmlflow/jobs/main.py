@@ -10,13 +10,14 @@ from sslmlflow.jobs.pretrain import prepare
 from sslmlflow.jobs.report import report
 from sslmlflow.jobs.settings import PRESETS
 from sslmlflow.jobs.training import log_views, require_checkpoints, train_to_end
-from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import tracked_run
+from sslmlflow.tracking.stored import milestones_of_run
 
 
 def run(config: Main) -> None:
     """Everything from the command line or `mlflow run`."""
     training = prepare(config)
+    training.monitor.warn_of_few_images()
     with tracked_run("main", config, training.name, config.resume, training.data, check=require_checkpoints) as tracked:
         log_views(tracked, training)
         train_to_end(tracked, training)

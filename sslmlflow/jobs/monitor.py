@@ -12,7 +12,7 @@ from sslmlflow.data.views import Augmentation
 from sslmlflow.digests import digest
 from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
-from sslmlflow.measures import CRR, CRR_ADJUSTED
+from sslmlflow.measures import CRR, CRR_ADJUSTED, LEAST_IMAGES
 from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
 from sslmlflow.metrics.unlabelled.coding_rate import directions
@@ -57,6 +57,14 @@ class Monitor:
             "rules": versions(),
         }
         self.digest = digest(self.settings)
+
+    def warn_of_few_images(self) -> None:
+        """Print a warning where the choice of a milestone will rest on few images."""
+        if (count := len(self.images)) < LEAST_IMAGES:
+            print(
+                f"warning: {count} held-out images are fewer than {LEAST_IMAGES}: intervals are wide, the choice of a "
+                "milestone is not reliable, and report registers none. Hold more out (max_test_images, monitor_images)."
+            )
 
     def measure(self, encoder: Encoder) -> tuple[Scores, dict[str, float]]:
         """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone."""

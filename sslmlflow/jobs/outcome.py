@@ -12,8 +12,8 @@ from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, remarks, value
 from sslmlflow.jobs.tune_figures import log_figures
 from sslmlflow.measures import MEASURES
 from sslmlflow.texts import as_csv
-from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.stored import milestones_of_run
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, Seats

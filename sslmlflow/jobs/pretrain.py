@@ -30,6 +30,7 @@ LARGEST_CIFAR_STEM = 64  # pixels
 def run(config: Pretrain) -> None:
     """Train from the command line or `mlflow run`."""
     training = prepare(config)
+    training.monitor.warn_of_few_images()
     with tracked_run(
         "pretrain", config, training.name, config.resume, training.data, check=require_checkpoints
     ) as tracked:

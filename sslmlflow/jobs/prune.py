@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from sslmlflow.config.upkeep import Prune
+from sslmlflow.data.kept_caches import KeptCache, kept_caches
 from sslmlflow.errors import UserError
 from sslmlflow.home import home
 from sslmlflow.tracking.lock import locked
@@ -25,7 +26,21 @@ def run(config: Prune) -> None:
             freed += part.stat().st_size
             if not config.dry_run:
                 part.unlink(missing_ok=True)
+    freed += sum(_prune_cache(cache, before, config.dry_run) for cache in kept_caches(home() / "cache"))
+    for downloads in sorted((home() / "data").glob("*")):
+        print(f"kept: download {downloads}, {_size(downloads) / 1e6:.1f} MB; delete it by hand if it is not needed")
     print(f"{freed / 1e6:.1f} MB {'would be' if config.dry_run else 'are'} freed")
+
+
+def _prune_cache(cache: KeptCache, before: float, dry_run: bool) -> int:
+    """Delete a cache of decoded images that was not used lately and is not in use; the bytes that this frees."""
+    days = (time.time() - cache.used) / 86400
+    named = f"decoded images {cache.pixels.name}, {cache.size / 1e6:.1f} MB, last used {days:.0f} days ago"
+    if cache.used > before or not cache.remove(dry_run):
+        print(f"kept: {named}{'' if cache.used > before else '; a process is using them'}")
+        return 0
+    print(named)
+    return cache.size
 
 
 def _prune(folder: Path, before: float, dry_run: bool) -> int:
@@ -37,7 +52,7 @@ def _prune(folder: Path, before: float, dry_run: bool) -> int:
             if (folder / ENDED).exists() or left_in(folder / "spool.db"):
                 print(f"kept: run {folder.name} was not sent to the end; `sslmlflow sync` sends the rest")
                 return 0
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = _size(folder)
             print(f"run {folder.name}, {size / 1e6:.1f} MB")
             if not dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -45,6 +60,10 @@ def _prune(folder: Path, before: float, dry_run: bool) -> int:
     except UserError as error:
         print(f"kept: {error}")
         return 0
+
+
+def _size(place: Path) -> int:
+    return sum(path.stat().st_size for path in (place, *place.rglob("*")) if path.is_file())
 
 
 def _latest(folder: Path) -> float:

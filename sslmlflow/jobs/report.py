@@ -12,19 +12,20 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.correlations import as_markdown, correlations, correlations_csv
-from sslmlflow.jobs.course import Course, course_of
+from sslmlflow.jobs.course import Course, courses_of
 from sslmlflow.jobs.overfitting import overfitting_table
+from sslmlflow.jobs.overview import MANY, NOTE, overview
 from sslmlflow.jobs.report_figures import report_figures
 from sslmlflow.jobs.seconds import augmenting_probes, seconds_table
-from sslmlflow.jobs.starting import trainings
-from sslmlflow.jobs.sweep import swept_runs
+from sslmlflow.jobs.starting import training_courses
 from sslmlflow.jobs.tables import milestones_csv, milestones_table
-from sslmlflow.jobs.transfer import tell_transfer
+from sslmlflow.jobs.transfer import swept_runs, tell_transfer
 from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
 from sslmlflow.texts import in_markdown, printable
 from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import connect, run_of
+from sslmlflow.tracking.server import connect, current_experiment
+from sslmlflow.tracking.stored import runs_by_id
 
 NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
 
@@ -32,12 +33,13 @@ NOT_ALONE = "Not registered: a milestone is registered by a report on its traini
 def run(config: Report) -> None:
     """Report from the command line or `mlflow run`."""
     client = connect()
-    if config.runs and (sweep := _sweep(client, config.runs)):
+    given = _given(client, config)
+    if sweep := _sweep(given, config):
         with tracked_run("report", config, f"report on {printable(sweep.info.run_name)}") as tracked:
             tracked.set_tags({"mlflow.parentRunId": sweep.info.run_id})
-            tell_transfer(tracked, [course_of(client, run_id) for run_id in swept_runs(client, sweep.info.run_id)], {})
+            tell_transfer(tracked, courses_of(client, swept_runs(client, sweep.info.run_id)), {})
         return
-    courses = _told_apart([course_of(client, run_id) for run_id in _run_ids(client, config)])
+    courses = _told_apart(courses_of(client, given) if given else training_courses(client))
     name = f"report on {courses[0].name}" if len(courses) == 1 else f"report on {len(courses)} runs"
     with tracked_run("report", config, name) as tracked:
         if len(courses) == 1:
@@ -48,6 +50,9 @@ def run(config: Report) -> None:
 def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOptions) -> None:
     """Print the tables, make them the run's description, and log them and their figures."""
     client, run_id = tracked.client, tracked.run_id
+    if len(courses) > MANY:
+        _report_many(tracked, courses, options)
+        return
     told = []
     for course in courses:
         choice = choose_milestone(course, options.criterion)
@@ -78,31 +83,49 @@ def report(tracked: TrackedRun, courses: Sequence[Course], options: ReportOption
     print(f"\ntables and figures: artifacts of run {run_id}")
 
 
+def _report_many(tracked: TrackedRun, courses: Sequence[Course], options: ReportOptions) -> None:
+    """Print one table of all trainings, and log it and every value."""
+    table = overview(courses, options.criterion)
+    print(f"\n{table.plain}\n\n{NOTE}")
+    described = f"{NOTE}\n\n{table.markdown}"
+    tracked.describe(described)
+    for name, text in {
+        "report.md": described + "\n",
+        "trainings.csv": table.csv,
+        "milestones.csv": milestones_csv(courses),
+    }.items():
+        tracked.client.log_text(tracked.run_id, text, name)
+    print(f"\ntables: artifacts of run {tracked.run_id}")
+
+
 def _progress(course: Course, criterion: str, chosen: int | None) -> Figure:
     accuracies = {MEASURES[key].name: course.column(key) for key in ACCURACIES if course.has(key)}
     return progress_figure(course.epochs, (MEASURES[criterion].name, course.column(criterion)), accuracies, chosen)
 
 
-def _run_ids(client: MlflowClient, config: Report) -> list[str]:
-    """The trainings to report on, earliest first."""
-    if config.runs is not None:
-        given = [run_id.strip() for run_id in config.runs.split(",") if run_id.strip()]
-        if not given:
-            raise ConfigError(f"runs={config.runs} is not possible. Allowed: auto, or run ids separated by commas.")
-        return list(dict.fromkeys(given))
-    return trainings(client)
+def _given(client: MlflowClient, config: Report) -> list[Run]:
+    """The runs that `runs` names; none for auto."""
+    if config.runs is None:
+        return []
+    given = [run_id.strip() for run_id in config.runs.split(",") if run_id.strip()]
+    if not given:
+        raise ConfigError(f"runs={config.runs} is not possible. Allowed: auto, or run ids separated by commas.")
+    return list(runs_by_id(client, given, [current_experiment(client)]).values())
 
 
-def _sweep(client: MlflowClient, run_id: str) -> Run | None:
-    """The run with this id, if it is that of a sweep."""
-    runs = [run_of(client, part.strip()) for part in run_id.split(",") if part.strip()]
+def _sweep(runs: Sequence[Run], config: Report) -> Run | None:
+    """The sweep among the runs, which is to be alone."""
     kinds = {str(run.data.tags.get(ENTRY_POINT)) for run in runs}
     if "swept" in kinds:
         swept = next(run for run in runs if run.data.tags.get(ENTRY_POINT) == "swept")
         sweep = printable(swept.data.tags.get("mlflow.parentRunId", "ID of the sweep"))
-        raise UserError(f"runs={run_id} holds a model of a sweep. Models are reported together, by --runs={sweep}.")
+        raise UserError(
+            f"runs={config.runs} holds a model of a sweep. Models are reported together, by --runs={sweep}."
+        )
     if "sweep" in kinds and len(runs) > 1:
-        raise UserError(f"runs={run_id} is not possible: a sweep is reported alone, by --runs={runs[0].info.run_id}.")
+        raise UserError(
+            f"runs={config.runs} is not possible: a sweep is reported alone, by --runs={runs[0].info.run_id}."
+        )
     return runs[0] if kinds == {"sweep"} else None
 
 

@@ -17,17 +17,14 @@ from sslmlflow.figures.curves import Panel, Series, curves_figure
 from sslmlflow.figures.heatmap import correlation_figure
 from sslmlflow.figures.overfitting import overfitting_figure
 from sslmlflow.figures.spectra import spectra_figure
-from sslmlflow.jobs.clusters import OUTLIERS
 from sslmlflow.jobs.compared import SIGNIFICANT, STAR
 from sslmlflow.jobs.correlations import INIT, Cell, significance
 from sslmlflow.jobs.course import Course
-from sslmlflow.jobs.evaluation import CLUSTERED
 from sslmlflow.jobs.overfitting import overfitting_panels
-from sslmlflow.jobs.spectra import SPECTRA_FILE
-from sslmlflow.measures import ENTROPY, MEASURES, PROBE, ROBUST_ENTROPY, STANDARDISED
+from sslmlflow.measures import ENTROPY, MEASURES, OUTLIERS, PROBE, ROBUST_ENTROPY, STANDARDISED
 from sslmlflow.metrics.correlation import rank_agreement
 from sslmlflow.texts import printable
-from sslmlflow.tracking.milestones import epoch_of
+from sslmlflow.tracking.stored import CLUSTERED, SPECTRA_FILE, epoch_of
 
 LABEL_FREE = [key for key in MEASURES if key.startswith("label_free/")]
 

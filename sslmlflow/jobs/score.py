@@ -14,8 +14,7 @@ from sslmlflow.errors import ConfigError
 from sslmlflow.jobs.score_files import read_classes, read_views
 from sslmlflow.jobs.score_steps import Values, measure
 from sslmlflow.measures import MEASURES, SPREAD
-from sslmlflow.metrics.unlabelled.collapse import partly_collapsed
-from sslmlflow.metrics.unlabelled.milestone import PARTIAL
+from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import whereabouts
 from sslmlflow.tuning.checks import MOST_SPREAD

@@ -25,9 +25,10 @@ from sslmlflow.jobs.trials import ALARMS, BEHIND, MEASURED, RUNS, VALUES, trial_
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
 from sslmlflow.tracking.lock import is_busy, run_folder
-from sslmlflow.tracking.milestones import epoch_of, log_missing_metrics, milestones_of_run
+from sslmlflow.tracking.milestones import log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.spool import Spool
+from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from sslmlflow.tuning.checks import alarms, limits
 from sslmlflow.tuning.space import Range, suggest
 from sslmlflow.tuning.study import SEAT, WHY

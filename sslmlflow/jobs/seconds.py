@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import ACCURACIES, CRR, KNN, MEASURES, PROBE, STANDARDISED
-from sslmlflow.tracking.server import is_there
+from sslmlflow.tracking.stored import runs_by_id
 
 TRAIN, HELD_OUT, VIEWS = "time/embed_train_s", "time/embed_held_out_s", "time/embed_views_s"
 EMBEDDINGS = {PROBE: [TRAIN, HELD_OUT], STANDARDISED: [TRAIN, HELD_OUT], KNN: [TRAIN, HELD_OUT], CRR: [VIEWS]}
@@ -56,17 +56,12 @@ def median_seconds(course: Course, key: str, embeddings: Sequence[str]) -> float
 
 def augmenting_probes(client: MlflowClient, courses: Sequence[Course]) -> set[str]:
     """The run ids of the trainings whose linear probe was measured with probe=autoaugment."""
-    return {course.run_id for course in courses if course.has(PROBE) and _probe_of(client, course) == "autoaugment"}
-
-
-def _probe_of(client: MlflowClient, course: Course) -> str:
-    """What `probe` was in a run that measured the linear probe; all runs of one digest had the same."""
-    meant = PROBE, course.ways[PROBE].digest
-    metrics = [metric for model in course.models for metric in model.metrics or []]
-    run_ids = dict.fromkeys(str(one.run_id) for one in metrics if (one.key, one.dataset_digest) == meant)
-    run_id = next(run_id for run_id in run_ids if is_there(client, run_id))
-    params = client.get_run(run_id).data.params
-    return str(params.get("resolved/probe", params.get("probe")))
+    # What `probe` was in one of the runs that measured it: all runs of one digest had the same.
+    measured_by = {course.run_id: str(course.ways[PROBE].run_id) for course in courses if course.has(PROBE)}
+    experiments = {model.experiment_id for course in courses for model in course.models}
+    runs = runs_by_id(client, measured_by.values(), experiments)
+    params = {run_id: runs[measuring].data.params for run_id, measuring in measured_by.items()}
+    return {run_id for run_id, of in params.items() if of.get("resolved/probe", of.get("probe")) == "autoaugment"}
 
 
 def _told(seconds: float | None) -> str:

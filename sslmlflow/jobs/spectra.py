@@ -6,7 +6,6 @@ from torch import Tensor
 from sslmlflow.metrics.unlabelled.spectrum import singular_value_spectrum
 from sslmlflow.tracking.milestones import Milestone, load_method
 
-SPECTRA_FILE = "spectra/{digest}/epoch-{epoch:06d}.json"
 HEADS = ("projector", "predictor")  # in the order in which embeddings pass through them
 
 

@@ -14,12 +14,12 @@ from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_pretrained, published
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.course import course_of
+from sslmlflow.jobs.course import courses_of
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.training import resolved
-from sslmlflow.jobs.transfer import tell_transfer
+from sslmlflow.jobs.transfer import SWEPT, swept_runs, tell_transfer
 from sslmlflow.measures import CRR_ADJUSTED, CRR_PER_DIMENSION
 from sslmlflow.memory import peak_mb, start_peak
 from sslmlflow.rules import rule_texts
@@ -27,8 +27,6 @@ from sslmlflow.tracking.milestones import log_missing_metrics, send_milestone, w
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there
 from sslmlflow.training.device import choose_machine
-
-SWEPT = "sslmlflow.swept"  # tag of the sweep's run: the run of a model that is done
 
 
 def run(config: Sweep) -> None:
@@ -50,7 +48,7 @@ def run(config: Sweep) -> None:
                 continue
             if error := _try(tracked, config, spec, sets, name, device):
                 failed[name] = error
-        courses = [course_of(client, run_id) for run_id in swept_runs(client, tracked.run_id)]
+        courses = courses_of(client, swept_runs(client, tracked.run_id))
         tell_transfer(tracked, courses, {name: str(error) for name, error in failed.items()})
         if failed:
             told = "\n".join(f"  {name}: {error}" for name, error in failed.items())
@@ -61,12 +59,6 @@ def run(config: Sweep) -> None:
 
 def _all_refused(failed: Mapping[str, UserError]) -> bool:
     return all(isinstance(error, ConfigError) for error in failed.values())
-
-
-def swept_runs(client: MlflowClient, run_id: str) -> list[str]:
-    """The runs of the models that a sweep has measured, in order."""
-    tags = client.get_run(run_id).data.tags
-    return [run for tag, run in tags.items() if tag.startswith(f"{SWEPT}.") and is_there(client, run)]
 
 
 def _names(config: Sweep) -> list[str]:

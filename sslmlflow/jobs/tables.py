@@ -15,6 +15,11 @@ def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, ma
         rows.append([f"{epoch}{star}", *(_cell(key, course.values[key].get(epoch)) for key in keys)])
     if markdown:
         return markdown_table(rows)
+    return plain_table(rows)
+
+
+def plain_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal; the first row is its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 

@@ -6,6 +6,9 @@ Source: Xu, Lowe and Trappenberg, "Label-free Monitoring of Self-Supervised Lear
 import re
 from collections.abc import Mapping, Sequence
 
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
 from sslmlflow.figures.models import Point, models_figure
 from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
 from sslmlflow.jobs.course import Course
@@ -30,12 +33,21 @@ from sslmlflow.measures import (
 )
 from sslmlflow.texts import as_csv, in_markdown
 from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.server import is_there
 
 PAPER = (AMI_TRUTH, AGREEMENT, SILHOUETTE_TRUTH, SILHOUETTE, ENTROPY)
 OURS = (ROBUST_ENTROPY, SPREAD, ALIGNMENT, CRR_PER_DIMENSION, CRR_ADJUSTED)
 OTHERS = tuple(key for key in LABEL_FREE if key not in (*PAPER, *OURS))
 OVERALL = "all models"
+SWEPT = "sslmlflow.swept"  # tag of the sweep's run: the run of a model that is done
 LEAST = 3  # models of which r can be told
+
+
+def swept_runs(client: MlflowClient, run_id: str) -> list[Run]:
+    """The runs of the models that a sweep has measured, in order."""
+    tags = client.get_run(run_id).data.tags
+    runs = [run for tag, run in tags.items() if tag.startswith(f"{SWEPT}.")]
+    return [client.get_run(run) for run in runs if is_there(client, run)]
 
 
 def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mapping[str, str]) -> None:

@@ -51,6 +51,7 @@ def run(config: Tune) -> None:
     check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, as_umm(config), model)  # a mistake in what is asked for makes no run
+    training.monitor.warn_of_few_images()
     settings = _settings(config, model, training)
     url = config.storage or f"sqlite:///{private_database(home() / 'studies.db')}"
     lower_is_better = MEASURES[key_of(config.objective)].lower_is_better

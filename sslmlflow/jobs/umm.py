@@ -42,6 +42,7 @@ def run(config: Umm) -> None:
     check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
     training = prepare(client, config, model)
+    training.monitor.warn_of_few_images()
     with umm_run(config, training, model) as tracked:
         train_to_end(tracked, training)
     print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")

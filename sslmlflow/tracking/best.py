@@ -6,8 +6,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sslmlflow.measures import MEASURES
-from sslmlflow.tracking.milestones import milestones_of_run
-from sslmlflow.tracking.values import ways_of
+from sslmlflow.tracking.stored import milestones_of_run
+from sslmlflow.tracking.values import measuring_runs, ways_of
 
 
 def log_best(client: MlflowClient, run_id: str) -> None:
@@ -20,7 +20,7 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     if not milestones:
         return
     run = client.get_run(run_id).data
-    ways = ways_of(client, milestones, run.params)
+    ways = ways_of(milestones, measuring_runs(client, milestones), run.params)
     metrics = []
     for key, measure in MEASURES.items():
         if key in ways:

@@ -12,8 +12,9 @@ from sslmlflow.encoders.resnet import EARLY_LAYERS
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import METHODS, method_options_text
 from sslmlflow.texts import printable
+from sslmlflow.tracking.stored import ABOUT_FILE
 
-FORMAT, ABOUT_FILE = 1, "milestone.json"
+FORMAT = 1
 LARGEST_FILE = 2**20  # bytes
 LARGEST_RUN = 2048  # pixels: an encoder that is not checked on torch's meta device is run once on an image of its size
 

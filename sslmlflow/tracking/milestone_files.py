@@ -15,7 +15,8 @@ from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import build_method
 from sslmlflow.texts import printable
-from sslmlflow.tracking.milestone_description import ABOUT_FILE, MilestoneFileError, read_description
+from sslmlflow.tracking.milestone_description import MilestoneFileError, read_description
+from sslmlflow.tracking.stored import ABOUT_FILE
 
 ENCODER_FILE, METHOD_FILE = "encoder.safetensors", "method.safetensors"
 TYPES = {"F32": torch.float32, "I64": torch.int64}

@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,13 +29,12 @@ from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.files import private_folder, require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
-from sslmlflow.texts import printable
-from sslmlflow.tracking.milestone_description import ABOUT_FILE, FORMAT, MilestoneFileError
+from sslmlflow.tracking.milestone_description import FORMAT, MilestoneFileError
 from sslmlflow.tracking.milestone_files import ENCODER_FILE, METHOD_FILE, read_parts
 from sslmlflow.tracking.notes import note
-from sslmlflow.tracking.server import whole
+from sslmlflow.tracking.stored import ABOUT_FILE, KIND, epoch_of, model_of
 
-KIND, KEY = "milestone", "sslmlflow.key"
+KEY = "sslmlflow.key"
 
 
 @dataclass(repr=False)
@@ -161,31 +159,6 @@ def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> Lo
     return model
 
 
-def milestones_of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
-    """The finished milestones of a run, by epoch."""
-    experiment_id = client.get_run(run_id).info.experiment_id
-    of_run = f"tags.kind = '{KIND}' AND source_run_id = '{run_id}'"
-    found = whole(partial(client.search_logged_models, [experiment_id], of_run, max_results=50))
-    return sorted((m for m in found if m.status == LoggedModelStatus.READY and _has_epoch(m)), key=epoch_of)
-
-
-def epoch_of(model: LoggedModel) -> int:
-    """The epoch of a milestone; UserError where its parameter is none, which others may have written."""
-    text = (model.params or {}).get("epoch", "")
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise UserError(f"model {model.model_id} is no milestone: its parameter epoch is {printable(text)!r}.")
-    return int(text)
-
-
-def _has_epoch(model: LoggedModel) -> bool:
-    try:
-        epoch_of(model)
-    except UserError as error:
-        note(f"{error} It is left out")
-        return False
-    return True
-
-
 def log_missing_metrics(
     client: MlflowClient,
     run_id: str,
@@ -258,11 +231,3 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
 def _without_part(name: str) -> str:
     """The name of a tensor wherever a ResNet is split; its layers have names of their own."""
     return re.sub(r"(?<=encoder\.)(early|late)\.", "", name)
-
-
-def model_of(client: MlflowClient, model_id: str) -> LoggedModel:
-    """The model with this id; UserError if the tracking server has none."""
-    try:
-        return client.get_logged_model(model_id)
-    except MlflowException as error:
-        raise UserError(f"{model_id} is not a model on this tracking server: {in_short(error)}") from error

@@ -1,5 +1,6 @@
 """The choice without labels on milestones with made values: what is said, and what is registered."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sslmlflow.jobs.course import Course, course_of
 from tests.conftest import NewDatabase
 
 CRR, STANDARDISED = "label_free/crr_adjusted", "labelled/linear_probe_standardised"
-Training = Callable[[list[float], list[float] | None], Course]
+Training = Callable[..., Course]
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +26,18 @@ def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def training(client: MlflowClient, tmp_path: Path) -> Training:
-    """Milestones at epochs 0, 10, ... with these criteria, each 0.1 to either side, and accuracies."""
+    """Milestones at epochs 0, 10, ... with these criteria of so many images, 0.1 to either side, and accuracies."""
     experiment = client.create_experiment(tmp_path.name, artifact_location=str(tmp_path))
 
-    def make(criteria: list[float], accuracies: list[float] | None = None) -> Course:
+    def make(criteria: list[float], accuracies: list[float] | None = None, images: int = 200) -> Course:
         run_id = client.create_run(experiment).info.run_id
         for place, value in enumerate(criteria):
             model = client.create_logged_model(
                 experiment, source_run_id=run_id, params={"epoch": str(10 * place)}, tags={"kind": "milestone"}
             )
+            about = tmp_path / "milestone.json"
+            about.write_text(json.dumps({"monitor": {"images": images}}))
+            client.log_model_artifact(model.model_id, str(about))
             client.finalize_logged_model(model.model_id, "READY")
             metrics = {CRR: value, f"{CRR}_low": value - 0.1, f"{CRR}_high": value + 0.1}
             if accuracies:
@@ -92,6 +96,16 @@ def test_a_value_within_the_shuffled_spread_is_not_registered(client: MlflowClie
     assert choice.separated
     assert "no signal to choose by yet" in verdict(course, CRR, choice)
     assert register(client, course, choice, CRR) == "Not registered: there is no signal to choose by."
+
+
+def test_what_was_measured_on_few_images_is_not_registered(client: MlflowClient, training: Training) -> None:
+    course = training([1.0, 3.0, 2.0], images=199)
+    choice = choose_milestone(course, CRR)
+    assert choice.separated
+    told = register(client, course, choice, CRR)
+    assert told == "Not registered: it was measured on 199 held-out images, fewer than 200."
+    experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
+    assert not client.search_registered_models(f"name = 'sslmlflow-{experiment.name}'")
 
 
 def test_a_single_milestone_has_nothing_to_be_compared_with(training: Training) -> None:

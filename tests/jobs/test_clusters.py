@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import ArrayImages
-from sslmlflow.jobs.clusters import OUTLIERS, Found, HeldOut
-from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, ROBUST_ENTROPY, SILHOUETTE
+from sslmlflow.jobs.clusters import Found, HeldOut
+from sslmlflow.measures import AGREEMENT, DIMENSION, ENTROPY, LEARNABILITY, OUTLIERS, ROBUST_ENTROPY, SILHOUETTE
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 

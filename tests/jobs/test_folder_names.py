@@ -13,7 +13,7 @@ from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.jobs.course import course_of
 from sslmlflow.measures import KNN
-from sslmlflow.tracking.milestones import epoch_of, milestones_of_run
+from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from tests.conftest import Command
 from tests.data.test_folder import put_classes
 from tests.jobs.small import left_in

@@ -29,6 +29,8 @@ from tests.tuning.postgres import postgres
 pytestmark = pytest.mark.slow
 QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--milestone_every=1"]
 
+ENOUGH = ["--max_test_images=200", "--monitor_images=200"]  # with fewer held-out images nothing is registered
+
 
 @pytest.fixture(scope="module")
 def trained(fork_server: ForkServer, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -38,7 +40,7 @@ def trained(fork_server: ForkServer, new_database: NewDatabase, tmp_path_factory
     own = {"SSLMLFLOW_HOME": str(folder / "home"), "MLFLOW_TRACKING_URI": new_database(folder)}
     log = folder / "output.txt"
     files = {"folder": str(folder), "stdout": str(log), "stderr": str(log)}
-    fork_server.start(arguments=["pretrain", *SMALL, "--epochs=3"], environment={**clean, **own}, **files)
+    fork_server.start(arguments=["pretrain", *SMALL, *ENOUGH, "--epochs=3"], environment={**clean, **own}, **files)
     assert fork_server.wait() == 0, log.read_text()
     return folder
 

@@ -7,10 +7,13 @@ import sqlite3
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
+from sslmlflow.data.cache import Source, cached
+from sslmlflow.data.cache import locked as cache_lock
 from sslmlflow.tracking.lock import locked
 from sslmlflow.tracking.spool import Spool
 from tests.conftest import Command
@@ -95,6 +98,39 @@ def test_files_that_may_be_being_written_are_not_pruned_and_looking_makes_nothin
     assert not run.exists()
     assert sslmlflow("prune", "--days=0").returncode == 0
     assert [path.exists() for path in parts] == [True, False]
+
+
+def test_decoded_images_are_listed_and_deleted_when_no_process_uses_them(
+    sslmlflow: Command, environment: dict[str, str]
+) -> None:
+    cache = Path(environment["SSLMLFLOW_HOME"], "cache")
+
+    def source(key: str) -> Source:
+        return Source(key, 100, (3, 64, 64), lambda indices: (np.zeros((len(indices), 3, 64, 64), np.uint8), {}))
+
+    for key in ("old", "new", "mapped", "written"):
+        cached(source(key), cache)
+    images = cached(source("mapped"), cache)
+    for key in ("old", "mapped", "written"):
+        os.utime(cache / f"{key}.u8", (time.time() - 40 * 86400,) * 2)
+    download = cache.with_name("data") / "cifar"
+    download.mkdir(parents=True)
+    (download / "batch.bin").write_bytes(bytes(2_000_000))
+    listed = sslmlflow("prune", "--dry_run")
+    assert "decoded images old.u8, 1.2 MB, last used 40 days ago" in listed.stdout, listed.stderr
+    assert "kept: decoded images new.u8, 1.2 MB, last used 0 days ago" in listed.stdout
+    assert f"kept: download {download}, 2.0 MB" in listed.stdout
+    assert (cache / "old.u8").exists()
+    with cache_lock(cache / "written.lock"):
+        pruned = sslmlflow("prune").stdout
+    assert pruned.count("a process is using them") == 2
+    assert pruned.endswith("1.2 MB are freed\n")
+    assert sorted(path.name for path in cache.glob("*.u8")) == ["mapped.u8", "new.u8", "written.u8"]
+    assert not (cache / "old.json").exists()
+    assert images.images.read(np.arange(3)).sum() == 0
+    del images
+    cached(source("written"), cache)
+    assert "1.2 MB are freed" in sslmlflow("prune").stdout, "opening them has made the written ones young"
 
 
 def test_dead_runs_are_closed_by_whoever_starts_and_by_reap(

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from PIL import Image
 
 from sslmlflow import load_milestone
-from sslmlflow.tracking.milestones import milestones_of_run
+from sslmlflow.tracking.stored import milestones_of_run
 from tests.conftest import Command
 from tests.stored import BUILDS, unpack
 from tests.stored.make import MOCO, SIMCLR

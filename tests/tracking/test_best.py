@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sslmlflow.tracking.best import log_best
-from sslmlflow.tracking.milestones import milestones_of_run
-from sslmlflow.tracking.values import ways_of
+from sslmlflow.tracking.stored import milestones_of_run
+from sslmlflow.tracking.values import Way, measuring_runs, ways_of
 from tests.conftest import NewDatabase
 
 ENTROPY, KNN = "label_free/entropy", "labelled/knn"
@@ -57,6 +57,12 @@ def best(client: MlflowClient, run_id: str, key: str) -> tuple[float, float]:
     return shown[f"best/{key}"], shown[f"best/{key}_epoch"]
 
 
+def knn(client: MlflowClient, run_id: str) -> Way:
+    """How the report reads 5-NN of this training."""
+    milestones = milestones_of_run(client, run_id)
+    return ways_of(milestones, measuring_runs(client, milestones), {"dataset": "digit-scenes"})[KNN]
+
+
 def test_best_follows_what_is_measured_milestone_by_milestone(
     client: MlflowClient, run_id: str, measure: Measure
 ) -> None:
@@ -91,7 +97,7 @@ def test_the_own_data_set_counts_more_than_a_later_one(client: MlflowClient, run
     measure(0, KNN, 0.5, "own", "digit-scenes")
     for epoch in (0, 2, 4):
         measure(epoch, KNN, 0.9, "other", "cifar10")
-    way = ways_of(client, milestones_of_run(client, run_id), {"dataset": "digit-scenes"})[KNN]
+    way = knn(client, run_id)
     assert (way.dataset, way.values) == ("digit-scenes", {0: 0.5})
     assert best(client, run_id, KNN) == (0.5, 0)
 
@@ -100,7 +106,7 @@ def test_coverage_counts_more_than_being_later(client: MlflowClient, run_id: str
     for epoch in (0, 2, 4):
         measure(epoch, KNN, 0.1 * epoch, "whole", "digit-scenes")
     measure(4, KNN, 0.9, "one", "digit-scenes")
-    way = ways_of(client, milestones_of_run(client, run_id), {"dataset": "digit-scenes"})[KNN]
+    way = knn(client, run_id)
     assert (way.digest, way.values) == ("digest of whole", pytest.approx({0: 0.0, 2: 0.2, 4: 0.4}))
 
 
@@ -111,4 +117,4 @@ def test_what_a_deleted_run_measured_does_not_count(client: MlflowClient, run_id
     (model, *_) = milestones_of_run(client, run_id)
     (deleted,) = (metric.run_id for metric in model.metrics if metric.value == 0.9)
     client.delete_run(deleted)
-    assert ways_of(client, milestones_of_run(client, run_id), {"dataset": "digit-scenes"})[KNN].values == {0: 0.5}
+    assert knn(client, run_id).values == {0: 0.5}

@@ -20,7 +20,8 @@ from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.methods import Method, build_method
 from sslmlflow.tracking.keeping import drop_milestone
-from sslmlflow.tracking.milestones import epoch_of, load_milestone, milestones_of_run, send_milestone, write_milestone
+from sslmlflow.tracking.milestones import load_milestone, send_milestone, write_milestone
+from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from tests.conftest import NewDatabase
 
 SPEC = EncoderSpec("resnet18", "cifar", width=4, image_size=16)

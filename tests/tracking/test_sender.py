@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from sslmlflow.tracking import sender
-from sslmlflow.tracking.milestones import epoch_of
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool, left_in
+from sslmlflow.tracking.stored import epoch_of
 from tests.conftest import NewDatabase
 
 EXPERIMENT = "1"  # MLflow counts them

@@ -10,7 +10,7 @@ from sslmlflow.metrics.unlabelled.spectrum import effective_rank, precision, sin
 from sslmlflow.metrics.unlabelled.triangle import Triangle, triangle
 
 NEAR = 0.02  # of the typical distance of two images
-LOST, LEAST_LOST, LEAST_NEAR = 1e-3, 0.5, 0.1
+LOST = 1e-3
 MIN_IMAGES = 4  # below that the centred embeddings of a sound encoder, too, have almost no rank
 
 
@@ -76,17 +76,3 @@ def near_duplicates(Z: Array) -> float:
     nearest = nearest_neighbours(z, 1).distances[:, 0]
     typical = float(np.sqrt(2 * (singular_value_spectrum(z) ** 2).sum()))
     return float((nearest < NEAR * typical).mean())
-
-
-def partly_collapsed(lost: float, near: float) -> list[str]:
-    """Name, in words, the collapse that `lost_directions` and `near_duplicates` show; none is no alarm.
-
-    Dimensional: at least half of the directions are lost; sound encoders, untrained torchvision models among them, that
-    we tried had 10 % at most. Local: at least a tenth of the images have near duplicates; those had none.
-    """
-    found = []
-    if lost >= LEAST_LOST:
-        found.append(f"dimensional collapse: embeddings hardly vary in {100 * lost:.0f} % of their directions")
-    if near >= LEAST_NEAR:
-        found.append(f"local collapse: {100 * near:.0f} % of the images have nearly the embedding of another")
-    return found

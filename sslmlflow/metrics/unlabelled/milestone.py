@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sslmlflow.metrics.failures import FAILURES, why
+from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.metrics.unlabelled.arrays import Array, as_tensor
 from sslmlflow.metrics.unlabelled.coding_rate import (
     adjusted_mean_and_resolution,
@@ -21,7 +22,6 @@ from sslmlflow.metrics.unlabelled.collapse import (
     collapsed,
     lost_directions,
     near_duplicates,
-    partly_collapsed,
 )
 from sslmlflow.metrics.unlabelled.determinants import check_eps
 from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
@@ -33,7 +33,6 @@ POOLED = ("crr_pooled",)
 ADJUSTED = ("crr_adjusted", "crr_adjusted_resolution")
 RANKME = ("rankme",)
 EARLY = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
-PARTIAL = ("lost_directions", "near_duplicates")
 LAST = (*EARLY, "stable_rank", "alpha_req", "lidar", "alignment_loss", "uniformity_loss", "retrieval", *PARTIAL)
 NOT_FINITE = {
     "crr_U": "an embedding is zero and so has no direction",

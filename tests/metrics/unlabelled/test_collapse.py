@@ -3,7 +3,8 @@ import pytest
 import torch
 import torchvision
 
-from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates, partly_collapsed
+from sslmlflow.metrics.unlabelled.alarms import partly_collapsed
+from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates
 
 RNG = np.random.default_rng(0)
 DIRECTION = RNG.normal(size=64)

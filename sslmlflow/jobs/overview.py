@@ -1,0 +1,60 @@
+"""Many trainings as one table: what is chosen in each, and how reliable the choice is."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sslmlflow.jobs.choice import choose_milestone, points_lost
+from sslmlflow.jobs.course import Course
+from sslmlflow.jobs.tables import markdown_table, plain_table
+from sslmlflow.measures import ACCURACIES, MEASURES
+
+MANY = 20  # trainings, above which figures and tables of each would be too many to look at
+NOTE = (
+    f"Each of more than {MANY} trainings has one row here. `--runs=ID,ID,...` with at most {MANY} gives the table, the "
+    "figures and the correlations of each."
+)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The same rows for a terminal, as Markdown and as CSV."""
+
+    plain: str
+    markdown: str
+    csv: str
+
+
+def overview(courses: Sequence[Course], criterion: str) -> Overview:
+    """One row per training: its chosen milestone, that one's metrics, and what the choice lost where labels tell.
+
+    `tied` counts the milestones that the interval does not separate from the chosen one; empty without an interval.
+    """
+    keys = [key for key in (criterion, *ACCURACIES) if any(course.has(key) for course in courses)]
+    head = [
+        "training",
+        "run",
+        "milestones",
+        "chosen epoch",
+        *(MEASURES[key].name for key in keys),
+        "tied",
+        "points lost",
+    ]
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["run", "run_id", "milestones", "chosen_epoch", *keys, "tied", "points_lost"])
+    rows = [head]
+    for course in courses:
+        choice = choose_milestone(course, criterion)
+        values = [course.values.get(key, {}).get(choice.chosen) for key in keys]  # type: ignore[arg-type]
+        tied = len(choice.tied) if choice.chosen is not None and course.has(f"{criterion}_low") else None
+        lost = points_lost(course, choice)
+        numbers = [choice.chosen, *values, tied, lost]
+        out.writerow([course.name, course.run_id, len(course.models), *("" if n is None else n for n in numbers)])
+        told = [None if v is None else MEASURES[key].told(v) for key, v in zip(keys, values, strict=True)]
+        cells = [choice.chosen, *told, tied, None if lost is None else f"{lost:.1f}"]
+        rows.append(
+            [course.name, course.run_id, str(len(course.models)), *("–" if c is None else str(c) for c in cells)]
+        )
+    return Overview(plain_table(rows), markdown_table(rows, words=2), text.getvalue())
