@@ -56,7 +56,7 @@ def _readable(given: str) -> Iterator[None]:
 
 
 def _array(file: IO[bytes], size: int, given: str) -> NDArray[Any]:
-    """The array in a file of `size` bytes, which is at its beginning afterwards read once more."""
+    """The array in a file, or an entry of an archive, of `size` bytes; its header is read twice."""
     file.seek(0)
     shape, dtype = _header(file, given)
     if dtype.hasobject:
@@ -71,15 +71,15 @@ def _array(file: IO[bytes], size: int, given: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except MemoryError:
-        raise UserError(
-            f"{given} holds {claimed}, which do not fit into the memory that this process may use."
-        ) from None
+        raise UserError(f"{given} holds {claimed}, more memory than this process may use.") from None
     return array
 
 
 def _header(file: IO[bytes], given: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
         shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+    except zipfile.BadZipFile:  # a wrong checksum
+        raise
     except Exception:  # deep, long, or no Python at all: the advice in NumPy's own message is to trust the file
         raise UserError(
             f"{given} cannot be read as a NumPy file: its header is damaged, or not one of a plain array."

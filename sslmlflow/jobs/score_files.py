@@ -19,9 +19,8 @@ def read_views(embeddings: str, views: str | None) -> Tensor:
     try:
         return torch.from_numpy(_stacked(embeddings, views))
     except MemoryError as error:
-        raise UserError(
-            f"embeddings={embeddings} with views={views or 'auto'} do not fit into memory: {error}"
-        ) from None
+        given = f"embeddings={embeddings}" + (f" with views={views}" if views else "")
+        raise UserError(f"{given} does not fit into memory: {error}") from None
 
 
 def _stacked(embeddings: str, views: str | None) -> NDArray[np.float32]:

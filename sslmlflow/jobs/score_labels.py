@@ -1,6 +1,7 @@
 """Labels from a NumPy file of any origin: which images have a class, and whether the classes say anything."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from sslmlflow.jobs.numpy_files import load_array
 UNKNOWN_TEXTS = "", "-1", "nan", "NaN", "NaT", "None"
 
 
-class Labels(NamedTuple):
+@dataclass(frozen=True)
+class Labels:
     """The number of every image's class, -1 where it is unknown; and why no metric can be measured with them, if so."""
 
     classes: NDArray[np.int64]
@@ -39,17 +41,18 @@ def read_labels(path: str, n: int) -> Labels:
     if labels.dtype.kind not in "biufSUM":
         return Labels(classes, f"labels of the type {str(labels.dtype)[:80]} are not classes")
     known = np.flatnonzero(~_unknown(labels))
-    if labels.dtype.kind == "f" and not (np.isfinite(labels[known]) & (labels[known] % 1 == 0)).all():
+    given = labels[known]
+    if labels.dtype.kind == "f" and not (np.isfinite(given) & (given == np.rint(given))).all():
         return Labels(classes, "labels that are fractions or infinite are not classes")
-    names, classes[known] = np.unique(labels[known], return_inverse=True)
+    names, classes[known] = np.unique(given, return_inverse=True)
     return Labels(classes, _useless(len(names), len(known)))
 
 
 def _unknown(labels: NDArray[Any]) -> NDArray[np.bool_]:
     if labels.dtype.kind in "SU":
-        return np.isin(labels, np.array(UNKNOWN_TEXTS, dtype=labels.dtype.kind))
+        return np.asarray(np.isin(labels, np.array(UNKNOWN_TEXTS, dtype=labels.dtype.kind)))
     if labels.dtype.kind == "M":
-        return np.isnat(labels)
+        return np.asarray(np.isnat(labels))
     return np.asarray((labels == -1) | (labels != labels))
 
 

@@ -149,9 +149,7 @@ def _clusters_and_classes(classes: NDArray[np.int64], clusters: list[NDArray[np.
         if not clusters:
             return {}, dict.fromkeys(CLUSTERS_AND_CLASSES, "there are no clusters")
         if len(np.unique(classes[known])) < 2:
-            return {}, dict.fromkeys(
-                CLUSTERS_AND_CLASSES, "the images that were clustered are not of two known classes"
-            )
+            return {}, dict.fromkeys(CLUSTERS_AND_CLASSES, "of the clustered images, no two have different classes")
         found = clustering_scores(classes[known], clusters[0][known])
         scores = found.ami, found.ami_max, found.nmi, found.ari, found.acc
         return dict(zip(CLUSTERS_AND_CLASSES, scores, strict=True)), {}
@@ -160,7 +158,7 @@ def _clusters_and_classes(classes: NDArray[np.int64], clusters: list[NDArray[np.
 
 
 def _labelled(z: Tensor, y: NDArray[np.int64], config: Score) -> dict[str, Step]:
-    """What is measured with classes alone, but for the silhouette on one half of the images after learning the other."""
+    """Silhouette of the classes, and what learns them from one half of the images and is tested on the other."""
     order = np.random.default_rng(config.evaluation_seed).permutation(len(z))
     train, test = np.split(order, [len(z) // 2])
     halves = z[train], y[train], z[test], y[test]

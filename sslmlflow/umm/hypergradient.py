@@ -49,8 +49,8 @@ def hypergradient(
     does so with two more gradients in place of a second derivative; `aid_neumann` and `aid_cg` solve
     `(I + lam H) x = grad F` at the solution of the proximal problem, by `terms` terms of the Neumann series or steps of
     conjugate gradients, after as many steps towards that solution; what grows where it should shrink is left, and the
-    note says so, unless it grows within rounding only, as it does after convergence. `curvature` is the objective whose second
-    derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
+    note says so, unless it grows within rounding only, as it does after convergence. `curvature` is the objective
+    whose second derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
     """
     if name not in HYPERGRADIENTS:
         raise ValueError(f"hypergradient={name} is not one of {', '.join(HYPERGRADIENTS)}")
