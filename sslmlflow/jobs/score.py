@@ -1,18 +1,20 @@
-"""Entry point `score`: measure embeddings that some other program made, as far as what is given allows."""
+"""Entry point `score`: measure embeddings of any origin, as far as what is given allows."""
 
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 from mlflow.entities import Metric
+from torch import Tensor
 
 from sslmlflow.config.score import Score
 from sslmlflow.errors import ConfigError
-from sslmlflow.jobs.score_files import read_classes, read_views
-from sslmlflow.jobs.score_steps import Values, measure
+from sslmlflow.jobs.score_files import read_views
+from sslmlflow.jobs.score_labels import Labels, read_labels
+from sslmlflow.jobs.score_steps import KNN_200, SUPERVISED_CRR, Measures, Values, measure
 from sslmlflow.measures import MEASURES, SPREAD
 from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.tracking.run import TrackedRun, tracked_run
@@ -27,12 +29,12 @@ NAMES = {  # of what has a name only here
     "label_free/crr_adjusted_resolution": "adjusted CRR, resolution",
     "label_free/crr_adjusted_low": "adjusted CRR, 95 % from",
     "label_free/crr_adjusted_high": "adjusted CRR, 95 % to",
-    "labelled/crr": "supervised CRR",
+    SUPERVISED_CRR: "supervised CRR",
     "labelled/ami_max_clusters_truth": "AMI max(C1, classes)",
     "labelled/nmi_clusters_truth": "NMI(C1, classes)",
     "labelled/ari_clusters_truth": "ARI(C1, classes)",
     "labelled/acc_clusters_truth": "accuracy of C1",
-    "labelled/knn_200_cosine": "200-NN by cosine",
+    KNN_200: "200-NN by cosine",
 }
 
 
@@ -41,19 +43,29 @@ def run(config: Score) -> None:
     if config.embeddings is None:
         raise ConfigError("embeddings needs to be given. Allowed: a NumPy file: sslmlflow score embeddings.npy")
     views = read_views(config.embeddings, config.views)
-    classes = None if config.labels is None else read_classes(config.labels, views.shape[1])
-    given = f"{views.shape[1]:,} images x {views.shape[2]:,} features, {len(views)} view{'s' * (len(views) > 1)}"
-    if classes is not None:
-        given += f", {classes.max() + 1:,} classes"
+    labels = None if config.labels is None else read_labels(config.labels, views.shape[1])
+    given = "\n".join(_given(views, labels, config))
     logged = config.log or "MLFLOW_RUN_ID" in os.environ
     with tracked_run("score", config, f"score {Path(config.embeddings).name}") if logged else nullcontext() as tracked:
         print(given, flush=True)
-        values, undefined = measure(views, classes, config)
-        parts = [_table(values), _reasons(undefined), *_remarks(values, len(views), classes is not None)]
+        found = measure(views, labels, config)
+        usable = labels is not None and labels.undefined is None
+        parts = [_table(found.values), _notes(found, config), *_remarks(found.values, len(views), usable)]
         told = "\n\n".join(filter(None, parts))
         print(f"\n{told}")
         if tracked:
-            _log(tracked, values, f"{given}\n\n{told}\n")
+            _log(tracked, found.values, f"{given}\n\n{told}\n")
+
+
+def _given(views: Tensor, labels: Labels | None, config: Score) -> Iterator[str]:
+    """What was read, and what of it is left out."""
+    n = views.shape[1]
+    classes = "" if labels is None else f", {labels.count:,} class{'es' * (labels.count != 1)}"
+    yield f"{n:,} images x {views.shape[2]:,} features, {len(views)} view{'s' * (len(views) > 1)}{classes}"
+    if labels is not None and not labels.undefined and len(labels.known) < n:
+        yield f"{n - len(labels.known):,} of {n:,} images have no label and are left out of the labelled metrics"
+    if n > config.max_rows:
+        yield f"{n:,} rows: what compares all with all is measured on a random {config.max_rows:,} (max_rows)"
 
 
 def _log(tracked: TrackedRun, values: Values, told: str) -> None:
@@ -73,12 +85,15 @@ def _table(values: Values) -> str:
     )
 
 
-def _reasons(undefined: Mapping[str, str]) -> str:
-    """What has no value and why, a line a reason."""
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for key, why in undefined.items():
-        reasons[why].append(_name(key))
-    return "\n".join(f"undefined ({why}): {', '.join(names)}" for why, names in reasons.items())
+def _notes(found: Measures, config: Score) -> str:
+    """What was measured on a sample, and what has no value, one line per reason."""
+    notes: dict[str, list[str]] = defaultdict(list)
+    for key in found.values:
+        if key in found.sampled:
+            notes[f"on a random {config.max_rows:,} images (max_rows)"].append(_name(key))
+    for key, why in found.undefined.items():
+        notes[f"undefined ({why})"].append(_name(key))
+    return "\n".join(f"{note}: {', '.join(names)}" for note, names in notes.items())
 
 
 def _remarks(values: Values, views: int, labelled: bool) -> list[str]:

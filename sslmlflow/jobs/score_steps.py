@@ -1,6 +1,7 @@
-"""The metrics of embeddings that some other program made, one step after another, as far as what is given allows."""
+"""The metrics of embeddings of any origin, one step after another, as far as what is given allows."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.score import Score
 from sslmlflow.jobs.clusters import map_and_cluster
+from sslmlflow.jobs.score_labels import Labels
 from sslmlflow.measures import AMI_TRUTH, KNN, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.labelled.clustering_scores import clustering_scores
@@ -19,55 +21,101 @@ from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.partition import silhouettes
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
 from sslmlflow.metrics.unlabelled.coding_rate import directions
-from sslmlflow.metrics.unlabelled.milestone import layer_metrics
+from sslmlflow.metrics.unlabelled.milestone import LAST, layer_metrics
 
 NEED_VIEWS: tuple[str, ...] = (
     *("crr", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution"),
     *("lidar", "alignment_loss", "retrieval"),
 )
-OTHERS = "ami_max", "nmi", "ari", "acc"  # scores of clusters beside the agreement
+ALL_WITH_ALL = "uniformity_loss", "retrieval", "near_duplicates"
+LINEAR = tuple(name for name in LAST if name not in ALL_WITH_ALL)
+SUPERVISED_CRR, KNN_200 = "labelled/crr", "labelled/knn_200_cosine"
+CLUSTERS_AND_CLASSES = AMI_TRUTH, *(f"labelled/{name}_clusters_truth" for name in ("ami_max", "nmi", "ari", "acc"))
+LABELLED = *CLUSTERS_AND_CLASSES, SUPERVISED_CRR, SILHOUETTE_TRUTH, KNN, KNN_200, STANDARDISED
 Values = dict[str, float]
+Step = Callable[[], tuple[Values, dict[str, str]]]
 
 
-def measure(views: Tensor, labels: NDArray[np.int64] | None, config: Score) -> tuple[Values, dict[str, str]]:
-    """Values by name, and why the others have none; a bar shows how far it has come."""
-    values: Values = {}
-    undefined: dict[str, str] = {}
-    clusters: list[NDArray[np.int64]] = []
-    steps = _label_free(views, config, clusters)
-    if labels is not None:
-        steps |= _labelled(views[0], labels, config, clusters)
-    progress = tqdm(steps.items(), unit="step", disable=None)
-    for name, step in progress:
-        progress.set_postfix_str(name)
+@dataclass(frozen=True)
+class Measures:
+    """Values by name, why the others have none, and the names of those that were measured on a sample."""
+
+    values: Values = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
+
+    def add(self, step: Step, name: str, sampled: bool) -> None:
+        """Take a step; what it fails of is a reason under its name."""
         try:
             found, failed = step()
         except FAILURES as error:
             found, failed = {}, {name: why(error)}
-        values |= found
-        undefined |= failed
-    return values, undefined
+        self.values.update(found)
+        self.undefined.update(failed)
+        if sampled:
+            self.sampled.update(found)
 
 
-Step = Callable[[], tuple[Values, dict[str, str]]]
+def measure(views: Tensor, labels: Labels | None, config: Score) -> Measures:
+    """Everything that can be measured; a bar shows how far it has come.
+
+    What takes time n^2, and the probe, is measured on `max_rows` random images, the rest on all.
+    """
+    measures, clusters, n = Measures(), list[NDArray[np.int64]](), views.shape[1]
+    rows = _drawn(np.arange(n), config)
+    some = views if len(rows) == n else views[:, rows]
+    steps = [("rates and ranks", _rates(views, config), False)]
+    steps += [(name, step, len(rows) < n) for name, step in _label_free(some, config, clusters).items()]
+    if labels is not None and labels.undefined:
+        measures.undefined.update(dict.fromkeys(LABELLED, labels.undefined))
+    elif labels is not None:
+        known = labels.known
+        drawn = _drawn(known, config)
+        steps += [
+            ("clusters and classes", _clusters_and_classes(labels.classes[rows], clusters), len(rows) < n),
+            (SUPERVISED_CRR, _supervised_rate(views[0][known], labels.classes[known], config), False),
+        ]
+        labelled = _labelled(views[0][drawn], labels.classes[drawn], config)
+        steps += [(name, step, len(drawn) < len(known)) for name, step in labelled.items()]
+    for name, step, on_sample in (progress := tqdm(steps, unit="step", disable=None)):
+        progress.set_postfix_str(name)
+        measures.add(step, name, on_sample)
+    return measures
+
+
+def _drawn(rows: NDArray[np.int64], config: Score) -> NDArray[np.int64]:
+    """The rows, or `max_rows` of them in their order."""
+    if len(rows) <= config.max_rows:
+        return rows
+    drawn = np.random.default_rng(config.evaluation_seed).permutation(len(rows))[: config.max_rows]
+    return rows[np.sort(drawn)]
+
+
+def _rates(views: Tensor, config: Score) -> Step:
+    """What takes time in proportion to the images."""
+
+    def rates() -> tuple[Values, dict[str, str]]:
+        values, undefined = _of_layer(views, config, LINEAR)
+        if "label_free/crr_adjusted" in values:
+            low, high = (f"label_free/crr_adjusted_{end}" for end in ("low", "high"))
+            kept = config.max_rows // 2 if views.shape[1] > config.max_rows else None
+            try:
+                found = adjusted_interval(directions(views), config.eps, kept=kept)
+                values |= {low: found.low, high: found.high}
+            except FAILURES as error:  # it needs more images than the value
+                undefined |= dict.fromkeys((low, high), why(error))
+        return values, undefined
+
+    return rates
 
 
 def _label_free(views: Tensor, config: Score, clusters: list[NDArray[np.int64]]) -> dict[str, Step]:
-    """Steps by name; those that cluster leave the clusters behind."""
+    """What compares all images with all; the step that clusters leaves the clusters behind."""
 
-    def rates() -> tuple[Values, dict[str, str]]:
-        scores = layer_metrics(views, config.eps)
-        if "crr_adjusted" in scores.values:
-            try:
-                _, low, high = adjusted_interval(directions(views), config.eps)
-                scores.values.update(crr_adjusted_low=low, crr_adjusted_high=high)
-            except FAILURES as error:  # it needs more images than the value
-                scores.undefined.update(dict.fromkeys(("crr_adjusted_low", "crr_adjusted_high"), why(error)))
-        skipped = () if len(views) > 1 else NEED_VIEWS
-        return tuple(
-            {f"label_free/{name}": found for name, found in part.items() if name not in skipped}
-            for part in (scores.values, scores.undefined)
-        )  # type: ignore[return-value]
+    def neighbours() -> tuple[Values, dict[str, str]]:
+        values, undefined = _of_layer(views, config, ("collapsed", *ALL_WITH_ALL))
+        values.pop("label_free/collapsed", None)  # of all images it is known by now
+        return values, undefined
 
     def clustered() -> tuple[Values, dict[str, str]]:
         options = EvaluationOptions(
@@ -79,29 +127,45 @@ def _label_free(views: Tensor, config: Score, clusters: list[NDArray[np.int64]])
         values = {key: value for key, value in found.measured.values.items() if not key.startswith("time/")}
         return values, found.measured.undefined
 
-    return {"rates and ranks": rates, "map and clusters": clustered}
+    return {"neighbours": neighbours, "map and clusters": clustered}
 
 
-def _labelled(
-    z: Tensor, labels: NDArray[np.int64], config: Score, clusters: list[NDArray[np.int64]]
-) -> dict[str, Step]:
-    order = np.random.default_rng(config.evaluation_seed).permutation(len(z))
-    train, test = np.split(order, [len(z) // 2])
-    halves = z[train], labels[train], z[test], labels[test]
+def _of_layer(views: Tensor, config: Score, names: tuple[str, ...]) -> tuple[Values, dict[str, str]]:
+    scores = layer_metrics(views, config.eps, names)
+    skipped = () if len(views) > 1 else NEED_VIEWS
+    values = {f"label_free/{name}": value for name, value in scores.values.items() if name not in skipped}
+    return values, {f"label_free/{name}": reason for name, reason in scores.undefined.items() if name not in skipped}
+
+
+def _supervised_rate(z: Tensor, y: NDArray[np.int64], config: Score) -> Step:
+    return lambda: ({SUPERVISED_CRR: coding_rate_reduction_labels(directions(z), y, config.eps).dR.item()}, {})
+
+
+def _clusters_and_classes(classes: NDArray[np.int64], clusters: list[NDArray[np.int64]]) -> Step:
+    """The clusters, of the images that were clustered, against their classes, -1 where unknown."""
 
     def agreement() -> tuple[Values, dict[str, str]]:
-        names = AMI_TRUTH, *(f"labelled/{name}_clusters_truth" for name in OTHERS)
+        known = classes >= 0
         if not clusters:
-            return {}, dict.fromkeys(names, "there are no clusters")
-        found = clustering_scores(labels, clusters[0])
-        return dict(zip(names, (found.ami, *(getattr(found, name) for name in OTHERS)), strict=True)), {}
+            return {}, dict.fromkeys(CLUSTERS_AND_CLASSES, "there are no clusters")
+        if len(np.unique(classes[known])) < 2:
+            return {}, dict.fromkeys(CLUSTERS_AND_CLASSES, "of the clustered images, no two have different classes")
+        found = clustering_scores(classes[known], clusters[0][known])
+        scores = found.ami, found.ami_max, found.nmi, found.ari, found.acc
+        return dict(zip(CLUSTERS_AND_CLASSES, scores, strict=True)), {}
 
+    return agreement
+
+
+def _labelled(z: Tensor, y: NDArray[np.int64], config: Score) -> dict[str, Step]:
+    """Silhouette of the classes, and what learns them from one half of the images and is tested on the other."""
+    order = np.random.default_rng(config.evaluation_seed).permutation(len(z))
+    train, test = np.split(order, [len(z) // 2])
+    halves = z[train], y[train], z[test], y[test]
     one: Mapping[str, Callable[[], float]] = {
-        "labelled/crr": lambda: coding_rate_reduction_labels(directions(z), labels, config.eps).dR.item(),
-        SILHOUETTE_TRUTH: lambda: silhouettes(z, {"the classes": labels})["the classes"],
+        SILHOUETTE_TRUTH: lambda: silhouettes(z, {"the classes": y})["the classes"],
         KNN: lambda: knn_accuracy(*halves),
-        "labelled/knn_200_cosine": lambda: weighted_knn_accuracy(*halves),
+        KNN_200: lambda: weighted_knn_accuracy(*halves),
         STANDARDISED: lambda: standardised_probe(*halves),
     }
-    steps: dict[str, Step] = {name: lambda name=name, f=f: ({name: f()}, {}) for name, f in one.items()}  # type: ignore[misc]
-    return {"clusters and classes": agreement, **steps}
+    return {name: lambda name=name, f=f: ({name: f()}, {}) for name, f in one.items()}  # type: ignore[misc]

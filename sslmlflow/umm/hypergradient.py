@@ -19,6 +19,7 @@ from torch import Tensor
 from sslmlflow.config.umm import HYPERGRADIENTS
 
 TOO_CURVED = "inner_lr times the curvature is above 1"
+NEAR = 0.01  # of the way to the proximal solution: steps below it may be the rounding of bf16
 Parameters = tuple[Tensor, ...]
 Objective = Callable[[Parameters], Tensor]
 Product = Callable[[Parameters], Parameters]
@@ -48,8 +49,8 @@ def hypergradient(
     does so with two more gradients in place of a second derivative; `aid_neumann` and `aid_cg` solve
     `(I + lam H) x = grad F` at the solution of the proximal problem, by `terms` terms of the Neumann series or steps of
     conjugate gradients, after as many steps towards that solution; what grows where it should shrink is left, and the
-    note says so. `curvature` is the objective whose second
-    derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
+    note says so, unless it grows within rounding only, as it does after convergence. `curvature` is the objective
+    whose second derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
     """
     if name not in HYPERGRADIENTS:
         raise ValueError(f"hypergradient={name} is not one of {', '.join(HYPERGRADIENTS)}")
@@ -120,8 +121,14 @@ def _proximal(inner: Objective, start: Parameters, lam: float, steps: int) -> tu
     theta, length = start, inf
     for step in range(steps):
         closer = _moved(start, -lam, gradient(inner, theta)[1])
-        moved = float(_norm(_moved(closer, -1, theta)))
+        last = _moved(closer, -1, theta)
+        moved = float(_norm(last))
         if not moved <= length:
+            # Near the solution steps also grow within rounding; a curvature above 1 / lam would stretch this one.
+            way = _moved(closer, -1, start)
+            near = moved <= NEAR * float(_norm(way)) or _is_rounding(last, start)
+            if near and lam * float(_norm(_hessian_product(inner, theta, last))) <= moved:
+                return theta, None
             return theta, f"{TOO_CURVED}: the proximal problem was left at step {step + 1}"
         theta, length = closer, moved
     return theta, None
@@ -134,7 +141,8 @@ def _neumann(g: Parameters, lam: float, times_h: Product, terms: int) -> tuple[P
     for number in range(terms):
         term = tuple(-lam * part for part in times_h(term))
         if not float(_norm(term)) <= length:
-            return total, f"{TOO_CURVED}: the Neumann series was left at term {number + 1}"
+            left = f"{TOO_CURVED}: the Neumann series was left at term {number + 1}"
+            return total, None if _is_rounding(term, total) else left
         total, length = _moved(total, 1, term), float(_norm(term))
     return total, None
 
@@ -148,6 +156,8 @@ def _conjugate_gradients(g: Parameters, lam: float, times_h: Product, steps: int
             break
         along = _moved(direction, lam, times_h(direction))
         bend = _dot(direction, along)
+        if bend <= 0 and _is_rounding(residual, g):
+            break
         if bend <= 0:
             # The system is not positive definite here: what was found before this direction is kept.
             return (x if step else g), f"negative curvature at step {step + 1} of conjugate gradients: stopped there"
@@ -161,6 +171,11 @@ def _conjugate_gradients(g: Parameters, lam: float, times_h: Product, steps: int
 def _moved(a: Parameters, share: float | Tensor, b: Parameters) -> Parameters:
     """a + share b."""
     return tuple(x + share * y for x, y in zip(a, b, strict=True))
+
+
+def _is_rounding(part: Parameters, whole: Parameters) -> bool:
+    """Whether a part is of the size of what rounding does to the whole."""
+    return float(_norm(part)) <= 4 * torch.finfo(part[0].dtype).eps * float(_norm(whole))
 
 
 def _norm(a: Parameters) -> Tensor:

@@ -10,6 +10,9 @@ import torch
 from mlflow import MlflowClient
 from sklearn.metrics import silhouette_score
 
+from sslmlflow.config.score import Score
+from sslmlflow.jobs.score_labels import Labels
+from sslmlflow.jobs.score_steps import measure
 from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.spectrum import rankme
@@ -92,8 +95,10 @@ def test_without_views_and_labels_the_rest_is_measured_and_no_run_is_made(
     assert not database.exists()
 
 
-def test_classes_may_be_a_column_and_embeddings_the_only_array_of_an_npz(files: Path, sslmlflow: Command) -> None:
-    np.savez(files / "only.npz", z=np.load(files / "z.npy"))
+def test_classes_may_be_a_column_and_embeddings_in_float32_the_only_array_of_an_npz(
+    files: Path, sslmlflow: Command
+) -> None:
+    np.savez(files / "only.npz", z=np.load(files / "z.npy").astype(np.float32))
     np.save(files / "column.npy", np.load(files / "classes.npy")[:, None])
     plain = sslmlflow("score", "z.npy", "--labels=classes.npy")
     packed = sslmlflow("score", "only.npz", "--labels=column.npy")
@@ -101,11 +106,37 @@ def test_classes_may_be_a_column_and_embeddings_the_only_array_of_an_npz(files: 
     assert told(packed.stdout) == told(plain.stdout)
 
 
-def test_labels_change_nothing_that_is_label_free(files: Path, sslmlflow: Command) -> None:
-    score = "score", "z.npy", "--views=other.npy"
-    with_, without = sslmlflow(*score, "--labels=classes.npy"), sslmlflow(*score)
+def test_labels_change_nothing_that_is_label_free_and_many_images_are_sampled(files: Path, sslmlflow: Command) -> None:
+    classes = np.load(files / "classes.npy")
+    classes[5:15] = ""
+    np.save(files / "some.npy", classes)
+    score = "score", "z.npy", "--views=other.npy", "--max_rows=60"
+    with_, without = sslmlflow(*score, "--labels=some.npy"), sslmlflow(*score)
+    assert with_.returncode == 0, with_.stderr
     free = {key: value for key, value in told(with_.stdout).items() if key.startswith("label_free/")}
     assert free == told(without.stdout)
+    assert "\n10 of 120 images have no label and are left out of the labelled metrics\n" in with_.stdout
+    assert "\n120 rows: what compares all with all is measured on a random 60 (max_rows)\n" in with_.stdout
+    (sampled,) = (line for line in with_.stdout.splitlines() if line.startswith("on a random 60 images (max_rows): "))
+    assert {"retrieval", "near duplicates", "silhouette of C1", "5-NN", "AMI(C1, classes)"} <= set(
+        sampled[34:].split(", ")
+    )
+    assert not {"RankMe", "pair CRR", "adjusted CRR", "supervised CRR"} & set(sampled[34:].split(", "))
+    assert free["label_free/rankme"] == f"{rankme(np.load(files / 'z.npy')):.3f}"  # of all images
+
+
+def test_what_does_not_compare_all_with_all_is_measured_on_all_images() -> None:
+    random = np.random.default_rng(0)
+    views = torch.from_numpy(random.normal(size=(2, 300, 6)).astype(np.float32))
+    labels = Labels(random.integers(-1, 3, 300))
+    found = measure(views, labels, Score(max_rows=8))  # too few for most of what is sampled
+    assert found.values["label_free/rankme"] == pytest.approx(rankme(views[0]))
+    assert found.values["label_free/crr"] == pytest.approx(float(coding_rate_reduction_pairs(unit_rows(views)).dR))
+    known = labels.known
+    rates = coding_rate_reduction_labels(unit_rows(views[0][known]), labels.classes[known])
+    assert found.values["labelled/crr"] == pytest.approx(float(rates.dR))
+    assert "label_free/silhouette" in found.undefined
+    assert found.sampled < set(found.values)
 
 
 def test_collapsed_embeddings_have_reasons_instead_of_values(files: Path, sslmlflow: Command) -> None:
@@ -150,7 +181,10 @@ def test_mistakes_are_told_in_words(files: Path, sslmlflow: Command) -> None:
     bad = np.load(files / "z.npy")
     bad[7, 0], bad[9, 1] = np.nan, np.inf
     np.save(files / "bad.npy", bad)
-    np.save(files / "halves.npy", np.where(np.arange(120) > 5, 1.5, np.nan))
+    (files / "claims.npy").write_bytes(
+        (files / "z.npy").read_bytes().replace(b"(120, 8), }         ", b"(1000000000000, 8), }")
+    )
+    (files / "broken.npz").write_bytes((files / "two.npz").read_bytes()[:-9])
     (files / "text.npy").write_text("1.0, 2.0\n")
     torch.save(torch.ones(3), files / "z.pt")
     marker = files / "it ran"
@@ -167,7 +201,8 @@ def test_mistakes_are_told_in_words(files: Path, sslmlflow: Command) -> None:
         (["bad.npy"], 1, "embeddings=bad.npy: 2 of 120 rows hold NaN or infinity, the first is row 7"),
         (["z.npy", "--views=bad.npy"], 1, "views=bad.npy: 2 of 120 rows hold NaN or infinity"),
         (["z.npy", "--views=z.npy"], 1, "views=z.npy holds the numbers of embeddings=z.npy: another augmentation"),
-        (["z.npy", "--labels=halves.npy"], 1, "labels=halves.npy holds NaN or infinity"),
+        (["claims.npy"], 1, "embeddings=claims.npy is damaged or cut off: its header claims 1,000,000,000,000 x 8"),
+        (["broken.npz"], 1, "embeddings=broken.npz cannot be read as a NumPy file: "),
         (["whole.npy"], 1, "holds int64. Allowed: floats"),
         (["cube.npy"], 1, "has the shape (2, 5, 2). Allowed: (images, features)"),
         (["z.npy", "--views=few.npy"], 1, "views=few.npy holds (5, 8) and embeddings=z.npy (120, 8)"),

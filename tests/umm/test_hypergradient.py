@@ -106,6 +106,44 @@ def test_what_grows_where_it_should_shrink_is_left_and_said(name: str) -> None:
     assert found.gradient[0].norm() < 10
 
 
+@pytest.mark.parametrize("name", ["aid_neumann", "aid_cg"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_grows_within_rounding_after_convergence_is_not_blamed_on_the_curvature(
+    name: str, dtype: torch.dtype
+) -> None:
+    curvatures = torch.linspace(-9, 9, 29, dtype=dtype)  # times lam = 0.1: below 1
+    slopes, generator = torch.linspace(1, 3, 29, dtype=dtype), torch.Generator().manual_seed(0)
+
+    def inner(theta: tuple[Tensor, ...]) -> Tensor:
+        return (curvatures * theta[0].square()).sum() / 2 - slopes @ theta[0]
+
+    drawn = torch.randn(29, generator=generator, dtype=dtype)
+    solved = slopes / curvatures.masked_fill(curvatures == 0, 1)  # flat there but for one direction
+    for phi in (drawn, 1e3 * drawn, solved):
+        found = hypergradient(name, inner, lambda theta: theta[0].square().sum(), [phi], lam=0.1, terms=450)
+        assert found.note is None
+        exact = (phi + 0.1 * slopes) / (1 + 0.1 * curvatures)
+        torch.testing.assert_close(found.theta[0], exact, rtol=1e-3, atol=1e-3 * float(exact.abs().max()))
+
+
+def test_noise_of_bfloat16_is_not_blamed_on_the_curvature_and_a_step_too_long_is() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(32, 32)
+    images, targets = torch.randn(64, 32), torch.randn(64, 32)
+
+    def inner(theta: tuple[Tensor, ...]) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = functional_call(net, dict(zip(("weight", "bias"), theta, strict=True)), (images,))
+        return (found.float() - targets).square().mean()
+
+    def note(lam: float) -> str | None:
+        return hypergradient("aid_cg", inner, inner, list(net.parameters()), lam, terms=60).note
+
+    curvature = 2 * float(torch.linalg.eigvalsh(images.T @ images)[-1]) / targets.numel()
+    assert note(0.3 / curvature) is None
+    assert "the proximal problem was left" in (note(2 / curvature) or "")
+
+
 def test_an_outer_objective_without_slope_moves_nothing() -> None:
     for name in HYPERGRADIENTS:
         still = hypergradient(name, lambda theta: theta[0].pow(4).sum(), lambda theta: 0 * theta[0].sum(), [phi], 0.01)

@@ -23,11 +23,13 @@ def check_part(Z: Array, y: Array, Z_name: str, y_name: str) -> tuple[Tensor, ND
 
 
 def check_labels(y: Array, name: str) -> NDArray[Any]:
-    """Give class labels as a one-dimensional NumPy array; raises ValueError for another shape and for missing ones."""
+    """Give class labels as a one-dimensional NumPy array; raises ValueError for what is none."""
     given = y.numpy(force=True) if isinstance(y, Tensor) else y
     labels = np.asarray(given)
     if labels.ndim != 1:
         raise ValueError(f"{name} must be one class label per image, got shape {labels.shape}")
+    if labels.dtype.kind in "Vc":
+        raise ValueError(f"{name} must be one class label per image (a number or a text), got {labels.dtype}")
     # Of a list that holds names and NaN an array of names would be made, "nan" among them.
     one_by_one = labels if isinstance(given, np.ndarray) else np.asarray(given, dtype=object)
     missing = np.flatnonzero(pandas.isna(one_by_one) | np.ma.getmaskarray(given))

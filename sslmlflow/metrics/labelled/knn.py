@@ -1,7 +1,10 @@
 """Nearest-neighbour accuracy of embeddings."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.metrics.labelled.inputs import check_part, check_widths
@@ -17,14 +20,15 @@ def knn_accuracy(train_Z: Array, train_y: Array, test_Z: Array, test_y: Array, k
     train_Z, test_Z: (n, d) raw embeddings, compared by Euclidean distance; train_y, test_y: n class labels. Among
     classes with equally many votes the smallest label wins, as in scikit-learn's KNeighborsClassifier. Computed in
     float64 on the device of train_Z, by products: a feature 1e8 times as wide as the others hides them. Raises
-    ValueError for misshapen or non-finite input, for labels that are missing and for k outside 1..n_train.
+    ValueError for misshapen or non-finite input, for labels that are missing, for fewer than two training classes and
+    for k outside 1..n_train.
     """
     train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
     test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
     if not 1 <= k <= len(train):
         raise ValueError(f"k must lie between 1 and the number of training embeddings, {len(train)}, got {k}")
-    classes, index = np.unique(train_labels, return_inverse=True)
+    classes, index = _classes(train_labels)
     train, scale = rescaled(train, "train_Z")
     # Distances do not change under a shift; without what rows have in common, less is lost to cancellation. A mean
     # would go with a single row that is far away.
@@ -61,7 +65,7 @@ def weighted_knn_accuracy(
     train, train_labels = check_part(train_Z, train_y, "train_Z", "train_y")
     test, test_labels = check_part(test_Z, test_y, "test_Z", "test_y")
     check_widths(train, test)
-    classes, index = np.unique(train_labels, return_inverse=True)
+    classes, index = _classes(train_labels)
     train = directions(to_float64(train.detach()))
     test = directions(to_float64(test.detach()).to(train.device))
     votes_of = torch.from_numpy(index).to(train.device)
@@ -73,6 +77,14 @@ def weighted_knn_accuracy(
         weights = ((near.values - near.values[:, :1]).double() / temperature).exp()
         predicted.append(votes.scatter_add_(1, votes_of[near.indices], weights).argmax(1))
     return float(np.mean(classes[torch.cat(predicted).numpy(force=True)] == test_labels))
+
+
+def _classes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The classes, and the place of every label among them; of one class everything would be right."""
+    classes, index = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError("neighbours need training labels of at least two classes to vote for")
+    return classes, index
 
 
 def _vote(votes: Tensor, classes: int) -> Tensor:

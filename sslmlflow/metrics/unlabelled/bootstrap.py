@@ -20,7 +20,12 @@ class Interval(NamedTuple):
 
 @torch.no_grad()
 def adjusted_interval(
-    views: Views, eps: float = 0.5, resamples: int = 100, seed: int = 0, level: float = 0.95
+    views: Views,
+    eps: float = 0.5,
+    resamples: int = 100,
+    seed: int = 0,
+    level: float = 0.95,
+    kept: int | None = None,
 ) -> Interval:
     """Value of the adjusted coding rate reduction, in nats, and its interval for n images drawn anew.
 
@@ -37,8 +42,11 @@ def adjusted_interval(
     several times d the width was right within a quarter: rather wide where the views of an image nearly agree, rather
     narrow where a few rare images make up the spread. With n near d, or n below d, it is only a guide.
 
+    `kept` < n/2 takes that many images each time in place of half, for large n: deviations of `kept` of n images are
+    `sqrt(n / kept - 1)` times as wide as those of n fresh images, and are divided by that.
+
     Raises ValueError where `adjusted_mean_and_resolution` does, for halves too small for three shifts (2 views need
-    8 images), for resamples < 2 and for a level outside (0, 1).
+    8 images), for resamples < 2, for a level outside (0, 1) and for kept above n/2.
 
     Source: Shao and Wu 1989, "A general theory for jackknife variance estimation", for the delete-d jackknife.
     """
@@ -47,12 +55,17 @@ def adjusted_interval(
         raise ValueError(f"needs resamples >= 2 and a level within (0, 1), got {resamples} and {level}")
     z = as_views(views)
     n = z.shape[1]
+    half = n // 2 if kept is None else kept
+    if not 0 < half <= n // 2:
+        raise ValueError(f"kept must be at least 1 and at most half of the {n} images, got {kept}")
     value = float(adjusted_of(z, eps).mean)
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(resamples):
         # In their own order: images stored class by class are then mismatched across classes, as among all images.
-        half = torch.from_numpy(np.sort(generator.permutation(n)[: n // 2])).to(z.device)
-        values.append(float(adjusted_of(z, eps, half).mean))
+        rows = torch.from_numpy(np.sort(generator.permutation(n)[:half])).to(z.device)
+        values.append(float(adjusted_of(z, eps, rows).mean))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - np.mean(values)
+    if kept is not None:
+        low, high = np.array([low, high]) / (n / kept - 1) ** 0.5
     return Interval(value, value + float(low), value + float(high))

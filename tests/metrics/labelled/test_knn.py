@@ -68,6 +68,16 @@ def test_an_image_without_a_class_is_refused(function, missing, place):
         function(np.eye(3), missing, np.eye(3), np.array([0, 1, 0]), k=1)
 
 
+@pytest.mark.parametrize("function", [knn_accuracy, weighted_knn_accuracy])
+def test_one_class_has_no_accuracy_nor_have_complex_and_structured_labels(function):
+    for labels in (np.zeros(3), np.array(["a", "a", "a"])):
+        with pytest.raises(ValueError, match="at least two classes"):
+            function(np.eye(3), labels, np.eye(3), labels, k=1)
+    for labels in (np.array([0, 1j, 2]), np.zeros(3, "i4,i4")):
+        with pytest.raises(ValueError, match="must be one class label per image"):
+            function(np.eye(3), labels, np.eye(3), labels, k=1)
+
+
 def test_five_neighbours_are_the_default():
     Z, y = blobs(0)
     data = Z[:300], y[:300], Z[300:], y[300:]
