@@ -65,8 +65,9 @@ class Training:
 
     @property
     def data(self) -> dict[str, str]:
-        """What the result is a function of, beside the parameters: the images, and the versions of the rules."""
-        return {**self.sets.fingerprints, **rule_texts()}
+        """What the result is a function of, beside the parameters: images, versions of rules, what `auto` became."""
+        became = {name: text for name, text in self.settled.items() if name != "resolved/data_dir"}
+        return {**self.sets.fingerprints, **rule_texts(), **became}
 
 
 def resolved(values: Mapping[str, object]) -> dict[str, str]:

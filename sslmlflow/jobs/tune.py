@@ -29,7 +29,7 @@ from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import prepare
 from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
-from sslmlflow.rules import changed_rules, rule_texts
+from sslmlflow.rules import changed_rules
 from sslmlflow.tracking.liveness import reap, running
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.patience import tried
@@ -223,7 +223,7 @@ def _settings(config: Tune, model: LoggedModel, training: Training) -> dict[str,
         "milestone it starts from": model.model_id,
         "settled precision": training.machine.precision,
         "held-out images and how they are measured": training.monitor.digest,
-        **rule_texts(),
+        **training.data,
     }
 
 

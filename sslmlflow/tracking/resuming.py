@@ -25,6 +25,7 @@ from sslmlflow.tracking.server import is_there, run_of
 ENTRY_POINT = "sslmlflow.entry_point"  # tag
 RUN_FILE = "run.json"  # in a run's folder: what decides its result, as text by name
 RULES = "rules/"  # before the names of rules, which have versions: sslmlflow/rules.py
+RESOLVED = "resolved/"  # before the parameters whose `auto` was settled
 SHOWN_BY_IMAGES = {f"{RULES}split", f"{RULES}decoding"}  # where these change anything, the images differ
 
 
@@ -114,10 +115,15 @@ def check_same(client: MlflowClient, run_id: str, job: Job, explicit: bool) -> N
 
 
 def _started_with(path: Path, job: Job) -> dict[str, str]:
-    """What a run was started with; an option that its build did not have is at its default, a rule at version 1."""
+    """What a run was started with.
+
+    An option that its build did not have is at its default, a rule at version 1; a build that did not keep what
+    `auto` became did as this one does.
+    """
     options = options_of(type(job.config))
     absent = {name: as_text(options[name].default) for name in job.deciding if name in options}
     absent |= {name: "1" for name in job.deciding if name.startswith(RULES)}
+    absent |= {name: text for name, text in job.deciding.items() if name.startswith(RESOLVED)}
     try:
         known = json.loads(path.read_bytes())
         if isinstance(known, dict) and all(isinstance(text, str) for text in known.values()):
