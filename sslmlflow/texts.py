@@ -142,7 +142,8 @@ def _secrets_of_address(address: str) -> set[str]:
     found = ADDRESS.fullmatch(address.strip())
     if not found:
         return set()
-    secrets = {field[0].partition("=")[2] for field in FIELD.finditer(address)}
+    fields = (field.partition("=") for field in re.split(r"[?&;#]", address)[1:])
+    secrets = {value for name, _, value in fields if re.fullmatch(SECRET_FIELD, name, re.IGNORECASE)}
     login, at, _ = found[2].rpartition("@")
     user, colon, password = login.partition(":")
     web = found[1].lower() in ("http", "https")
@@ -150,6 +151,7 @@ def _secrets_of_address(address: str) -> set[str]:
         return secrets
     if web:
         secrets |= {user} if not password or password == "x-oauth-basic" else set()
+        login = f"{user}:{password}"
         secrets |= _as_header(login) | _as_header(unquote(login))
     # Libraries cut the address at any of these, and quote a part of it.
     return secrets | {password, *re.split(r"[@/:?#]", password)}

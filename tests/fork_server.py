@@ -2,7 +2,7 @@
 
 Reads a JSON request from each line of standard input: `arguments`, `environment`, `folder` to work in, files `stdout`
 and `stderr` to append to; `module`, whose `main` is called in place of the command line's; `trap`, see tests/trap.py;
-`file_limit`, the bytes that a file may have.
+`file_limit`, the bytes that a file may have; `umask`.
 Forks a child that serves it, and prints the child's process id, then its wait status.
 """
 
@@ -40,6 +40,8 @@ def serve() -> None:
             tqdm.set_lock(threading.RLock())
             if trap := request.get("trap"):
                 set_trap(**trap)
+            if "umask" in request:
+                os.umask(request["umask"])
             if limit := request.get("file_limit"):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             status = importlib.import_module(request.get("module", "sslmlflow.cli")).main(request["arguments"])

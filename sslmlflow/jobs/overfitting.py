@@ -12,6 +12,7 @@ from sslmlflow.jobs.correlations import correlation, significance
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import CRR, EARLY_CRR, EARLY_STANDARDISED, MEASURES, STANDARDISED
+from sslmlflow.texts import in_markdown
 
 ACCURACY = {"early": EARLY_STANDARDISED, "last": STANDARDISED}
 REDUCTION = {"early": EARLY_CRR, "last": CRR}
@@ -59,7 +60,7 @@ def overfitting_table(courses: Sequence[Course]) -> str:
         r = cell.compared
         rows.append([cell.course.name, layer, r.told(p), str(r.correlation.n), r.range])
     watched = {cell.course.run_id: cell.course for _, cell in found}.values()
-    fallen = [f"{course.name}, last layer: {_fallen(course)}." for course in watched]
+    fallen = [f"{in_markdown(course.name)}, last layer: {_fallen(course)}." for course in watched]
     head = ["training", "layer", f"Pearson's r of {MEASURES[CRR].name} and accuracy", "n", "range of the accuracy"]
     return "\n\n".join([markdown_table([head, *rows], words=2), f"\\{STAR}", *fallen])
 

@@ -11,30 +11,28 @@ from mlflow import MlflowClient
 
 from tests.conftest import Command
 
+UNUSABLE = {
+    "sqlite:///folder": "/folder is a folder. Set MLFLOW_TRACKING_URI to a file",
+    "sqlite:///text.txt": "file is not a database",
+    "sqlite:///text.txt/mlflow.db": "cannot be made",
+    "foo://host": "the tracking address foo://host cannot be used",
+    "postgresql://me:geheim@127.0.0.1:1/db": "database postgresql://me:***@127.0.0.1:1/db cannot be opened",
+    "http://me:ge/heim@127.0.0.1:1": "invalid value for MLFLOW_TRACKING_URI: http://***@127.0.0.1:1 ",
+}
 
-@pytest.mark.parametrize(
-    ("uri", "said"),
-    [
-        ("sqlite:///folder", "/folder is a folder. Set MLFLOW_TRACKING_URI to a file"),
-        ("sqlite:///text.txt", "file is not a database"),
-        ("sqlite:///text.txt/mlflow.db", "cannot be made"),
-        ("foo://host", "the tracking address foo://host cannot be used"),
-        ("postgresql://me:geheim@127.0.0.1:1/db", "database postgresql://me:***@127.0.0.1:1/db cannot be opened"),
-        ("http://me:ge/heim@127.0.0.1:1", "invalid value for MLFLOW_TRACKING_URI: http://***@127.0.0.1:1 "),
-    ],
-)
-def test_an_address_that_cannot_be_used_is_refused_at_once(
-    uri: str, said: str, sslmlflow: Command, tmp_path: Path
-) -> None:
+
+def test_an_address_that_cannot_be_used_is_refused_at_once(sslmlflow: Command, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.txt").write_text("no database")
+    assert sslmlflow("reap").returncode == 0  # the server of the tests is ready
     started = time.monotonic()
-    done = sslmlflow("report", MLFLOW_TRACKING_URI=uri)
-    assert time.monotonic() - started < 20, "MLflow itself tries again for minutes"
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1
+    for uri, said in UNUSABLE.items():
+        done = sslmlflow("report", MLFLOW_TRACKING_URI=uri)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert done.stderr.startswith("sslmlflow: ")
+        assert done.stderr.count("\n") == 1
+    assert time.monotonic() - started < 60, "MLflow itself tries again for minutes, each time"
 
 
 @pytest.mark.parametrize("by", ["MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"])
@@ -55,7 +53,7 @@ def test_a_deleted_experiment_is_found_before_data_is_read(
     client.restore_experiment(experiment_id)
     done = sslmlflow("pretrain", "--dataset=folder", "--data_dir=nowhere", **{by: named[by]})
     assert "nowhere" in done.stderr
-    assert "experiment" not in done.stderr
+    assert "restore" not in done.stderr
 
 
 def test_an_experiment_that_never_was_is_refused(sslmlflow: Command) -> None:
