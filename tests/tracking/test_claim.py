@@ -115,7 +115,11 @@ def test_a_run_that_lives_elsewhere_is_refused_by_host_and_age_and_left_as_it_is
     assert {**after.data.tags, HEARTBEAT: ""} == {**before.data.tags, HEARTBEAT: ""}
 
 
-@pytest.mark.parametrize("heartbeat", [str(int(time.time())), str(int(time.time()) - 1000), "9" * 11, "nan", ""])
+@pytest.mark.parametrize(
+    "heartbeat",
+    [str(int(time.time())), str(int(time.time()) - 1000), "9" * 11, "nan", ""],
+    ids=["now", "old", "in the future", "nan", "empty"],
+)
 def test_a_run_whose_machine_died_is_taken_over_after_waiting(client: MlflowClient, heartbeat: str) -> None:
     """A scheduler's requeue: neither a fresh last sign of life nor one that is no time keeps it waiting for ever."""
     run_id = train()
