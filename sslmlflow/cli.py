@@ -12,7 +12,7 @@ from sslmlflow.config.options import as_text, options_of, read_config
 from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
-from sslmlflow.shortage import out_of_memory, shortage
+from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
 from sslmlflow.texts import masked_streams
 
@@ -75,7 +75,7 @@ def _run(command: str, config: object) -> None:
     try:
         with uninterrupted():  # half an import cannot be begun again
             prepare_environment()
-            job = importlib.import_module(f"sslmlflow.jobs.{command}")
+            job = import_within_limit(f"sslmlflow.jobs.{command}")
         job.run(config)
     except KeyboardInterrupt:
         with uninterrupted():

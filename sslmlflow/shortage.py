@@ -1,8 +1,11 @@
 """Errors that mean that memory ran out, whichever library raised them."""
 
 import errno
+import importlib
+import os
 import re
 import resource
+from types import ModuleType
 
 # Text of torch's allocators and kernels, of the loader of shared libraries, of SQLite and of threads that get no stack.
 _SIGNS = re.compile(
@@ -10,6 +13,7 @@ _SIGNS = re.compile(
     r"could not create a (primitive|memory)|can't start new thread|failed to map segment",
     re.IGNORECASE,
 )
+IMPORT_CPU_SECONDS = 120
 _WANTED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
 
 
@@ -46,6 +50,34 @@ def shortage(error: BaseException) -> str:
     if limit != resource.RLIM_INFINITY and "CUDA" not in str(error):
         known.append(f"`ulimit -v` allows {_gigabytes(limit)}")
     return f"out of memory ({', '.join(known)})" if known else "out of memory"
+
+
+def import_within_limit(name: str) -> ModuleType:
+    """Import a module, where `ulimit -v` is set in another process first; MemoryError where that fails.
+
+    Libraries that get no memory while they are loaded may abort the process, or never return.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        if (child := os.fork()) == 0:
+            _try_import(name)
+        if os.waitpid(child, 0)[1]:
+            raise MemoryError
+    return importlib.import_module(name)
+
+
+def _try_import(name: str) -> None:
+    code = 1
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        resource.setrlimit(resource.RLIMIT_CPU, (IMPORT_CPU_SECONDS, IMPORT_CPU_SECONDS))
+        importlib.import_module(name)
+        code = 0
+    except Exception as error:
+        code = int(out_of_memory(error))  # what else fails is raised by the process that goes on
+    finally:
+        os._exit(code)
 
 
 def _gigabytes(count: float) -> str:

@@ -2,7 +2,7 @@
 
 Reads a JSON request from each line of standard input: `arguments`, `environment`, `folder` to work in, files `stdout`
 and `stderr` to append to; `module`, whose `main` is called in place of the command line's; `trap`, see tests/trap.py;
-`file_limit`, the bytes that a file may have; `umask`.
+`file_limit`, the bytes that a file may have; `memory`, the bytes that the process may have beside those it has; `umask`.
 Forks a child that serves it, and prints the child's process id, then its wait status.
 """
 
@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 from tqdm import tqdm
 
 from tests.trap import set_trap
@@ -44,6 +45,9 @@ def serve() -> None:
                 os.umask(request["umask"])
             if limit := request.get("file_limit"):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            if memory := request.get("memory"):
+                most = psutil.Process().memory_info().vms + memory
+                resource.setrlimit(resource.RLIMIT_AS, (most, most))
             status = importlib.import_module(request.get("module", "sslmlflow.cli")).main(request["arguments"])
             sys.stdout.flush()
             sys.stderr.flush()

@@ -1,8 +1,10 @@
 """A training killed again and again is, bit for bit, the training that nobody disturbed."""
 
 import random
+import time
 from collections import Counter
 
+import psutil
 import pytest
 
 from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
@@ -10,6 +12,7 @@ from tests.faults.conftest import Told
 from tests.faults.size import times
 
 KILLS = times(25, 250)  # of each of four kinds of training
+READER_KILLS = times(3, 50)
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
     {"event": "os.rename", "path": "/checkpoints/step-"},  # written, but not in its place
@@ -63,3 +66,57 @@ def _run_and_kill(chain: Chain, moments: random.Random, kills: int) -> int:
     if kills % 3 == 1:
         return chain.kill(moments.uniform(0.0, 0.4), once_it_trains=True)
     return chain.kill(moments.uniform(0.0, 1.2), once_it_trains=False)
+
+
+@pytest.mark.slow
+def test_killed_readers(new_chain: NewChain, calm: Calm, tell: Told) -> None:
+    expected = calm(*TRAINING)
+    moments = random.Random("readers")
+    kills, failed, trainings, lost = 0, 0, 0, Counter[str]()
+    while kills < READER_KILLS:
+        stormy = new_chain(*TRAINING, "--workers=2")
+        trainings += 1
+        for _ in range(min(3, READER_KILLS - kills)):
+            child = stormy.begin()
+            processes = _kill_a_reader(stormy, child, moments)
+            kills += len(processes) > 0
+            _, alive = psutil.wait_procs(processes[1:], timeout=5)
+            assert not alive, "readers work on"
+            status = stormy.wait()
+            if not processes or status == 0:  # it was through with its steps
+                break
+            failed += 1
+            assert status == 1, stormy.said()
+            assert "a reading process was killed (signal 9)" in stormy.said()
+            assert "Traceback" not in stormy.said()
+            assert stormy.left().run.info.status == "FAILED"
+        else:
+            assert stormy.run() == 0, stormy.said()
+        lost.update(losses(stormy.left(), expected))
+    told = ", ".join(f"{count} {what}" for what, count in lost.items())
+    tell(f"a reader killed: {kills} SIGKILLs, {failed} failed in words, {trainings} trainings: {told}")
+    assert failed >= kills // 2, "killed too late to test anything"
+    assert not any(lost.values()), told
+
+
+def _kill_a_reader(chain: Chain, child: int, moments: random.Random) -> list[psutil.Process]:
+    """Kill one of the readers at a random time after they have begun; the training and its readers, or nothing."""
+    training = psutil.Process(child)
+    patience = time.monotonic() + 120
+    while not (readers := _readers(training)) and training.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < patience, chain.said()
+        time.sleep(0.01)
+    time.sleep(moments.uniform(0.0, 0.5))
+    readers = _readers(training) or readers
+    try:
+        moments.choice(readers).kill()
+    except (IndexError, psutil.NoSuchProcess):
+        return []
+    return [training, *readers]
+
+
+def _readers(training: psutil.Process) -> list[psutil.Process]:
+    try:
+        return training.children()
+    except psutil.NoSuchProcess:
+        return []
