@@ -1,5 +1,7 @@
 """Going on with a run: what is refused, and what is said."""
 
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 
@@ -39,12 +41,18 @@ def test_auto_starts_a_new_run_where_there_is_none_to_go_on_with(
     assert left_in(environment["MLFLOW_TRACKING_URI"]).run.info.status == "FINISHED"
 
 
-def test_lost_checkpoints_are_said(sslmlflow: Command, environment: dict[str, str], tmp_path: object) -> None:
+def test_a_run_of_another_home_is_refused_and_left_as_it_is(
+    sslmlflow: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
     sslmlflow("pretrain", *TRAINING)
-    run_id = left_in(environment["MLFLOW_TRACKING_URI"]).run.info.run_id
-    elsewhere = sslmlflow("pretrain", *TRAINING, f"--resume={run_id}", SSLMLFLOW_HOME=f"{tmp_path}/elsewhere")
+    before = left_in(environment["MLFLOW_TRACKING_URI"]).run
+    run_id, home = before.info.run_id, tmp_path / "elsewhere"
+    elsewhere = sslmlflow("pretrain", *TRAINING, f"--resume={run_id}", SSLMLFLOW_HOME=str(home))
     assert elsewhere.returncode == 1
+    assert f"run {run_id} was trained before, but its checkpoints are not in" in elsewhere.stderr
     assert "SSLMLFLOW_HOME" in elsewhere.stderr
+    assert left_in(environment["MLFLOW_TRACKING_URI"]).run.to_dictionary() == before.to_dictionary()
+    assert not list(home.glob("runs/*"))
 
 
 def test_an_unknown_run_is_said(sslmlflow: Command) -> None:
