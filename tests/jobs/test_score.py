@@ -17,6 +17,7 @@ from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.spectrum import rankme
 from tests.conftest import Command
+from tests.jobs.test_score_files import shaped
 
 pytestmark = pytest.mark.slow
 
@@ -118,10 +119,8 @@ def test_labels_change_nothing_that_is_label_free_and_many_images_are_sampled(fi
     assert "\n10 of 120 images have no label and are left out of the labelled metrics\n" in with_.stdout
     assert "\n120 rows: what compares all with all is measured on a random 60 (max_rows)\n" in with_.stdout
     (sampled,) = (line for line in with_.stdout.splitlines() if line.startswith("on a random 60 images (max_rows): "))
-    assert {"retrieval", "near duplicates", "silhouette of C1", "5-NN", "AMI(C1, classes)"} <= set(
-        sampled[34:].split(", ")
-    )
-    assert not {"RankMe", "pair CRR", "adjusted CRR", "supervised CRR"} & set(sampled[34:].split(", "))
+    assert all(name in sampled for name in ("retrieval", "silhouette of C1", "5-NN", "AMI(C1, classes)"))
+    assert not any(name in sampled for name in ("RankMe", "CRR", "LiDAR"))
     assert free["label_free/rankme"] == f"{rankme(np.load(files / 'z.npy')):.3f}"  # of all images
 
 
@@ -181,9 +180,7 @@ def test_mistakes_are_told_in_words(files: Path, sslmlflow: Command) -> None:
     bad = np.load(files / "z.npy")
     bad[7, 0], bad[9, 1] = np.nan, np.inf
     np.save(files / "bad.npy", bad)
-    (files / "claims.npy").write_bytes(
-        (files / "z.npy").read_bytes().replace(b"(120, 8), }         ", b"(1000000000000, 8), }")
-    )
+    (files / "claims.npy").write_bytes(shaped("(1000000000000, 8)"))
     (files / "broken.npz").write_bytes((files / "two.npz").read_bytes()[:-9])
     (files / "text.npy").write_text("1.0, 2.0\n")
     torch.save(torch.ones(3), files / "z.pt")
@@ -194,7 +191,7 @@ def test_mistakes_are_told_in_words(files: Path, sslmlflow: Command) -> None:
         ([], 2, "embeddings needs to be given"),
         (["nothing.npy"], 1, f"embeddings=nothing.npy cannot be read: No such file or directory ({files}/nothing.npy)"),
         (["pickle.npy"], 1, "embeddings=pickle.npy is not a NumPy file"),
-        (["objects.npy"], 1, "embeddings=objects.npy cannot be read as a NumPy file: it holds Python objects"),
+        (["objects.npy"], 1, "embeddings=objects.npy holds Python objects, which may be code"),
         (["text.npy"], 1, "embeddings=text.npy is not a NumPy file"),
         (["z.pt"], 1, "embeddings=z.pt is a file of torch; numpy.save"),
         (["two.npz"], 1, "embeddings=two.npz holds 2 arrays (a, b)"),

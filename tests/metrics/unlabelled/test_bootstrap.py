@@ -68,6 +68,17 @@ def test_width_is_that_of_fresh_images(source):
     assert 0.75 < relative_width(source, n=300, d=24) < 1.25
 
 
+@pytest.mark.parametrize("source", [mixed, noisy])
+def test_few_of_many_images_give_about_the_width_of_halves(source):
+    views = source(np.random.default_rng(3), 4000, 12)
+    by_halves, by_few = (adjusted_interval(views, kept=kept) for kept in (None, 300))
+    assert by_few.value == by_halves.value
+    assert 0.7 < (by_few.high - by_few.low) / (by_halves.high - by_halves.low) < 1.4
+    assert adjusted_interval(views, resamples=5, kept=2000) == adjusted_interval(views, resamples=5)
+    with pytest.raises(ValueError, match="at most half of the 4000 images, got 2001"):
+        adjusted_interval(views, kept=2001)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [mixed, noisy, rectified, unrelated])
 @pytest.mark.parametrize(("n", "d"), [(200, 16), (400, 64)])
