@@ -58,8 +58,8 @@ def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
     bad = _texts(layout, train.skipped, test.skipped)
     notes = [*layout.notes, *_bad_notes(bad), *odd_notes(dict(_texts(layout, train.odd, test.odd)))]
     if bit_depth:
-        how = "the fewest that hold every value" if spec.bit_depth is None else "as given"
-        notes.append(f"bit_depth={bit_depth} ({how}): gray above 8 bits is scaled from 0..{2**bit_depth - 1}")
+        found = ", the fewest bits that hold every value" if spec.bit_depth is None else ""
+        notes.append(f"bit_depth={bit_depth}{found}: gray of more than 8 bits is scaled from 0..{2**bit_depth - 1}")
     notes += dict.fromkeys(train.notes + test.notes)
     return ImageSets("folder", train.images, test.images, tuple(notes), bit_depth, bad)
 
@@ -135,7 +135,8 @@ def _decoded(spec: DatasetSpec, layout: _Layout, cache: Path) -> tuple[Cached, C
     train, test, bit_depth = _of_one_depth(spec, layout, cache)
     bad = _texts(layout, train.skipped, test.skipped)
     if bad and spec.on_bad_image == "stop":  # the cache was made by an opening that skipped
-        raise stopped(*bad[0])
+        path, reason = bad[0]
+        raise stopped(f"{spec.folder}/{path}", reason)
     count = len(layout.train) + len(layout.test)
     if len(bad) > spec.max_bad_share * count:
         kept = cache / f"bad-{_key(spec, layout.train + layout.test)[:16]}.txt"
