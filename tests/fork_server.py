@@ -2,7 +2,8 @@
 
 Reads a JSON request from each line of standard input: `arguments`, `environment`, `folder` to work in, files `stdout`
 and `stderr` to append to; `module`, whose `main` is called in place of the command line's; `trap`, see tests/trap.py;
-`file_limit`, the bytes that a file may have; `memory`, the bytes that the process may have beside those it has; `umask`.
+`file_limit`, the bytes that a file may have; `umask`; `memory`, the bytes that the
+process may have beside those it has.
 Forks a child that serves it, and prints the child's process id, then its wait status.
 """
 

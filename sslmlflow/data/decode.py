@@ -5,7 +5,7 @@ The rule for every kind of pixel:
 * gray, 1-bit, palette, RGB, CMYK, YCbCr, HSV and CIELAB (8 bits): Pillow's conversion to RGB; embedded
   colour profiles are not applied;
 * gray of more than 8 bits (0..65535): value x 255 / (2^bit depth - 1), rounded. Integers outside of that range are
-  refused. PGM and JPEG 2000 name their own range, which becomes 0..65535 before;
+  refused. A PGM that names a smaller range is scaled by that, and JPEG 2000 to 16 bits by the precision it names;
 * colour of 16 bits: the upper 8 bits, which is all that Pillow reads;
 * floating-point gray: must lie within [0, 1]; value x 255, rounded. Anything else is refused;
 * transparency of any kind: laid on white;
@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from sslmlflow.data.bad_image import BadImage
-from sslmlflow.data.bit_depth import FULL, scaled
+from sslmlflow.data.bit_depth import FULL, LARGEST, scaled
 from sslmlflow.data.metadata import without_metadata
 
 MEGAPIXELS = 64.0
 BYTES_PER_PIXEL = 16  # no honest file has more
-OWN_RANGE = ("PPM", "JPEG2000")  # formats whose files name their largest value, by which Pillow scales
 
 Image.init()
 # Only formats recognised by their first bytes, and none that starts another program (as EPS does).
@@ -77,6 +76,7 @@ def decode(path: Path, size: int, bit_depth: int = FULL, megapixels: float = MEG
     with _reading(path, megapixels) as image:
         # A JPEG can be decoded at a fraction of its size: much faster, and still twice what is needed.
         image.draft(None, (2 * size, 2 * size))
+        bit_depth = bit_depth if _is_deep(image) else FULL
         deep_colour = image.mode in ("RGB", "RGBA") and ";16" in str(image.tile[:1])
         image.load()
         if deep_colour:
@@ -97,6 +97,8 @@ def _reading(path: Path, megapixels: float) -> Iterator[ImageFile.ImageFile]:
     largest = BYTES_PER_PIXEL * megapixels * 1e6
     if path.stat().st_size > largest:
         raise BadImage(f"the file is larger than {largest / 1e9:.1f} GB")
+    if Image.MAX_IMAGE_PIXELS and megapixels * 1e6 > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = int(megapixels * 1e6)  # some of Pillow's decoders check it, too
     data = path.read_bytes()
     try:
         with _opened(without_metadata(data)) as image:
@@ -112,7 +114,7 @@ def _reading(path: Path, megapixels: float) -> Iterator[ImageFile.ImageFile]:
 def _opened(data: bytes) -> ImageFile.ImageFile:
     """Open an image as `Image.open` does, but with the decoder's reason where it fails.
 
-    The limit of pixels is ours, not Pillow's.
+    The limit of pixels is checked later.
     """
     reason = "not an image, or of an unknown format" if data else "empty file"
     for name in FORMATS:
@@ -164,8 +166,14 @@ def to_rgb(image: Image.Image, bit_depth: int = FULL) -> Image.Image:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether the image is gray of more than 8 bits, and does not say itself how many it uses."""
-    return image.mode.startswith("I") and image.format not in OWN_RANGE
+    """Whether the image is gray of more than 8 bits, and does not say itself how many it uses.
+
+    A PGM names its largest value, by which Pillow scales it to 0..65535; that is no longer seen once it is loaded.
+    """
+    scaled_already = any(
+        tile.codec_name in ("ppm", "ppm_plain") and tile.args[-1] < LARGEST for tile in getattr(image, "tile", ())
+    )
+    return image.mode.startswith("I") and not scaled_already
 
 
 def _gray(image: Image.Image, bit_depth: int) -> NDArray[np.uint8]:

@@ -45,7 +45,8 @@ def decoded_folder(spec: DatasetSpec, layout: Layout, cache: Path) -> DecodedFol
     sides, bit_depth = _of_one_depth(spec, layout, cache)
     bad = _texts(layout, [side.skipped for side in sides])
     if bad and spec.on_bad_image == "stop":  # the cache was made by an opening that skipped
-        raise stopped(*bad[0])
+        path, reason = bad[0]
+        raise stopped(f"{printable(spec.folder)}/{path}", reason)
     count = sum(map(len, layout.sides))
     if len(bad) > spec.max_bad_share * count:
         kept = cache / f"bad-{_key(spec, _all_files(layout))[:16]}.txt"
@@ -60,8 +61,8 @@ def decoded_folder(spec: DatasetSpec, layout: Layout, cache: Path) -> DecodedFol
     notes = [f"skipped {len(bad):,} files that cannot be decoded: {'; '.join(first_bad(bad))}"] if bad else []
     notes += odd_notes(dict(_texts(layout, [side.odd for side in sides])))
     if bit_depth:
-        how = "the fewest that hold every value" if spec.bit_depth is None else "as given"
-        notes.append(f"bit_depth={bit_depth} ({how}): gray above 8 bits is scaled from 0..{2**bit_depth - 1}")
+        found = ", the fewest bits that hold every value" if spec.bit_depth is None else ""
+        notes.append(f"bit_depth={bit_depth}{found}: gray of more than 8 bits is scaled from 0..{2**bit_depth - 1}")
     notes += dict.fromkeys(note for side in sides for note in side.notes)
     return DecodedFolder(sides, bit_depth or None, bad, tuple(notes))
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from sslmlflow.data import cache as module
-from sslmlflow.data.cache import Source, cached, locked
+from sslmlflow.data.cache import Decoded, Source, cached, locked
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.errors import UserError
 
-COUNT, SHAPE, BAD = 1200, (3, 4, 4), {5, 700}
+COUNT, SHAPE, BAD, ODD = 1200, (3, 4, 4), {5, 700}, {6, 900}
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -30,12 +30,13 @@ GOOD = np.stack([picture(index) for index in range(COUNT) if index not in BAD])
 def source(calls: Path, key: str = "key", pause: float = 0) -> Source:
     """A source that leaves a line in the file `calls` for every image it decodes."""
 
-    def decode(indices: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+    def decode(indices: np.ndarray) -> Decoded:
         time.sleep(pause)
         with calls.open("a") as file:
             file.writelines(f"{index}\n" for index in indices)
         good = [picture(index) for index in indices.tolist() if index not in BAD]
-        return np.array(good, np.uint8).reshape(-1, *SHAPE), {i: "bad" for i in indices.tolist() if i in BAD}
+        bad, odd = ({i: text for i in indices.tolist() if i in those} for those, text in ((BAD, "bad"), (ODD, "odd")))
+        return Decoded(np.array(good, np.uint8).reshape(-1, *SHAPE), bad, odd)
 
     return Source(key, COUNT, SHAPE, decode)
 
@@ -52,6 +53,7 @@ def check(found: module.Cached) -> None:
     assert (found.images.read(np.array([900, 6, 6])) == GOOD[[900, 6, 6]]).all()
     assert found.kept.tolist() == [index for index in range(COUNT) if index not in BAD]
     assert found.skipped == dict.fromkeys(BAD, "bad")
+    assert found.odd == dict.fromkeys(ODD, "odd")
     assert found.images.shape == SHAPE
     assert found.images.fingerprint == ArrayImages(GOOD).fingerprint
 
@@ -143,10 +145,10 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_error_while_decoding_leaves_no_file(tmp_path: Path) -> None:
-    def broken(indices: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+    def broken(indices: np.ndarray) -> Decoded:
         if indices[0] > 0:
             raise UserError("the disk went away")
-        return np.zeros((len(indices), *SHAPE), np.uint8), {}
+        return Decoded(np.zeros((len(indices), *SHAPE), np.uint8), {}, {})
 
     with pytest.raises(UserError, match="went away"):
         cached(Source("key", COUNT, SHAPE, broken), tmp_path)

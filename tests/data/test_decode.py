@@ -173,7 +173,7 @@ def test_the_first_frame_of_several(tmp_path: Path) -> None:
         assert colour(path) == (255, 0, 0)
 
 
-@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("ext", ["jpg", "png", "tiff", "webp", "bmp", "gif"])
 def test_a_truncated_file_is_bad_at_every_length(tmp_path: Path, ext: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -206,17 +206,44 @@ def test_damaged_bytes_give_an_image_or_a_reason(tmp_path: Path, ext: str) -> No
 
 
 def test_a_huge_image_is_refused_by_its_header(tmp_path: Path) -> None:
-    """The rows were never written: it can only be the header that tells."""
-    for width, height in ((9000, 8000), (30_000, 30_000)):
-        assert width * height > 64_000_000
+    """The rows were never written: only the header can have decided."""
+    for width, height, limit in ((9000, 8000, 64), (30_000, 30_000, 64), (30_000, 30_000, 899), (40, 30, 0.001)):
+        assert width * height > limit * 1e6
         buffer = io.BytesIO()
         Image.new("L", (1, 1)).save(buffer, "BMP")
         header = bytearray(buffer.getvalue())
         header[18:26] = width.to_bytes(4, "little") + height.to_bytes(4, "little")
         path = tmp_path / "huge.bmp"
         path.write_bytes(bytes(header))
-        with pytest.raises(BadImage, match="megapixels"):
-            decode(path, SIZE)
+        with pytest.raises(BadImage, match=f"{width} x {height} is more than max_megapixels={limit}"):
+            decode(path, SIZE, megapixels=limit)
+
+
+def test_larger_images_are_read_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's own limit of pixels does not count."""
+    for ext in ("png", "jpg", "tiff", "webp", "bmp", "gif"):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        path = saved(tmp_path, Image.new("L", (40, 30), 255), ext)
+        with pytest.raises(BadImage, match=r"max_megapixels=0\.001"):
+            decode(path, SIZE, megapixels=0.001)
+        assert (decode(path, SIZE, megapixels=0.002) == 255).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"GIF89a", "damaged GIF file"),
+        (b"\x89PNG\r\n\x1a\n", "damaged PNG file"),
+        (b"II*\0\x08\0\0\0\0\0", "damaged TIFF file"),
+        (b"no image at all", "not an image"),
+    ],
+)
+def test_the_reason_names_the_format(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(BadImage, match=reason):
+        decode(tmp_path / "image.png", SIZE)
 
 
 def test_a_program_in_disguise_is_not_opened(tmp_path: Path) -> None:

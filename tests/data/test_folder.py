@@ -128,14 +128,74 @@ def test_a_few_bad_files_are_skipped_named_and_labels_stay_aligned(tmp_path: Pat
     assert open_images(wanted, tmp_path / "cache").notes == sets.notes  # said again at every start
 
 
-def test_many_bad_files_are_an_error_that_names_the_first_ten(tmp_path: Path) -> None:
+def test_many_bad_files_are_an_error_that_names_ten_and_lists_all(tmp_path: Path) -> None:
     put_classes(tmp_path / "root", 40)
     for i in range(12):
         spoil(tmp_path / "root" / "red" / f"{i:03}.png")
     with pytest.raises(UserError) as error:
         open_images(spec(tmp_path / "root"), tmp_path / "cache")
     assert "12 of 120" in str(error.value)
+    assert "max_bad_share=0.01" in str(error.value)
     assert str(error.value).count("\n  red/") == 10
+    assert "... and 2 more" in str(error.value)
+    (listed,) = (tmp_path / "cache").glob("bad-*.txt")
+    assert str(listed) in str(error.value)
+    lines = [line.split("\t") for line in listed.read_text().splitlines()]
+    assert sorted(path for path, _ in lines) == [f"red/{i:03}.png" for i in range(12)]
+    assert all("OSError" in reason for _, reason in lines)
+
+
+def test_as_many_bad_files_as_allowed_are_skipped_and_listed(tmp_path: Path) -> None:
+    put_classes(tmp_path / "root", 40)
+    for i in range(12):
+        spoil(tmp_path / "root" / "red" / f"{i:03}.png")
+    wanted = spec(tmp_path / "root", max_bad_share=0.1)
+    sets = open_images(wanted, tmp_path / "cache")
+    assert sorted(path for path, _ in sets.bad) == [f"red/{i:03}.png" for i in range(12)]
+    assert any("skipped 12 files" in note and "... and 2 more" in note for note in sets.notes)
+    assert_aligned(wanted, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("skipped_before", [False, True])
+def test_the_first_bad_file_may_end_it(tmp_path: Path, skipped_before: bool) -> None:
+    put_classes(tmp_path / "root" / "train", 70)
+    put_classes(tmp_path / "root" / "test", 20)
+    for name in ("green/050.png", "blue/004.png"):
+        spoil(tmp_path / "root" / "train" / name)
+    if skipped_before:
+        open_images(spec(tmp_path / "root"), tmp_path / "cache")
+    with pytest.raises(UserError, match=r"/root/train/blue/004\.png cannot be decoded: .*on_bad_image=skip"):
+        open_images(spec(tmp_path / "root", on_bad_image="stop"), tmp_path / "cache")
+
+
+def test_the_limit_of_pixels_is_an_option(tmp_path: Path) -> None:
+    put_classes(tmp_path / "root", 70)
+    Image.new("RGB", (100, 90)).save(tmp_path / "root" / "blue" / "large.png")
+    for limit, bad in ((0.008, [("blue/large.png", "100 x 90 is more than max_megapixels=0.008")]), (0.009, [])):
+        assert list(open_images(spec(tmp_path / "root", max_megapixels=limit), tmp_path / "cache").bad) == bad
+
+
+def test_warnings_of_decoders_name_a_file_and_are_counted(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put_classes(tmp_path / "root", 10)
+    for number in (3, 4, 7):
+        path = tmp_path / "root" / "green" / f"{number:03}.png"
+        png = path.read_bytes()
+        path.write_bytes(png[:33] + b"\0\0\0\1tEXtx\0\0\0\0" + png[33:])
+    path = tmp_path / "root" / "red" / "000.tif"
+    Image.new("RGB", (40, 36)).save(path, description="a description")
+    tiff = path.read_bytes()
+    at = tiff.index(b"\x0e\x01\x02\0")  # tag 270
+    path.write_bytes(tiff[: at + 8] + b"\xff\xff\xff\0" + tiff[at + 12 :])
+    for _ in range(2):
+        notes = open_images(spec(tmp_path / "root"), tmp_path / "cache").notes
+        (text,) = (note for note in notes if "tEXt" in note)
+        assert text.startswith("3 images read with a warning: wrong checksum in the PNG chunk tEXt")
+        assert "green/00" in text
+        assert any("the TIFF tag 270" in note and "(red/000.tif)" in note for note in notes)
+    assert not recwarn
+    assert "Warning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("files", [[], ["one.png"], ["a.txt", "b.heic"]])

@@ -1,6 +1,7 @@
 """What a milestone carries: mean and deviation, and the way from any picture to what the encoder takes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from sslmlflow.data import open_images
 from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.source import ArrayImages, DatasetSpec
+from sslmlflow.errors import UserError
 
 COLOUR = Preprocessing(6, 3, (0.5, 0.4, 0.3), (0.25, 0.2, 0.1))
 GRAY = Preprocessing(6, 1, (0.2,), (0.5,))
@@ -125,9 +127,13 @@ def test_pictures_are_read_as_the_folder_data_set_reads_their_files(tmp_path: Pa
         exif = Image.Exif()
         exif[0x0112] = (1, 3, 6, 8)[number]  # orientation
         picture.save(tmp_path / f"{number}.png", exif=exif)
+    odd = Image.Exif()
+    odd[0x0112], odd[0x0110] = 6, "a camera"
+    written = odd.tobytes().replace(b"\1\x10\0\2", b"\1\x10\0\xff")  # the type of its name: cannot be written back
+    Image.fromarray(rng.integers(0, 256, (8, 6, 3), np.uint8)).save(tmp_path / "odd.png", exif=written)
     files = sorted(tmp_path.iterdir())
     spec = DatasetSpec(
-        "folder", tmp_path, download=False, image_size=6, max_train=None, max_test=None, test_fraction=0.25
+        "folder", tmp_path, download=False, image_size=6, max_train=None, max_test=None, test_fraction=0.2
     )
     sets = open_images(spec, tmp_path.parent / f"{tmp_path.name}-cache")
     read = [part.read(np.arange(len(part))) for part in (sets.train, sets.test)]
@@ -135,8 +141,29 @@ def test_pictures_are_read_as_the_folder_data_set_reads_their_files(tmp_path: Pa
     assert sorted(image.tobytes() for image in ours) == sorted(image.tobytes() for image in np.concatenate(read))
 
 
+@pytest.mark.parametrize(("bit_depth", "white"), [(8, 255), (10, 1023), (12, 4095), (16, 65535)])
+def test_deep_pictures_are_scaled_by_the_bit_depth(bit_depth: int, white: int) -> None:
+    preprocessing = replace(GRAY, bit_depth=bit_depth)
+    stored = [Image.fromarray(np.full((6, 6), value, np.uint16)) for value in (0, white // 5, white)]
+    wide = Image.fromarray(np.full((6, 6), white // 5, np.int32))
+    found = preprocessing.pixels([*stored, wide, Image.new("L", (6, 6), 99)])
+    assert found[:, 0, 0, 0].tolist() == [0, 51, 255, 51, 99]
+
+
+def test_a_picture_that_does_not_fit_is_named() -> None:
+    pictures = [Image.new("L", (6, 6)), Image.fromarray(np.full((6, 6), 1024, np.uint16))]
+    with pytest.raises(UserError, match=r"picture 1 .* values up to 1024, more than bit_depth=10 holds \(0..1023\)"):
+        replace(GRAY, bit_depth=10).pixels(pictures)
+
+
+def test_what_earlier_releases_kept_read_deep_pictures_with_16_bits() -> None:
+    kept = GRAY.as_json()
+    del kept["bit_depth"]
+    assert Preprocessing.from_json(kept).bit_depth == 16
+
+
 def test_it_survives_being_written_as_json() -> None:
-    for preprocessing in (GRAY, measure_preprocessing(ArrayImages(random_images(50, 3)))):
+    for preprocessing in (replace(GRAY, bit_depth=12), measure_preprocessing(ArrayImages(random_images(50, 3)))):
         again = Preprocessing(**json.loads(json.dumps(preprocessing.as_json())))
         images = torch.from_numpy(random_images(3, preprocessing.channels))
         assert torch.equal(again.normalise(images), preprocessing.normalise(images))

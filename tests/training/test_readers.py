@@ -37,7 +37,7 @@ def readers() -> list[psutil.Process]:
 
 def assert_gone(processes: list[psutil.Process]) -> None:
     assert processes
-    gone, alive = psutil.wait_procs(processes, timeout=5)
+    _, alive = psutil.wait_procs(processes, timeout=5)
     assert not alive, "readers work on"
 
 
