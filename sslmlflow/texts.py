@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import IO, Any, cast
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -33,7 +33,9 @@ def printable(text: object) -> str:
     >>> printable("two\nlines")
     'two\\nlines'
     """
-    decoded = os.fsencode(str(text)).decode("utf-8", "backslashreplace")
+    decoded = str(text)
+    with suppress(UnicodeEncodeError):  # a half of a pair that no file name has; it is escaped below
+        decoded = os.fsencode(decoded).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 
 
