@@ -27,14 +27,14 @@ def private_database(path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there, also after a power failure.
+def write_atomically(path: Path, data: bytes, shared: bool = False) -> None:
+    """Write a file that is either whole or not there, also after a power failure; private unless it is to be `shared`.
 
     The temporary file lies in the same folder: a rename is atomic within one file system only.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "wb", opener=private) as file:
+        with open(part, "wb", opener=None if shared else private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

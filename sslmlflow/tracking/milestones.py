@@ -100,12 +100,13 @@ def write_untrained(folder: Path, spec: EncoderSpec, about: dict[str, Any]) -> N
 def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec, about: dict[str, Any]) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    private_folder(part)
+    private_folder(folder.parent)
+    part.mkdir()
     require_space(part, sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values()), "a milestone")
     for name, tensors in files.items():
-        write_atomically(part / name, save(tensors))
+        write_atomically(part / name, save(tensors), shared=True)  # MLflow gives the copy in its store the same mode
     described = {"format": FORMAT, "encoder": asdict(spec), **about}
-    write_atomically(part / ABOUT_FILE, (json.dumps(described, indent=2) + "\n").encode())
+    write_atomically(part / ABOUT_FILE, (json.dumps(described, indent=2) + "\n").encode(), shared=True)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     for changed in (folder, folder.parent):

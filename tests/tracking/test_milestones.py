@@ -193,12 +193,12 @@ def test_all_finished_milestones_of_a_run_are_found_by_epoch(client: MlflowClien
 def test_a_milestone_whose_writing_was_stopped_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method, folder, saved = trained("moco-v2"), tmp_path / "epoch-7", []
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, shared: bool) -> None:
         saved.append(path)
         if len(saved) == 2:
             path.write_bytes(b"half")
             raise UserError(f"cannot write {path}: No space left on device.")
-        write_atomically(path, data)
+        write_atomically(path, data, shared)
 
     with monkeypatch.context() as patch:
         patch.setattr("sslmlflow.tracking.milestones.write_atomically", full)
