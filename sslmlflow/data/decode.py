@@ -5,7 +5,7 @@ The rule for every kind of pixel:
 * gray, 1-bit, palette, RGB, CMYK, YCbCr, HSV and CIELAB (8 bits): Pillow's conversion to RGB; embedded
   colour profiles are not applied;
 * gray of more than 8 bits (0..65535): value x 255 / (2^bit depth - 1), rounded. Integers outside of that range are
-  refused. A PGM that names a smaller range is scaled by that, and JPEG 2000 to 16 bits by the precision it names;
+  refused. Before that, Pillow scales a PGM that names a smaller range, and any JPEG 2000, to 16 bits;
 * colour of 16 bits: the upper 8 bits, which is all that Pillow reads;
 * floating-point gray: must lie within [0, 1]; value x 255, rounded. Anything else is refused;
 * transparency of any kind: laid on white;
