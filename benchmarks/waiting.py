@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--load", type=int, default=os.cpu_count(), help="busy processes in the busy half")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--images", type=int, default=2048)
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--sides", nargs="+", default=["default", "passive", "one thread"], choices=SIDES)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -58,11 +58,11 @@ def measure(load: int, arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def train(own: dict[str, str], arguments: argparse.Namespace) -> float:
-    """Seconds from the first epoch's end to the second's, so that starting does not count."""
+    """Seconds from the end of the first epoch to that of the second, so that starting does not count."""
     with tempfile.TemporaryDirectory() as folder:
         threads = {"OMP_NUM_THREADS": str(arguments.threads)}
         places = {"SSLMLFLOW_HOME": f"{folder}/home", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-        command = [sys.executable, "-m", "sslmlflow", "pretrain", *QUICK, "--epochs=2", "--width=8"]
+        command = [sys.executable, "-m", "sslmlflow", "pretrain", *QUICK, "--epochs=2", "--batch_size=64"]
         process = subprocess.Popen(
             [*command, f"--max_train_images={arguments.images}"],
             env={**os.environ, "PYTHONUNBUFFERED": "1", **threads, **places, **own},
@@ -71,8 +71,11 @@ def train(own: dict[str, str], arguments: argparse.Namespace) -> float:
             text=True,
         )
         assert process.stdout is not None
-        ended = [time.perf_counter() for line in process.stdout if line.startswith("epoch ")]
-        process.wait()
+        try:
+            ended = [time.perf_counter() for line in process.stdout if line.startswith("epoch ")]
+        finally:
+            process.kill()
+            process.wait()
         return ended[1] - ended[0]
 
 
