@@ -105,21 +105,18 @@ def test_a_training_whose_login_fails_for_a_while_leaves_no_secret(
     with running_server(tmp_path, environment, port) as server:
         proxy = Refusing(port)
         place = _environment(GIVEN[0], proxy.port)
-        done = sslmlflow("pretrain", *SMALL, "--image_size=16", "--epochs=2", "--milestone_every=1", **place)
+        done = sslmlflow("pretrain", *SMALL, "--image_size=16", "--epochs=1", **place)
         assert done.returncode == 0, done.stderr
         assert "trying again: the tracking server refused the login (401): check" in done.stderr
         assert "500" in done.stderr
         assert "View run" in done.stdout
         client = MlflowClient(server)
         (run,) = client.search_runs(["0"])
-        reported = sslmlflow("report", **place)
-        assert reported.returncode == 0, reported.stderr
         proxy.stop()
         models = client.search_logged_models(["0"])
     assert run.info.status == "FINISHED"
-    assert len(models) == 3
-    texts = done.stdout, done.stderr, reported.stdout, reported.stderr
-    assert not _holding_a_secret(*texts, folder=tmp_path)
+    assert len(models) == 2
+    assert not _holding_a_secret(done.stdout, done.stderr, folder=tmp_path)
 
 
 def test_a_password_in_the_address_of_studies_is_refused_and_kept_nowhere(sslmlflow: Command, tmp_path: Path) -> None:
