@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 import mlflow
@@ -56,18 +57,26 @@ class Workers:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> None:
-        for path in self._files:
-            with open(path, "ab", opener=private) as file:
-                self._processes.append(
-                    # In a session of its own: Ctrl-C in the terminal reaches the leader alone, which passes it on once.
-                    subprocess.Popen(
-                        self._command,
-                        env=self._environment,
-                        stdout=file,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
+        try:
+            for path in self._files:
+                self._start(path)
+        except BaseException:
+            for process in self._processes:  # no __exit__ follows
+                process.send_signal(signal.SIGINT)
+            raise
+
+    def _start(self, path: Path) -> None:
+        with open(path, "ab", opener=private) as file:
+            self._processes.append(
+                # In a session of its own: Ctrl-C in the terminal reaches the leader alone, which passes it on once.
+                subprocess.Popen(
+                    self._command,
+                    env=self._environment,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -167,4 +167,6 @@ def _sendable(error: Exception) -> Exception:
     """The error as it is, where the other process reports it in one sentence, else with its traceback as text."""
     if out_of_memory(error):
         return MemoryError(str(error))
-    return error if isinstance(error, UserError) else RuntimeError(f"in a reading process:\n{traceback.format_exc()}")
+    if isinstance(error, (UserError, OSError)):
+        return error
+    return RuntimeError(f"in a reading process:\n{traceback.format_exc()}")

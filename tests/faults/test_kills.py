@@ -12,7 +12,7 @@ from tests.faults.conftest import Told
 from tests.faults.size import times
 
 KILLS = times(25, 250)  # of each of four kinds of training
-READER_KILLS = times(3, 50)
+READER_KILLS = times(2, 50)
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
     {"event": "os.rename", "path": "/checkpoints/step-"},  # written, but not in its place
@@ -70,11 +70,11 @@ def _run_and_kill(chain: Chain, moments: random.Random, kills: int) -> int:
 
 @pytest.mark.slow
 def test_killed_readers(new_chain: NewChain, calm: Calm, tell: Told) -> None:
-    expected = calm(*TRAINING)
+    expected = calm(*TRAINING, "--method=simclr")
     moments = random.Random("readers")
     kills, failed, trainings, lost = 0, 0, 0, Counter[str]()
     while kills < READER_KILLS:
-        stormy = new_chain(*TRAINING, "--workers=2")
+        stormy = new_chain(*TRAINING, "--method=simclr", "--workers=2")
         trainings += 1
         for _ in range(min(3, READER_KILLS - kills)):
             child = stormy.begin()
