@@ -8,11 +8,16 @@ from mlflow import MlflowClient
 from mlflow.artifacts import load_text
 from PIL import Image
 
+from sslmlflow.config.data import DataOptions
+from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.config.options import texts_of
 from sslmlflow.data import open_images
 from sslmlflow.data.source import ArrayImages, DatasetSpec
 from sslmlflow.embedding import embed_images
+from sslmlflow.jobs.datasets import dataset_spec, images_of_run
+from sslmlflow.jobs.evaluate import _training_images
 from sslmlflow.tracking.milestones import load_milestone
-from tests.conftest import Command
+from tests.conftest import Command, NewDatabase
 
 
 def test_bit_depth_and_bad_files_of_a_run(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
@@ -47,10 +52,26 @@ def test_bit_depth_and_bad_files_of_a_run(sslmlflow: Command, environment: dict[
     assert len(again) == len(held_out)
     assert np.allclose(embed_images(milestone.encoder, again, milestone.preprocessing)[1], by_file, atol=1e-5)
 
-    measured = sslmlflow("evaluate", "--probe=plain", "--clusters=2", "--labels=none")
-    assert measured.returncode == 0, measured.stderr
-    assert "bit_depth=12:" in measured.stdout, "as in the training, not found again"
+    size, options = images_of_run(client, run.info.run_id)
+    assert dataset_spec(options, size).bit_depth == 12, "what `evaluate` opens is read as in the training"
     refused = sslmlflow("pretrain", *small, "--on_bad_image=stop")
     assert refused.returncode == 1
     assert "faint/07.png cannot be decoded" in refused.stderr
-    assert len(client.search_runs(["0"])) == 2, "no run is made"
+    assert len(client.search_runs(["0"])) == 1, "no run is made"
+
+
+def test_runs_of_earlier_releases_are_evaluated_with_16_bits_and_the_defaults(
+    new_database: NewDatabase, tmp_path: Path
+) -> None:
+    client = MlflowClient(new_database(tmp_path))
+    run_id = client.create_run("0").info.run_id
+    new = ("bit_depth", "max_megapixels", "on_bad_image", "max_bad_share")
+    given = {name: text for name, text in texts_of(DataOptions(dataset="folder")).items() if name not in new}
+    for name, text in {**given, "resolved/image_size": "32", "resolved/data_dir": "/images"}.items():
+        client.log_param(run_id, name, text)
+    _, options = images_of_run(client, run_id)
+    assert options == DataOptions(dataset="folder", data_dir="/images", bit_depth="16")
+    _, same = _training_images(client, Evaluate(), run_id)
+    assert same == options
+    _, other = _training_images(client, Evaluate(bit_depth="12", max_bad_share=0.0, on_bad_image="stop"), run_id)
+    assert (other.bit_depth, other.max_bad_share, other.on_bad_image) == ("12", 0.0, "stop")
