@@ -73,7 +73,7 @@ def measure(views: Tensor, labels: Labels | None, config: Score) -> Measures:
         drawn = _drawn(known, config)
         steps += [
             ("clusters and classes", _clusters_and_classes(labels.classes[rows], clusters), len(rows) < n),
-            (SUPERVISED_CRR, _supervised_rate(views[0][known], labels.classes[known], config), False),
+            (SUPERVISED_CRR, _supervised_rate(views[0], labels, config), False),
         ]
         labelled = _labelled(views[0][drawn], labels.classes[drawn], config)
         steps += [(name, step, len(drawn) < len(known)) for name, step in labelled.items()]
@@ -137,8 +137,13 @@ def _of_layer(views: Tensor, config: Score, names: tuple[str, ...]) -> tuple[Val
     return values, {f"label_free/{name}": reason for name, reason in scores.undefined.items() if name not in skipped}
 
 
-def _supervised_rate(z: Tensor, y: NDArray[np.int64], config: Score) -> Step:
-    return lambda: ({SUPERVISED_CRR: coding_rate_reduction_labels(directions(z), y, config.eps).dR.item()}, {})
+def _supervised_rate(z: Tensor, labels: Labels, config: Score) -> Step:
+    def rate() -> tuple[Values, dict[str, str]]:
+        known = labels.known
+        rates = coding_rate_reduction_labels(directions(z[known]), labels.classes[known], config.eps)
+        return {SUPERVISED_CRR: rates.dR.item()}, {}
+
+    return rate
 
 
 def _clusters_and_classes(classes: NDArray[np.int64], clusters: list[NDArray[np.int64]]) -> Step:

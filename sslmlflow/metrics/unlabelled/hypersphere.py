@@ -9,7 +9,7 @@ from sslmlflow.metrics.unlabelled.arrays import Array, Views, as_matrix, as_view
 from sslmlflow.metrics.unlabelled.coding_rate import directions, unit_rows
 
 ROWS = 8192  # turned into float64 at once
-BLOCK = 2**23  # similarities held at once
+BLOCK = 2**21  # similarities held at once
 
 
 def alignment_loss(views: Views) -> float:
@@ -51,9 +51,9 @@ def uniformity_loss(Z: Array, t: float = 2.0) -> float:
     squares = torch.linalg.vector_norm(z, dim=1).square()
     potentials = []
     for rows in torch.split(torch.arange(n, device=z.device), max(1, BLOCK // n)):
-        squared = (squares[rows, None] + squares - 2 * matmul(z[rows], z.T)).clamp_min(0)
+        squared = matmul(z[rows], z.T).mul_(-2).add_(squares[rows, None] + squares).clamp_min_(0)
         squared[torch.arange(len(rows)), rows] = torch.inf
-        potentials.append((-t * squared).flatten().logsumexp(0))
+        potentials.append(squared.mul_(-t).flatten().logsumexp(0))
     return float(torch.stack(potentials).logsumexp(0)) - log(n * (n - 1))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslmlflow.metrics.unlabelled.arrays import Array, matmul, rescaled
 
-BLOCK = 2**23  # numbers of 8 bytes held at once, some three times over
+BLOCK = 2**21  # numbers of 8 bytes held at once, some three times over; the memory of larger blocks is cleared anew
 
 # Part of |a|^2 + |b|^2 that rounding can leave of a distance 0. In distance it is 3e-7, what float32 resolves.
 ROUNDING = 1e-13
@@ -59,8 +59,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     # Of a norm nothing of the size of b is made, as the sum of squares would.
     own, others = (torch.linalg.vector_norm(x, dim=1).square() for x in (a, b))
     norms: Tensor = own[:, None] + others
-    squared = norms - 2 * matmul(a, b.T)
-    return squared.masked_fill_(squared <= ROUNDING * norms, 0)
+    squared = matmul(a, b.T).mul_(-2).add_(norms)
+    return squared.masked_fill_(squared <= norms.mul_(ROUNDING), 0)
 
 
 def _nearest(z: Tensor, start: int, stop: int, k: int) -> tuple[Tensor, Tensor]:
