@@ -10,7 +10,7 @@ from tests.faults.chain import TINY, Calm, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-ROUNDS = times(2, 20)
+ROUNDS = times(1, 20)
 TRAINING = [*TINY, "--epochs=8", "--milestone_every=4"]
 REFUSED = "another process works on run", "was trained to step"  # the latter where the other one was so quick
 
