@@ -152,7 +152,7 @@ def test_collapsed_embeddings_have_reasons_instead_of_values(files: Path, sslmlf
 
 def test_few_images_keep_what_can_be_measured_of_them(files: Path, sslmlflow: Command) -> None:
     for name in ("z", "other", "classes"):
-        np.save(files / f"few-{name}.npy", np.load(files / f"{name}.npy")[:6])
+        np.save(files / f"few-{name}.npy", np.load(files / f"{name}.npy")[::20])
     done = sslmlflow("score", "few-z.npy", "--views=few-other.npy", "--labels=few-classes.npy")
     assert done.returncode == 0, done.stderr
     assert {"label_free/collapsed", "label_free/crr", "label_free/crr_adjusted"} <= set(told(done.stdout))
