@@ -66,7 +66,8 @@ class Evaluate(EvaluationOptions, MachineOptions, DataOptions):
         maximum=1,
     )
     run: str | None = option(
-        None, "run id whose milestones to evaluate; auto: the experiment's latest run with milestones"
+        None,
+        "run id whose milestones to evaluate; auto: the latest finished training or tuning, with follow the running",
     )
     milestones: str | None = option(
         None, "model ids of single milestones, separated by commas; auto: all milestones of the run"
