@@ -4,8 +4,6 @@ X-ray, microscope and depth images are stored in 16 bits (or 32) and use 10 or 1
 they would keep 5 or 17 gray levels.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,13 +42,6 @@ def scaled(values: NDArray[np.integer], bit_depth: int) -> NDArray[np.uint8]:
         raise BadImage(f"integer pixels from {low} to {high}: they must lie within 0..{LARGEST}")
     if high >= 2**bit_depth:
         raise TooDeep(high, bit_depth)
-    pixels: NDArray[np.uint8] = _table(bit_depth)[values]
+    largest = max(2**bit_depth - 1, 1)
+    pixels: NDArray[np.uint8] = ((510 * values.astype(np.int32) + largest) // (2 * largest)).astype(np.uint8)
     return pixels
-
-
-@lru_cache
-def _table(bit_depth: int) -> NDArray[np.uint8]:
-    largest = 2**bit_depth - 1
-    values = np.arange(largest + 1)
-    table: NDArray[np.uint8] = ((510 * values + largest) // max(2 * largest, 1)).astype(np.uint8)
-    return table

@@ -21,7 +21,7 @@ from sslmlflow.texts import printable
 
 BAD_LIST = "bad_images.txt"
 NAMED = 10  # bad files in a message; the list names all
-SAMPLE = 16  # files from which the bit depth is guessed before all are read
+SAMPLE = 8  # files from which the bit depth is guessed before all are read
 _THREADS = min(8, os.cpu_count() or 1)
 
 
