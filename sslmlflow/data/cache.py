@@ -145,7 +145,8 @@ def _read_entry(path: Path) -> _Entry | None:
     if not path.exists():
         return None
     fields = json.loads(path.read_bytes())
-    skipped, odd = ({int(index): text for index, text in fields[name].items()} for name in ("skipped", "odd"))
+    found = fields["skipped"], fields.get("odd", {})  # earlier releases kept no warnings
+    skipped, odd = ({int(index): text for index, text in texts.items()} for texts in found)
     return _Entry(fields["fingerprint"], skipped, odd)
 
 
