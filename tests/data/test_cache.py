@@ -1,5 +1,6 @@
 """Decoded images are written once, whole, by one process, and are the same however they are read."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -63,6 +64,15 @@ def test_decoded_once_and_identical_when_read_again(tmp_path: Path) -> None:
     for _ in range(3):
         check(cached(source(calls), tmp_path / "cache"))
     assert sorted(map(int, calls.read_text().split())) == list(range(COUNT))
+
+
+def test_what_earlier_releases_decoded_is_read(tmp_path: Path) -> None:
+    cached(source(tmp_path / "calls"), tmp_path)
+    entry = json.loads((tmp_path / "key.json").read_text())
+    del entry["odd"]
+    (tmp_path / "key.json").write_text(json.dumps(entry))
+    again = cached(source(tmp_path / "calls"), tmp_path)
+    assert (again.images.fingerprint, again.odd) == (ArrayImages(GOOD).fingerprint, {})
 
 
 def test_another_key_is_other_pixels(tmp_path: Path) -> None:
