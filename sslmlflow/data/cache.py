@@ -145,19 +145,13 @@ def _build(source: Source, pixels: Path, write: bool) -> _Entry:
 def _read_entry(path: Path) -> _Entry | None:
     if not path.exists():
         return None
-<<<<<<< HEAD
     try:
         fields = json.loads(path.read_bytes())
-        skipped, odd = ({int(index): text for index, text in fields[name].items()} for name in ("skipped", "odd"))
+        found = fields["skipped"], fields.get("odd", {})  # earlier releases kept no warnings
+        skipped, odd = ({int(index): text for index, text in texts.items()} for texts in found)
         return _Entry(fields["fingerprint"], skipped, odd)
     except (ValueError, KeyError, TypeError, AttributeError):  # damaged: it is made again
         return None
-=======
-    fields = json.loads(path.read_bytes())
-    found = fields["skipped"], fields.get("odd", {})  # earlier releases kept no warnings
-    skipped, odd = ({int(index): text for index, text in texts.items()} for texts in found)
-    return _Entry(fields["fingerprint"], skipped, odd)
->>>>>>> part-d2
 
 
 def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
