@@ -35,7 +35,7 @@ def prepare_environment() -> None:
     for name, folder in WRITTEN.items():
         _set(name, home() / folder)
     for name, (folder, usual) in DOWNLOADED.items():
-        if not (cache / usual).is_dir():
+        if not os.path.isdir(cache / usual):
             _set(name, home() / folder)
 
 
@@ -48,8 +48,8 @@ def _can_be_written(folder: Path) -> bool:
     """Whether a folder is writable, or can be made; without a home its path begins with a tilde."""
     if not folder.is_absolute():
         return False
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 def _set(name: str, folder: Path) -> None:

@@ -6,7 +6,7 @@ from sslmlflow.texts import printable, without_secrets
 
 # Error codes of MLflow by what the tracking server answered.
 REFUSED = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
-LONGEST = 600  # characters: a server may answer with a page
+LONGEST, LONGEST_READ = 600, 10_000  # characters: a server may answer with a page
 LOGIN = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 
@@ -47,7 +47,7 @@ def in_short(error: Exception) -> str:
     >>> in_short(ValueError("(sqlite3.OperationalError) database or disk is full\\n[SQL: CREATE TABLE runs]"))
     '(sqlite3.OperationalError) database or disk is full. Free some space, then start again with --resume=auto.'
     """
-    said = str(error).split("\n[SQL:")[0]
+    said = str(error)[:LONGEST_READ].split("\n[SQL:")[0]
     if "weights_only" in said or "allow_pickle" in said:
         return "it holds Python objects, which are not loaded: they can run code; save numbers or texts"
     short = without_secrets(printable(" ".join(said.split()) or type(error).__name__))

@@ -5,7 +5,12 @@ import importlib
 import os
 import re
 import resource
+import signal
+import time
+from contextlib import suppress
 from types import ModuleType
+
+from sslmlflow.signals import stop_wished
 
 # Text of torch's allocators and kernels, of the loader of shared libraries, of SQLite and of threads that get no stack.
 _SIGNS = re.compile(
@@ -13,7 +18,8 @@ _SIGNS = re.compile(
     r"could not create a (primitive|memory)|can't start new thread|failed to map segment",
     re.IGNORECASE,
 )
-IMPORT_CPU_SECONDS = 120
+_NOEXEC = "Operation not permitted"  # a file system from which no library may be loaded
+IMPORT_CPU_SECONDS, IMPORT_SECONDS = 120, 600
 _WANTED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
 
 
@@ -30,7 +36,8 @@ def out_of_memory(error: BaseException | None) -> bool:
         seen.add(id(error))
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
-        if isinstance(error, (RuntimeError, OSError, ImportError)) and _SIGNS.search(str(error)):
+        known = isinstance(error, (RuntimeError, OSError, ImportError)) and _NOEXEC not in str(error)
+        if known and _SIGNS.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -60,9 +67,23 @@ def import_within_limit(name: str) -> ModuleType:
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         if (child := os.fork()) == 0:
             _try_import(name)
-        if os.waitpid(child, 0)[1]:
+        if not _ended_well(child):
             raise MemoryError
     return importlib.import_module(name)
+
+
+def _ended_well(child: int) -> bool:
+    """Whether a process ended with code 0 in time; one that hangs, or delays a stop, is killed."""
+    until = time.monotonic() + IMPORT_SECONDS
+    with suppress(ChildProcessError):  # where SIGCHLD is ignored, how it ended is not known
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if stop_wished() or time.monotonic() > until:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return stop_wished()
+            time.sleep(0.05)
+        return ended[1] == 0
+    return True
 
 
 def _try_import(name: str) -> None:

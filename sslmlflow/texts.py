@@ -17,10 +17,10 @@ MASK = "***"
 SHORTEST_SECRET = 4  # characters: a shorter one is a part of too many words to be masked wherever it appears
 NO_SECRETS = {"true", "false", "none", "null"}  # values of variables such as HF_HUB_DISABLE_IMPLICIT_TOKEN
 SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY|API_KEY)$", re.IGNORECASE)
-SECRET_FIELD = r"[\w.-]*(?:pass|pwd|token|secret|key|signature|credential|auth)[\w.-]*|sig"
+SECRET_FIELD = r"[\w.-]{0,40}(?:pass|pwd|token|secret|key|signature|credential|auth)[\w.-]{0,40}|sig"
 # The user name in the address of a database is no secret; in a web address it may be a token.
 WEB_LOGIN = re.compile(r"(\bhttps?://)[^\s/?#'\"<>@]+@", re.IGNORECASE)
-LOGIN = re.compile(r"(\b[a-z][\w.+-]*://[^\s/:?#'\"<>@]*:)[^\s'\"<>]+@", re.IGNORECASE)
+LOGIN = re.compile(r"((?<![\w.+-])[a-z][\w.+-]*://[^\s/:?#'\"<>@]*:)[^\s'\"<>]+@", re.IGNORECASE)
 FIELD = re.compile(rf"([?&;](?:{SECRET_FIELD})=)[^\s&;#'\"<>)]+", re.IGNORECASE)
 ADDRESS = re.compile(r"([a-z][\w.+-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 # Colours and the tab, line feed and carriage return of progress bars move no cursor to where it does not belong.
@@ -149,7 +149,8 @@ def _secrets_of_address(address: str) -> set[str]:
     login, at, _ = found[2].rpartition("@")
     user, colon, password = login.partition(":")
     web = found[1].lower() in ("http", "https")
-    if not at or "/" in user or not (colon or web):  # a path, or the user of a database
+    port_and_path = re.match(r"\d{1,5}/", password)
+    if not at or "/" in user or port_and_path or not (colon or web):  # a path, or the user of a database
         return secrets
     if web:
         secrets |= {user} if not password or password == "x-oauth-basic" else set()

@@ -20,6 +20,7 @@ from sslmlflow.data.cache import Decoded, Source, cached
 from sslmlflow.data.decode import resized
 from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
 from sslmlflow.errors import UserError
+from sslmlflow.rules import DECODING
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _source(spec: DatasetSpec, archive: Archive, folder: Path, part: str) -> Sou
     parts, rows = _rows(spec, archive, part)
     size = archive.side if spec.image_size is None else spec.image_size
     pixels = [_pixels(archive, folder, file) for file in parts]
-    digest = hashlib.sha256(f"{archive} {part} {size}".encode())
+    digest = hashlib.sha256(f"{DECODING} {archive} {part} {size}".encode())
     for file in parts:
         status = (folder / file.images).stat()
         digest.update(f"{folder.resolve() / file.images} {status.st_size} {status.st_mtime_ns}".encode())

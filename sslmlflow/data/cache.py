@@ -105,11 +105,11 @@ def cached(source: Source, cache: Path) -> Cached:
         room = pixels.exists() or shutil.disk_usage(cache).free >= wanted + SPARE_BYTES
         if entry is None or (room and not pixels.exists()):
             entry = _build(source, pixels, write=room)
-    kept = np.setdiff1d(np.arange(source.count), list(entry.skipped)).astype(np.int64)
-    images: Images
-    if room:
-        images = ArrayImages(_mapped(pixels, (len(kept), *source.shape)), entry.fingerprint)
-        return Cached(images, kept, entry.skipped, entry.odd, ())
+        kept = np.setdiff1d(np.arange(source.count), list(entry.skipped)).astype(np.int64)
+        images: Images
+        if room:  # mapped before another process may delete the file
+            images = ArrayImages(_mapped(pixels, (len(kept), *source.shape)), entry.fingerprint)
+            return Cached(images, kept, entry.skipped, entry.odd, ())
     images = StreamedImages(source, kept, entry.fingerprint)
     note = (
         f"the disk of {cache} lacks room for {wanted / 1e9:.1f} GB of decoded images (and "

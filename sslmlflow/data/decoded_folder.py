@@ -76,7 +76,8 @@ def _of_one_depth(spec: DatasetSpec, layout: Layout, cache: Path) -> tuple[list[
     assert spec.folder is not None
     files = _all_files(layout)
     found = cache / f"{_key(spec, files)}.depth"
-    known = int(found.read_text()) if found.exists() else None
+    kept = found.read_text() if found.exists() else ""
+    known = int(kept) if kept.isdecimal() else None
     if spec.bit_depth is not None:
         found_the_same = known in (0, spec.bit_depth)
         depth = known if known is not None and found_the_same else spec.bit_depth

@@ -2,6 +2,7 @@
 
 import fcntl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +29,15 @@ class KeptCache:
                     self.pixels.with_suffix(".json").unlink(missing_ok=True)
                     self.pixels.unlink()
                 return True
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError, PermissionError):  # in use, deleted meanwhile, or of others
             return False
 
 
 def kept_caches(folder: Path) -> Iterator[KeptCache]:
     """Every cache in a folder of caches, the one used longest ago first."""
-    found = [(path.stat(), path) for path in folder.glob("*.u8")]
+    found = []
+    for path in folder.glob("*.u8"):
+        with suppress(FileNotFoundError):  # another process deletes it
+            found.append((path.stat(), path))
     for stat, path in sorted(found, key=lambda one: one[0].st_mtime):
         yield KeptCache(path, stat.st_size, stat.st_mtime)

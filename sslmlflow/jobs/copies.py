@@ -10,10 +10,15 @@ NEAR_COPIES = "data/near_copies"
 
 def count_near_copies(sets: ImageSets) -> dict[str, float]:
     """Print a sentence if there are any; return the number as a metric of the milestone."""
-    near, held_out, trained = near_copies(sets.test, sets.train)
-    if near:
-        tqdm.write(
-            f"{near:,} of {held_out:,} held-out images are nearly the same as one of {trained:,} training images (same "
-            "picture, at most compressed or resized): probe accuracy and retrieval will look better than they are"
-        )
-    return {NEAR_COPIES: float(near)}
+    found = 0
+    for images, what in ((sets.test, "held-out"), (sets.validation, "monitored")):
+        if images is None:
+            continue
+        near, held_out, trained = near_copies(images, sets.train)
+        found += near
+        if near:
+            tqdm.write(
+                f"{near:,} of {held_out:,} {what} images are nearly the same as one of {trained:,} training images "
+                "(same picture, at most compressed or resized): what is measured on them will look better than it is"
+            )
+    return {NEAR_COPIES: float(found)}

@@ -1,6 +1,8 @@
 """From the parameters of an entry point to the data set that they name."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -13,6 +15,7 @@ from sslmlflow.data.decoding import BAD_LIST, bad_list
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
+from sslmlflow.rules import changed_rules, rule_texts
 from sslmlflow.texts import printable
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import run_of
@@ -78,6 +81,15 @@ def images_of(run: Run) -> tuple[int, DataOptions]:
     except (ConfigError, KeyError, ValueError) as error:
         what = f"no {error.args[0]}" if isinstance(error, KeyError) else printable(error)
         raise UserError(f"the parameters of run {run_id} are not those of a training of sslmlflow: {what}") from error
+
+
+def changed_since(about: Mapping[str, Any]) -> str:
+    """A sentence on the rules for images that changed since a milestone was made, if any did; `about` describes it."""
+    before = about["monitor"].get("rules", {})
+    texts = {f"rules/{name}": str(version) for name, version in before.items()}
+    images = {name: text for name, text in rule_texts().items() if name in ("rules/split", "rules/decoding")}
+    changed = changed_rules(texts, images)
+    return f"It was made by another build of sslmlflow, since which changed: {'; '.join(changed)}. " if changed else ""
 
 
 def cache_folder() -> Path:

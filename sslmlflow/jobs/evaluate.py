@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.data import open_images
+from sslmlflow.data.copies import copies_across
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
 from sslmlflow.jobs.evaluation import evaluate
@@ -36,7 +37,12 @@ def run(config: Evaluate) -> None:
     data = _data_options(config, own)
     trained_on = None
     if (data.dataset, data.data_dir) == (own.dataset, own.data_dir):
-        trained_on = open_images(dataset_spec(own, image_size), cache_folder()).train.fingerprint
+        trained = open_images(dataset_spec(own, image_size), cache_folder()).train
+        trained_on = trained.fingerprint
+        if data != own:  # with other limits, copies may lie on other sides of a drawn split
+            evaluated = dataclasses.replace(open_images(dataset_spec(data, image_size), cache_folder()), train=trained)
+            for note in copies_across(evaluated, cache_folder()):
+                print(note)
     models = _models(client, config, source)
     models = chain([next(models)], models)  # a mistake in what is asked for makes no run
     with tracked_run("evaluate", config, f"evaluate {source[:8]}") as tracked:
@@ -81,7 +87,10 @@ def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[Log
 def _is_training(client: MlflowClient, run_id: str) -> bool:
     """Whether somebody works on the run; it is closed where that was a process of this machine that died."""
     run = client.get_run(run_id)
-    return run.info.status == "RUNNING" and not (HEARTBEAT in run.data.tags and reap(client, [run]).marked)
+    if run.info.status != "RUNNING" or HEARTBEAT not in run.data.tags:
+        return bool(run.info.status == "RUNNING")
+    reaped = reap(client, [run])
+    return not (reaped.marked or reaped.refused)
 
 
 def _is_kept(client: MlflowClient, model: LoggedModel) -> bool:

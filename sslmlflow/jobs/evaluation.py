@@ -15,7 +15,7 @@ from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
 from sslmlflow.jobs.clusters import HeldOut
-from sslmlflow.jobs.datasets import log_bad_images, open_and_tell
+from sslmlflow.jobs.datasets import changed_since, log_bad_images, open_and_tell
 from sslmlflow.jobs.labelled import open_labelled
 from sslmlflow.jobs.measured import Measured
 from sslmlflow.jobs.pictures import pictures, renumbered
@@ -102,8 +102,8 @@ class _Evaluation:
         if self._trained_on and milestone.about["dataset"]["train_fingerprint"] != self._trained_on:
             raise UserError(
                 f"the training images are not those that milestone {model.model_id} was trained on: images that it has "
-                "seen may be held out now. Put the folder back as it was, and leave data_seed as it was; no other "
-                "folder than the one trained on can be evaluated on."
+                f"seen may be held out now. {changed_since(milestone.about)}Put the folder back as it was, and leave "
+                "data_seed as it was; no other folder than the one trained on can be evaluated on."
             )
 
     def _clustered(self, milestone: Milestone, last: Tensor) -> list[tuple[Measured, str]]:

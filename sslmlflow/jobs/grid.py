@@ -1,7 +1,8 @@
 """Entry point `grid`: what a weight of UMM's objective, or the distortion of its coding rate, makes of a milestone."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
@@ -22,8 +23,9 @@ from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.lock import run_folder
+from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.server import check_experiment, connect, run_of
+from sslmlflow.tracking.server import check_experiment, connect, is_there
 
 DEFAULTS = {"alpha": "0,0.01,0.03,0.1,0.3,1,3", "eps": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"}
 DEFAULTS["beta"] = DEFAULTS["alpha"]
@@ -41,7 +43,9 @@ def run(config: Grid) -> None:
     training.monitor.warn_of_few_images()
     name = f"grid over {config.over}: {training.name}"
     data = {"milestone": model.model_id}
-    with tracked_run("grid", config, name, config.resume, data, check=_require_parts) as tracked:
+    with tracked_run(
+        "grid", config, name, config.resume, data, check=partial(_require_parts, values=values)
+    ) as tracked:
         tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
         results: Results = {}
         for place, value in enumerate(values, start=1):
@@ -58,12 +62,19 @@ def run(config: Grid) -> None:
         client.log_text(tracked.run_id, _csv(config.over, results), "grid.csv")
 
 
-def _require_parts(tracked: TrackedRun) -> None:
+def _require_parts(tracked: TrackedRun, values: Sequence[float]) -> None:
     """UserError unless the tunings that the grid has begun can be resumed here."""
-    for tag, run_id in tracked.client.get_run(tracked.run_id).data.tags.items():
-        if tag.startswith(f"{PART}."):
-            run_of(tracked.client, run_id)
-            require_checkpoints(dataclasses.replace(tracked, run_id=run_id, folder=run_folder(run_id)))
+    for run_id in filter(None, (_part(tracked, value) for value in values)):
+        require_checkpoints(dataclasses.replace(tracked, run_id=run_id, folder=run_folder(run_id)))
+
+
+def _part(tracked: TrackedRun, value: float) -> str | None:
+    """The run that tunes with a value, if it was begun; others may have written the tag."""
+    run_id: str | None = tracked.client.get_run(tracked.run_id).data.tags.get(f"{PART}.{value}")
+    if run_id is not None and not is_there(tracked.client, run_id):
+        note(f"run {run_id}, which a tag names as the part for {value}, is not there: it is tuned again")
+        return None
+    return run_id
 
 
 def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float, model: LoggedModel) -> str:
@@ -72,7 +83,7 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
     What was begun is gone on with, and what was done is not done again.
     """
     tag = f"{PART}.{value}"
-    done = client.get_run(tracked.run_id).data.tags.get(tag)
+    done = _part(tracked, value)
     one = dataclasses.replace(_with(config, value), resume=done or "auto")
     training = prepare(client, one, model)
     training = dataclasses.replace(training, name=f"{config.over} = {value}: {training.name}")

@@ -33,6 +33,7 @@ class LabelledImages:
     test: Images
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
+    train_known: NDArray[np.int64]  # which of all training images `train` holds
     test_known: NDArray[np.int64]  # which of all held-out images `test` holds
     options: EvaluationOptions
 
@@ -112,7 +113,7 @@ class LabelledImages:
 
         def draw(epoch: int) -> Tensor:
             def augment(block: Tensor, places: NDArray[np.int64]) -> Tensor:
-                return autoaugment.apply(block, autoaugment.draw(seed, epoch, places))
+                return autoaugment.apply(block, autoaugment.draw(seed, epoch, self.train_known[places]))
 
             return embed_images(milestone.encoder, self.train, milestone.preprocessing, augment)[1]
 
@@ -130,6 +131,7 @@ def open_labelled(spec: DatasetSpec, sets: ImageSets, options: EvaluationOptions
         test=subset(sets.test, known_test),
         train_labels=labels.train[known],
         test_labels=labels.test[known_test],
+        train_known=known,
         test_known=known_test,
         options=options,
     )

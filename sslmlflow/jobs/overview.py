@@ -1,7 +1,5 @@
 """Many trainings as one table: what is chosen in each, and how reliable the choice is."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +7,7 @@ from sslmlflow.jobs.choice import choose_milestone, points_lost
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table, plain_table
 from sslmlflow.measures import ACCURACIES, MEASURES
+from sslmlflow.texts import as_csv
 
 MANY = 20  # trainings, above which figures and tables of each would be too many to look at
 NOTE = (
@@ -41,9 +40,7 @@ def overview(courses: Sequence[Course], criterion: str) -> Overview:
         "tied",
         "points lost",
     ]
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(["run", "run_id", "milestones", "chosen_epoch", *keys, "tied", "points_lost"])
+    table: list[list[object]] = [["run", "run_id", "milestones", "chosen_epoch", *keys, "tied", "points_lost"]]
     rows = [head]
     for course in courses:
         choice = choose_milestone(course, criterion)
@@ -51,10 +48,10 @@ def overview(courses: Sequence[Course], criterion: str) -> Overview:
         tied = len(choice.tied) if choice.chosen is not None and course.has(f"{criterion}_low") else None
         lost = points_lost(course, choice)
         numbers = [choice.chosen, *values, tied, lost]
-        out.writerow([course.name, course.run_id, len(course.models), *("" if n is None else n for n in numbers)])
+        table.append([course.name, course.run_id, len(course.models), *("" if n is None else n for n in numbers)])
         told = [None if v is None else MEASURES[key].told(v) for key, v in zip(keys, values, strict=True)]
         cells = [choice.chosen, *told, tied, None if lost is None else f"{lost:.1f}"]
         rows.append(
             [course.name, course.run_id, str(len(course.models)), *("–" if c is None else str(c) for c in cells)]
         )
-    return Overview(plain_table(rows), markdown_table(rows, words=2), text.getvalue())
+    return Overview(plain_table(rows), markdown_table(rows, words=2), as_csv(table))

@@ -62,8 +62,11 @@ def _given(views: Tensor, labels: Labels | None, config: Score) -> Iterator[str]
     n = views.shape[1]
     classes = "" if labels is None else f", {labels.count:,} class{'es' * (labels.count != 1)}"
     yield f"{n:,} images x {views.shape[2]:,} features, {len(views)} view{'s' * (len(views) > 1)}{classes}"
-    if labels is not None and not labels.undefined and len(labels.known) < n:
-        yield f"{n - len(labels.known):,} of {n:,} images have no label and are left out of the labelled metrics"
+    if labels is not None and len(labels.known) < n:
+        yield (
+            f"{n - len(labels.known):,} of {n:,} images have no label (-1 stands for none) and are left out of the "
+            "labelled metrics"
+        )
     if n > config.max_rows:
         yield f"{n:,} rows: what compares all with all is measured on a random {config.max_rows:,} (max_rows)"
 

@@ -15,7 +15,7 @@ from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import dataset_spec, images_of_run, open_and_tell
+from sslmlflow.jobs.datasets import changed_since, dataset_spec, images_of_run, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training, full_batches, require_checkpoints, resolved, train_to_end
@@ -142,7 +142,8 @@ def _check_images(sets: ImageSets, milestone: Milestone) -> None:
     if sets.train.fingerprint != milestone.about["dataset"]["train_fingerprint"]:
         raise UserError(
             "the training images are not those that the milestone was trained on: images that it has not seen may be "
-            "trained on now, or held-out ones. Put the folder back as it was, or name it with --data_dir."
+            "trained on now, or held-out ones. "
+            f"{changed_since(milestone.about)}Put the folder back as it was, or name it with --data_dir."
         )
 
 

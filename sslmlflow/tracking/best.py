@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sslmlflow.measures import MEASURES
-from sslmlflow.tracking.stored import milestones_of_run
+from sslmlflow.tracking.stored import milestones_of_runs
 from sslmlflow.tracking.values import measuring_runs, ways_of
 
 
@@ -16,11 +16,12 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     Best is the highest value, of entropies the lowest; of equal ones the earliest. The step is always 0, so that the UI
     draws one bar a run. Only what changed is logged: at one step MLflow shows what it was told last.
     """
-    milestones = milestones_of_run(client, run_id)
+    training = client.get_run(run_id)
+    (((_, milestones),),) = milestones_of_runs(client, [training])
     if not milestones:
         return
-    run = client.get_run(run_id).data
-    ways = ways_of(milestones, measuring_runs(client, milestones), run.params)
+    run = training.data
+    ways = ways_of(milestones, measuring_runs(client, milestones, [training]), run.params)
     metrics = []
     for key, measure in MEASURES.items():
         if key in ways:

@@ -10,10 +10,12 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
@@ -29,6 +31,7 @@ from sslmlflow.tracking.liveness import (
     place,
     silence,
 )
+from sslmlflow.tracking.notes import note
 
 OWNER_FILE = "owner"  # in the run's folder: the last claim of this place
 # To set a tag took 0.04 s in the median and 6.8 s at worst: 8 processes writing to a SQLite file, load 12 on 2 cores.
@@ -43,7 +46,8 @@ class Claim:
     def __init__(self, client: MlflowClient, run_id: str, name: str) -> None:
         self._client = client
         self._run_id = run_id
-        self._name = name
+        self.name = name
+        self.heartbeat = str(int(time.time()))  # the last sign of life of this process
         self._confirmed = time.time()  # goes on while a machine sleeps, unlike the monotonic clock
         self.lost: str | None = None
 
@@ -54,15 +58,32 @@ class Claim:
         return self.lost is None
 
     def confirm(self) -> bool:
-        """Ask the tracking server whether the run is still this process's."""
-        for waited in (CLAIM_SECONDS + 1, 0):  # a process that is going to be refused puts the name back
+        """Ask the tracking server whether the run is still this process's.
+
+        It is another's that has written its name and a sign of life. A name alone is that of a process that will be
+        refused and puts this one's back, or was killed before it could: then this process writes its own again.
+        """
+        for waited in (CLAIM_SECONDS + 1, 0):
             tags = self._client.get_run(self._run_id).data.tags
-            if tags.get(OWNER, self._name) == self._name:
+            if tags.get(OWNER, self.name) == self.name:
                 self._confirmed = time.time()
                 return True
             time.sleep(waited)
+        if tags.get(HEARTBEAT) == self.heartbeat:
+            note(f"run {self._run_id} was claimed by {tags[OWNER]}, which gave no sign of life: the claim is renewed")
+            self._client.set_tag(self._run_id, OWNER, self.name)
+            self._confirmed = time.time()
+            return True
         self.lost = printable(tags.get(HOST))
         return False
+
+    def sign(self) -> bool:
+        """Give a sign of life; False where the run is another's by now."""
+        if not self.confirm():
+            return False
+        self.heartbeat = str(int(time.time()))
+        self._client.set_tag(self._run_id, HEARTBEAT, self.heartbeat)
+        return True
 
     def require(self) -> None:
         """UserError where the run was lost."""
@@ -78,27 +99,50 @@ def claim(client: MlflowClient, run_id: str, folder: Path, check: Callable[[], N
 
     `check` raises a UserError where the run cannot be resumed; it is asked again if another process was waited for.
     """
-    name = f"{place()}.{uuid.uuid4().hex[:8]}"
+    mine = Claim(client, run_id, f"{place()}.{uuid.uuid4().hex[:8]}")
     check()
+    before = client.get_run(run_id)
+    try:
+        _begin(client, run_id, mine, check)
+    except MlflowException:
+        _restore(client, before)
+        raise
+    write_atomically(folder / OWNER_FILE, mine.name.encode())
+    return mine
+
+
+def _begin(client: MlflowClient, run_id: str, mine: Claim, check: Callable[[], None]) -> None:
+    """Write name, machine and a first sign of life, once no other process works on the run."""
     seen = -math.inf
     # What was seen of others is old news after some seconds, on a machine or a server that stands still for so long.
     while time.monotonic() - seen > CLAIM_SECONDS / 2:
         seen = time.monotonic()
         tags = client.get_run(run_id).data.tags
         if HEARTBEAT in tags and not (OWNER in tags and is_of_this_place(tags)):
-            seen = _take_over(client, run_id, name, check)
+            seen = _take_over(client, run_id, mine.name, check)
         # Before the sign of life: a process that reads the run in between finds one that runs, and watches it.
         client.update_run(run_id, "RUNNING")
-    signs = {OWNER: name, HOST: platform.node(), HEARTBEAT: str(int(time.time()))}
+    mine.heartbeat = str(int(time.time()))
+    signs = {OWNER: mine.name, HOST: platform.node(), HEARTBEAT: mine.heartbeat}
     client.log_batch(run_id, tags=[RunTag(key, text) for key, text in signs.items()])
-    write_atomically(folder / OWNER_FILE, name.encode())
-    return Claim(client, run_id, name)
+
+
+def _restore(client: MlflowClient, before: Run) -> None:
+    """Leave a run that could not be begun as it was; one that was only made for this has failed."""
+    run_id, status = before.info.run_id, before.info.status
+    with suppress(MlflowException):  # the server is away for longer
+        if HEARTBEAT not in before.data.tags:
+            client.set_terminated(run_id, "FAILED")
+        elif status != "RUNNING":
+            client.update_run(run_id, status)
 
 
 def is_continued_elsewhere(tags: Mapping[str, str], folder: Path) -> bool:
     """Whether another place has claimed the run since a process worked in this folder, which may have been moved."""
     file = folder / OWNER_FILE
-    return OWNER in tags and file.exists() and file.read_text() != tags[OWNER] and not is_of_this_place(tags)
+    if OWNER not in tags or is_of_this_place(tags):
+        return False
+    return not file.exists() or file.read_text() != tags[OWNER]
 
 
 def _take_over(client: MlflowClient, run_id: str, name: str, check: Callable[[], None]) -> float:

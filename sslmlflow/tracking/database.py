@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from sslmlflow.errors import UserError
 
@@ -55,8 +55,12 @@ def check_database(tracking_uri: str) -> None:
         if url.get_backend_name() not in DATABASE_ENGINES:
             return
         engine = create_engine(url, poolclass=NullPool)
-        with engine.connect() as connection:
-            connection.execute(text("PRAGMA schema_version" if url.get_backend_name() == "sqlite" else "SELECT 1"))
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("PRAGMA schema_version" if url.get_backend_name() == "sqlite" else "SELECT 1"))
+        except OperationalError as error:
+            if "locked" not in str(error):  # a job writes to it: MLflow waits for that
+                raise
 
 
 def _make_whole(path: Path) -> None:

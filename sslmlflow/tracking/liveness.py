@@ -29,8 +29,8 @@ FRESH_SECONDS = 3 * PAUSE_SECONDS
 
 
 @contextmanager
-def signs_of_life(client: MlflowClient, run_id: str, is_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Say in the run, every 30 seconds, that this process works on it, as long as the run is its own.
+def signs_of_life(client: MlflowClient, run_id: str, sign: Callable[[], bool]) -> Iterator[None]:
+    """Give a sign of life of this process in the run by `sign`, every 30 seconds, until that returns False.
 
     A server that is away is not waited for.
     """
@@ -39,9 +39,8 @@ def signs_of_life(client: MlflowClient, run_id: str, is_ours: Callable[[], bool]
     def beat() -> None:
         while not ended.wait(PAUSE_SECONDS):
             with contextlib.suppress(Exception):  # whatever the server does, the next one may come through
-                if not is_ours():
+                if not sign():
                     return
-                client.set_tag(run_id, HEARTBEAT, str(int(time.time())))
                 # After a long outage another machine may have taken it for dead.
                 if client.get_run(run_id).info.status != "RUNNING":
                     with reviving:

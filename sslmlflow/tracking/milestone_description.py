@@ -103,7 +103,7 @@ _DATASET = {"train_fingerprint": _TEXT}
 _MONITOR = {
     "images": _whole(1),
     "eps": _number(1e-300, 1e300),
-    "seed": _whole(0),
+    "seed": _Field("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
 }
 
 

@@ -84,11 +84,11 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self.client.log_batch(self.run_id, tags=[RunTag(name, without_secrets(text)) for name, text in tags.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(name, without_logins(text)) for name, text in tags.items()])
 
     def describe(self, markdown: str) -> None:
         """Set the description that the MLflow UI shows."""
-        self.set_tags({"mlflow.note.content": markdown[:8000]})
+        self.set_tags({"mlflow.note.content": without_secrets(markdown)[:8000]})
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _begun(
             mine = claim(client, chosen, run.folder, partial(check, run))
             job.remember(chosen)
         run = replace(run, claim=mine)
-        with _ended(run), signs_of_life(client, chosen, mine.confirm):
+        with _ended(run), signs_of_life(client, chosen, mine.sign):
             drawn = re.fullmatch(r"[a-z]+-[a-z]+-\d+", client.get_run(chosen).info.run_name or "")
             client.update_run(chosen, "RUNNING", name if drawn else None)  # MLflow draws a name where none is given
             (run.folder / ENDED).unlink(missing_ok=True)  # of the process before

@@ -60,7 +60,7 @@ def connect() -> MlflowClient:
 def _check_login(uri: str) -> None:
     """UserError for a password with a `/`, `?` or `#` as it is: a part of it would be looked up as the host."""
     found = re.fullmatch(r"https?://([^/?#]*)[/?#].*@.*", uri, re.IGNORECASE | re.DOTALL)
-    if found and not re.fullmatch(r"[^:@]*(:\d+)?", found[1]):
+    if found and "@" not in found[1] and not re.fullmatch(r"[^:]*(:\d+)?", found[1]):
         raise UserError(
             f"invalid value for MLFLOW_TRACKING_URI: {address()} (a password in it must have %2F for /, %3F for ? and "
             "%23 for #). Or give it by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
@@ -72,6 +72,8 @@ def _closed(error: Exception) -> str:
     why = in_short(error)
     if "disk is full" in why:
         return why
+    if "locked" in why:
+        return f"{why}. Other jobs write to it: try again, or let many jobs use `mlflow server`."
     if not mlflow.get_tracking_uri().startswith("sqlite"):
         return f"{why}. Start the database server, check user and password in the address, or install its driver."
     why += ". It may be no database, or half made by MLflow or another program that was killed"

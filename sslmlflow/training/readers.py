@@ -11,6 +11,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -121,12 +122,15 @@ class _Reader:
     def kill(self) -> None:
         """Let it end at once."""
         if self._exit_code is None:
-            os.kill(self._process, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and SIGCHLD is ignored
+                os.kill(self._process, signal.SIGKILL)
 
     def wait(self) -> int:
         """Its exit code, as `os.waitstatus_to_exitcode` gives it, once it has ended."""
         if self._exit_code is None:
-            self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
+            self._exit_code = 1
+            with suppress(ChildProcessError):  # where SIGCHLD is ignored, how it ended is not known
+                self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
             self._connection.close()
         return self._exit_code
 

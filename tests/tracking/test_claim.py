@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import UserError
@@ -198,3 +199,38 @@ def test_an_ordinary_start_and_resume_wait_for_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr(claim, "CLAIM_SECONDS", 1000.0)
     run_id = train()
     assert train(run_id) == run_id
+
+
+def test_a_name_without_a_sign_of_life_takes_no_run_away(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claim, "CLAIM_SECONDS", -1.0)
+    run_id = train()
+    client.update_run(run_id, "RUNNING")
+    mine = claim.Claim(client, run_id, "here.1")
+    assert mine.sign()
+    client.set_tag(run_id, OWNER, "another.1")
+    assert mine.confirm()
+    assert client.get_run(run_id).data.tags[OWNER] == "here.1"
+    assert "another.1" in capsys.readouterr().out
+    client.set_tag(run_id, OWNER, "another.2")
+    client.set_tag(run_id, HEARTBEAT, "99")
+    assert not mine.sign()
+    assert client.get_run(run_id).data.tags[HEARTBEAT] == "99"
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "new"])
+def test_a_server_that_fails_while_a_run_is_begun_leaves_it_as_it_was(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    def fail(*given: Any, **named: Any) -> None:
+        raise MlflowException("away")
+
+    run_id = train() if status == "FINISHED" else client.create_run("0").info.run_id
+    folder = run_folder(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", fail)
+        with pytest.raises(MlflowException):
+            claim.claim(client, run_id, folder)
+    assert client.get_run(run_id).info.status == ("FINISHED" if status == "FINISHED" else "FAILED")

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sslmlflow.tracking import liveness
+from sslmlflow.tracking.claim import Claim
 from sslmlflow.tracking.liveness import HEARTBEAT, HOST, reap, running, signs_of_life
 from tests.conftest import NewDatabase
 
@@ -36,7 +37,8 @@ def test_a_heartbeat_outlives_an_outage_and_ends_with_the_work(
                 raise ConnectionError("away")
             super().set_tag(*given, **named)
 
-    with signs_of_life(Away(client.tracking_uri), run_id):
+    away = Away(client.tracking_uri)
+    with signs_of_life(away, run_id, Claim(away, run_id, "here.1").sign):
         assert waited_for(lambda: refused == 3)
         client.set_tag(run_id, HEARTBEAT, "1")
         assert waited_for(lambda: client.get_run(run_id).data.tags[HEARTBEAT] != "1")
