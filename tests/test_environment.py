@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sslmlflow.environment import DOWNLOADED, WAITING, WRITTEN
-from tests.conftest import ROOT
+from tests.conftest import ROOT, NewDatabase
 from tests.jobs.small import SMALL
 
 NOBODY = "65534"
@@ -48,17 +50,17 @@ def plain(environment: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def nobody(plain: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """The environment of a user who has no home, but a folder of their own."""
+def nobody(plain: dict[str, str], new_database: NewDatabase) -> Iterator[dict[str, str]]:
+    """The environment of a user who has no home, but a folder of their own, in which PWD lies."""
     if os.getuid() != 0 or not shutil.which("setpriv") or subprocess.run([*AS_NOBODY, "true"], check=False).returncode:
         pytest.skip("needs root and setpriv, to become another user")
-    own = tmp_path / "own"
-    own.mkdir()
-    shutil.move(tmp_path / "mlflow.db", own / "mlflow.db")
-    for path in (own, own / "mlflow.db"):
-        os.chown(path, int(NOBODY), int(NOBODY))
-    address = f"sqlite:///{own}/mlflow.db"
-    return plain | {"HOME": "/nonexistent", "SSLMLFLOW_HOME": str(own / "home"), "MLFLOW_TRACKING_URI": address}
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own cannot be entered by others
+        own = Path(folder)
+        address = new_database(own)
+        for path in (own, own / "mlflow.db"):
+            os.chown(path, int(NOBODY), int(NOBODY))
+        home = {"HOME": "/nonexistent", "SSLMLFLOW_HOME": str(own / "home"), "PWD": folder}
+        yield plain | home | {"MLFLOW_TRACKING_URI": address}
 
 
 @pytest.mark.slow
@@ -113,9 +115,9 @@ def test_without_any_place_to_write_one_sentence_names_the_way(
 
 
 @pytest.mark.slow
-def test_a_user_without_a_home_trains_evaluates_and_reports(nobody: dict[str, str], tmp_path: Path) -> None:
+def test_a_user_without_a_home_trains_evaluates_and_reports(nobody: dict[str, str]) -> None:
     training = ["main", *SMALL, "--epochs=1", "--probe=plain"]
-    done = run([*AS_NOBODY, sys.executable, "-m", "sslmlflow", *training], tmp_path / "own", nobody)
+    done = run([*AS_NOBODY, sys.executable, "-m", "sslmlflow", *training], Path(nobody["PWD"]), nobody)
     assert done.returncode == 0, done.stderr
     assert "entropy H(Z3)" in done.stdout, "UMAP was compiled"
     assert list(Path(nobody["SSLMLFLOW_HOME"], "compiled", "numba").rglob("*.nbi"))
