@@ -71,7 +71,8 @@ def _insert_run(database: sqlite3.Connection, folder: Path, run: str, name: str,
     database.execute(f"INSERT INTO runs VALUES ({','.join('?' * 13)}, NULL)", values)
     tags = {"sslmlflow.entry_point": entry_point, "mlflow.runName": name, "sslmlflow.host": "host"}
     database.executemany("INSERT INTO tags VALUES (?, ?, ?)", [(key, value, run) for key, value in tags.items()])
-    params = {"dataset": "digit-scenes", "probe": "plain"} | {f"option_{i}": str(i) for i in range(40)}
+    params = {"dataset": "digit-scenes", "probe": "plain", "resolved/image_size": "32", "resolved/data_dir": "auto"}
+    params |= {f"option_{i}": str(i) for i in range(40)}
     database.executemany("INSERT INTO params VALUES (?, ?, ?)", [(key, value, run) for key, value in params.items()])
 
 

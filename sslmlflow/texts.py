@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -37,6 +38,15 @@ def printable(text: object) -> str:
     with suppress(UnicodeEncodeError):  # a half of a pair that no file name has; it is escaped below
         decoded = os.fsencode(decoded).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
+def folder_name(folder: str | Path) -> str:
+    """Return the name under which a data set of dataset=folder appears: the last part of its path.
+
+    >>> folder_name("/data/flowers/")
+    'flowers'
+    """
+    return printable(Path(os.path.normpath(folder)).name)[:100] or "folder"
 
 
 def in_markdown(text: object) -> str:

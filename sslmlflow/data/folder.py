@@ -11,7 +11,8 @@ from sslmlflow.data.copies import copies, divided, image_hashes
 from sslmlflow.data.decoded_folder import decoded_folder
 from sslmlflow.data.layout import Layout, counts_note, find_layout, path_order
 from sslmlflow.data.scan import ImageFile
-from sslmlflow.data.source import DatasetSpec, Images, ImageSets, JoinedImages, LabelSets, folder_name, subset
+from sslmlflow.data.source import DatasetSpec, Images, ImageSets, JoinedImages, LabelSets, subset
+from sslmlflow.texts import folder_name
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,12 @@
 """What a data set is: images that can be read by index and, apart from them, labels."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from sslmlflow.texts import printable
 
 _PARTS = {"split": 0, "train": 1, "test": 2}
 
@@ -168,12 +165,3 @@ def draw(count: int, limit: int | None, seed: int, part: str) -> NDArray[np.int6
 def pixel_digest(shape: tuple[int, int, int]) -> "hashlib._Hash":
     """Return the running digest that, fed with all pixels in order, gives the fingerprint of images."""
     return hashlib.sha256(f"images of {shape[0]} x {shape[1]} x {shape[2]}:".encode())
-
-
-def folder_name(folder: str | Path) -> str:
-    """Return the name under which a data set of dataset=folder appears: the last part of its path.
-
-    >>> folder_name("/data/flowers/")
-    'flowers'
-    """
-    return printable(Path(os.path.normpath(folder)).name)[:100] or "folder"

@@ -4,21 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
-
 from sslmlflow.config.data import DataOptions
-from sslmlflow.config.options import options_of, read_config
 from sslmlflow.data import open_images
-from sslmlflow.data.bit_depth import FULL
 from sslmlflow.data.decoding import BAD_LIST, bad_list
 from sslmlflow.data.source import DatasetSpec, ImageSets
-from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.home import home
 from sslmlflow.rules import changed_rules, rule_texts
-from sslmlflow.texts import printable
 from sslmlflow.tracking.run import TrackedRun
-from sslmlflow.tracking.server import run_of
 
 
 def dataset_spec(config: DataOptions, image_size: int | None = None, labels: str = "auto") -> DatasetSpec:
@@ -61,26 +53,6 @@ def log_bad_images(tracked: TrackedRun, sets: ImageSets) -> None:
     """Keep the list of the files that could not be decoded among the run's artifacts."""
     if sets.bad:
         tracked.client.log_text(tracked.run_id, bad_list(sets.bad), BAD_LIST)
-
-
-def images_of_run(client: MlflowClient, run_id: str) -> tuple[int, DataOptions]:
-    """Size and choice of the images that a run was trained on; UserError if it is not a training."""
-    return images_of(run_of(client, run_id))
-
-
-def images_of(run: Run) -> tuple[int, DataOptions]:
-    """Size and choice of the images of a training; UserError if it is none."""
-    run_id, params = run.info.run_id, run.data.params
-    if "resolved/image_size" not in params:
-        raise UserError(f"run {run_id} is not a training of sslmlflow, or has not started yet.")
-    given = {name: params[name] for name in options_of(DataOptions) if name in params}  # earlier releases had fewer
-    try:
-        # MLflow logs what it was given in the quotes of its shell; only this one can hold something to quote.
-        own = {"data_dir": params["resolved/data_dir"], "bit_depth": params.get("resolved/bit_depth", str(FULL))}
-        return int(params["resolved/image_size"]), read_config(DataOptions, {**given, **own})
-    except (ConfigError, KeyError, ValueError) as error:
-        what = f"no {error.args[0]}" if isinstance(error, KeyError) else printable(error)
-        raise UserError(f"the parameters of run {run_id} are not those of a training of sslmlflow: {what}") from error
 
 
 def changed_since(about: Mapping[str, Any]) -> str:

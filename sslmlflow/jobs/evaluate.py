@@ -15,9 +15,10 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.data import open_images
 from sslmlflow.data.copies import copies_across
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run
+from sslmlflow.jobs.datasets import cache_folder, dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.starting import TRAININGS, latest_run
+from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, run_of

@@ -10,7 +10,7 @@ from mlflow.entities import LoggedModel, Run
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.choice import choose_milestone
 from sslmlflow.jobs.course import Course, course_of, courses_of
-from sslmlflow.jobs.datasets import images_of
+from sslmlflow.jobs.trained_images import images_of
 from sslmlflow.measures import CRR_ADJUSTED
 from sslmlflow.texts import printable
 from sslmlflow.tracking.notes import note

@@ -15,9 +15,10 @@ from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import changed_since, dataset_spec, images_of_run, open_and_tell
+from sslmlflow.jobs.datasets import changed_since, dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
+from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.jobs.training import Training, full_batches, require_checkpoints, resolved, train_to_end
 from sslmlflow.methods import Method
 from sslmlflow.texts import printable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Metric, Run
 
-from sslmlflow.data.source import folder_name
+from sslmlflow.texts import folder_name
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.stored import epoch_of, runs_by_id
 
@@ -20,9 +20,9 @@ class Way:
 
     dataset: str | None = None
     digest: str | None = None
-    run_id: str | None = None  # one of the runs that measured them
     values: dict[int, float] = field(default_factory=dict)
     latest: int = 0  # when the last of these runs started, in milliseconds
+    run_id: str | None = None  # one of the runs that measured them
     _moments: dict[int, int] = field(default_factory=dict)
 
     def add(self, epoch: int, metric: Metric, moment: int) -> None:

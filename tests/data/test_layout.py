@@ -8,7 +8,7 @@ import pytest
 from sslmlflow.data import open_images
 from sslmlflow.data.layout import Layout, counts_note, find_layout, role
 from sslmlflow.data.scan import ImageFile
-from sslmlflow.data.source import folder_name
+from sslmlflow.texts import folder_name
 from tests.data.test_folder import assert_aligned, everything, put, put_classes, spec
 
 COLOURED = ("blue", "green", "red")

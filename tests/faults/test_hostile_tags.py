@@ -19,9 +19,9 @@ from sslmlflow.config.upkeep import Reap, Sync
 from sslmlflow.errors import UserError
 from sslmlflow.jobs import reap, report, sync
 from sslmlflow.jobs.course import course_of
-from sslmlflow.jobs.datasets import images_of_run
 from sslmlflow.jobs.evaluate import _source_run
-from sslmlflow.jobs.starting import starting_milestone, trainings
+from sslmlflow.jobs.starting import starting_milestone, training_courses
+from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.jobs.umm import _recipe
 from sslmlflow.tracking import liveness
 from sslmlflow.tracking.best import log_best
@@ -133,10 +133,8 @@ def test_what_others_write_stops_no_job(
     client = store.client
     _look_around(client)
     log_best(client, store.own)
-    readable = trainings(client)
+    readable = [course.run_id for course in training_courses(client)]
     assert store.own in readable
-    for run_id in readable:
-        course_of(client, run_id)
     assert starting_milestone(client, None, "last").source_run_id
     assert images_of_run(client, _source_run(client, Evaluate()))
     report.run(Report(runs=",".join({store.own: None, **dict.fromkeys(readable[-2:])})))

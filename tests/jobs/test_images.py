@@ -14,8 +14,9 @@ from sslmlflow.config.options import texts_of
 from sslmlflow.data import open_images
 from sslmlflow.data.source import ArrayImages, DatasetSpec
 from sslmlflow.embedding import embed_images
-from sslmlflow.jobs.datasets import dataset_spec, images_of_run
+from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluate import _training_images
+from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.tracking.milestones import load_milestone
 from tests.conftest import Command, NewDatabase
 

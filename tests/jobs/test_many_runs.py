@@ -115,6 +115,8 @@ def test_auto_takes_the_latest_finished_run_and_names_it(
         start = int((time.time() - 3600 * hours) * 1000)
         tags = {"sslmlflow.entry_point": "pretrain"}
         runs[name] = client.create_run("0", start_time=start, tags=tags, run_name=f"{name}\nrun").info.run_id
+        for key, text in (("resolved/image_size", "32"), ("resolved/data_dir", "auto")):
+            client.log_param(runs[name], key, text)
         if name != "empty":
             given = {"params": {"epoch": "0"}, "tags": {"kind": "milestone"}, "source_run_id": runs[name]}
             client.finalize_logged_model(client.create_logged_model("0", **given).model_id, "READY")
