@@ -25,8 +25,8 @@ from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.jobs.umm import _recipe
 from sslmlflow.tracking import liveness
 from sslmlflow.tracking.best import log_best
-from sslmlflow.tracking.milestones import milestones_of_run
 from sslmlflow.tracking.run import _look_around
+from sslmlflow.tracking.stored import milestones_of_run
 from tests.conftest import Command
 from tests.faults.conftest import Told
 from tests.faults.size import LONG

@@ -206,6 +206,7 @@ def test_a_name_without_a_sign_of_life_takes_no_run_away(
 ) -> None:
     run_id = train()
     client.update_run(run_id, "RUNNING")
+    client.set_tag(run_id, OWNER, "here.1")
     mine = claim.Claim(client, run_id, "here.1")
     assert mine.sign()
     client.set_tag(run_id, OWNER, "another.1")
