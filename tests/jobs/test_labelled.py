@@ -35,9 +35,8 @@ def milestone() -> Milestone:
 
 def labelled(probe: str = "plain") -> LabelledImages:
     held_out = ArrayImages(noisy_levels(60, 1).read(KNOWN))
-    return LabelledImages(
-        noisy_levels(120, 0), held_out, CLASSES, CLASSES[:60][KNOWN], KNOWN, EvaluationOptions(probe=probe)
-    )
+    train, options = noisy_levels(120, 0), EvaluationOptions(probe=probe)
+    return LabelledImages(train, held_out, CLASSES, CLASSES[:60][KNOWN], np.arange(120), KNOWN, options)
 
 
 def test_accuracies_are_those_of_the_layer_that_they_are_named_after(milestone: Milestone) -> None:

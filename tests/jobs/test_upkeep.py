@@ -106,7 +106,7 @@ def test_decoded_images_are_listed_and_deleted_when_no_process_uses_them(
     cache = Path(environment["SSLMLFLOW_HOME"], "cache")
 
     def source(key: str) -> Source:
-        return Source(key, 100, (3, 64, 64), lambda indices: (np.zeros((len(indices), 3, 64, 64), np.uint8), {}))
+        return Source(key, 100, (3, 64, 64), lambda indices: (np.zeros((len(indices), 3, 64, 64), np.uint8), {}, {}))
 
     for key in ("old", "new", "mapped", "written"):
         cached(source(key), cache)
