@@ -7,7 +7,7 @@ training images are the labelled ones followed by the 100,000 unlabelled ones.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sslmlflow.data.archives import unpacked
 from sslmlflow.data.cache import Decoded, Source, cached
 from sslmlflow.data.decode import resized
 from sslmlflow.data.source import DatasetSpec, ImageSets, LabelSets, draw
+from sslmlflow.digests import digest
 from sslmlflow.errors import UserError
 from sslmlflow.rules import DECODING
 
@@ -130,12 +131,15 @@ def _source(spec: DatasetSpec, archive: Archive, folder: Path, part: str) -> Sou
     parts, rows = _rows(spec, archive, part)
     size = archive.side if spec.image_size is None else spec.image_size
     pixels = [_pixels(archive, folder, file) for file in parts]
-    digest = hashlib.sha256(f"{DECODING} {archive} {part} {size}".encode())
-    for file in parts:
-        status = (folder / file.images).stat()
-        digest.update(f"{folder.resolve() / file.images} {status.st_size} {status.st_mtime_ns}".encode())
-    digest.update(rows.data)
-    return Source(digest.hexdigest(), len(rows), (3, size, size), partial(_decode, pixels, rows, size))
+    paths = [folder.resolve() / file.images for file in parts]
+    fields = {
+        "decoding": DECODING,
+        "archive": asdict(archive),
+        "size": size,
+        "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths],
+        "rows": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest(),
+    }
+    return Source(digest(fields), len(rows), (3, size, size), partial(_decode, pixels, rows, size))
 
 
 def _decode(

@@ -5,7 +5,8 @@ The rule for every kind of pixel:
 * gray, 1-bit, palette, RGB, CMYK, YCbCr, HSV and CIELAB (8 bits): Pillow's conversion to RGB; embedded
   colour profiles are not applied;
 * gray of more than 8 bits (0..65535): value x 255 / (2^bit depth - 1), rounded. Integers outside of that range are
-  refused. Before that, Pillow scales a PGM that names a smaller range, and any JPEG 2000, to 16 bits;
+  refused. Before that, Pillow scales a PGM that names a smaller range, and any JPEG 2000, to 16 bits. Of a TIFF whose
+  zero is white the result is inverted;
 * colour of 16 bits: the upper 8 bits, which is all that Pillow reads;
 * floating-point gray: must lie within [0, 1]; value x 255, rounded. Anything else is refused;
 * transparency of any kind: laid on white;
@@ -46,7 +47,7 @@ UNREADABLE = frozenset((
 )) - READABLE
 # fmt: on
 
-
+_PHOTOMETRIC = 262  # TIFF 6.0, section 3
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -186,6 +187,8 @@ def _gray(image: Image.Image, bit_depth: int) -> NDArray[np.uint8]:
         rounded: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
         return rounded
     gray = scaled(values, bit_depth)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # TIFF's WhiteIsZero, which Pillow heeds up to 8 bits
+        gray = 255 - gray
     if isinstance(image.info.get("transparency"), int):  # PNG: one gray value stands for "nothing here"
         gray[values == image.info["transparency"]] = 255
     return gray

@@ -1,7 +1,7 @@
 """The parts of a folder of images, decoded with one bit depth, through the cache."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from sslmlflow.data.decoding import (
 from sslmlflow.data.layout import Layout
 from sslmlflow.data.scan import ImageFile, os_bytes
 from sslmlflow.data.source import DatasetSpec
+from sslmlflow.digests import digest
 from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.rules import DECODING
@@ -49,7 +50,7 @@ def decoded_folder(spec: DatasetSpec, layout: Layout, cache: Path) -> DecodedFol
         raise stopped(f"{printable(spec.folder)}/{path}", reason)
     count = sum(map(len, layout.sides))
     if len(bad) > spec.max_bad_share * count:
-        kept = cache / f"bad-{_key(spec, _all_files(layout))[:16]}.txt"
+        kept = cache / f"bad-{_key(spec, _all_files(layout), {})[:16]}.txt"
         write_atomically(kept, bad_list(bad).encode())
         raise UserError(
             f"{len(bad):,} of {count:,} images cannot be decoded, more than max_bad_share={spec.max_bad_share:g} "
@@ -75,7 +76,7 @@ def _of_one_depth(spec: DatasetSpec, layout: Layout, cache: Path) -> tuple[list[
     """
     assert spec.folder is not None
     files = _all_files(layout)
-    found = cache / f"{_key(spec, files)}.depth"
+    found = cache / f"{_key(spec, files, {})}.depth"
     kept = found.read_text() if found.exists() else ""
     known = int(kept) if kept.isdecimal() else None
     if spec.bit_depth is not None:
@@ -103,7 +104,8 @@ def _source(spec: DatasetSpec, files: list[ImageFile], bit_depth: int, auto: boo
     size = OWN_SIZE if spec.image_size is None else spec.image_size
     how = How(size, bit_depth, auto, spec.max_megapixels, spec.on_bad_image)
     read = partial(decode_files, _paths(spec.folder, files), how)
-    return Source(_key(spec, files, size, bit_depth, auto), len(files), (3, size, size), read)
+    key = _key(spec, files, {"size": size, "bit_depth": bit_depth, "auto": auto})
+    return Source(key, len(files), (3, size, size), read)
 
 
 def _all_files(layout: Layout) -> list[ImageFile]:
@@ -114,14 +116,14 @@ def _paths(folder: Path, files: Sequence[ImageFile]) -> list[Path]:
     return [folder.joinpath(*file.parts) for file in files]
 
 
-def _key(spec: DatasetSpec, files: Sequence[ImageFile], *how: object) -> str:
+def _key(spec: DatasetSpec, files: Sequence[ImageFile], how: Mapping[str, int]) -> str:
     """Another key for other files, and for each other way to decode them."""
     assert spec.folder is not None
-    rules = f"{DECODING} {how} {spec.max_megapixels} {spec.folder.resolve()}"
-    digest = hashlib.sha256(rules.encode("utf-8", "surrogateescape"))
+    rules = {"decoding": DECODING, "max_megapixels": spec.max_megapixels, "folder": str(spec.folder.resolve()), **how}
+    key = hashlib.sha256(digest(rules).encode())
     for file in files:
-        digest.update(b"\0/".join((*os_bytes(file.parts), b"%d" % file.size, b"%d" % file.mtime_ns, b"")))
-    return digest.hexdigest()
+        key.update(b"\0/".join((*os_bytes(file.parts), b"%d" % file.size, b"%d" % file.mtime_ns, b"")))
+    return key.hexdigest()
 
 
 def _texts(layout: Layout, sides: Sequence[dict[int, str]]) -> tuple[tuple[str, str], ...]:

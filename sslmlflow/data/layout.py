@@ -143,8 +143,8 @@ def _drawn(files: Sequence[ImageFile], spec: DatasetSpec) -> _Parts:
 
 def _classes(files: Sequence[ImageFile], depth: int) -> tuple[tuple[str, ...], str]:
     """The sorted class names, or none and the reason."""
-    if any(len(file.parts) < depth + 2 for file in files):
-        return (), "some images lie in no class folder"
+    if outside := next((file for file in files if len(file.parts) < depth + 2), None):
+        return (), f"some images lie in no class folder, {printable('/'.join(outside.parts))} for example"
     by_side: dict[tuple[str, ...], set[str]] = {}
     for file in files:
         by_side.setdefault(file.parts[:depth], set()).add(file.parts[depth])

@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
+from mlflow.exceptions import MlflowException
 
 from sslmlflow.config.options import texts_of
 from sslmlflow.config.tune import Tune
+from sslmlflow.errors import in_short
 from sslmlflow.files import private
 from sslmlflow.tracking.liveness import end_dead
 from sslmlflow.tracking.lock import is_busy
+from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.run import TrackedRun
 
 JOINS = "SSLMLFLOW_JOINS"  # in the environment of a worker: it never leads
@@ -103,8 +106,12 @@ def close_runs(client: MlflowClient, leading: TrackedRun | None, run_ids: Sequen
         below = f"tags.`mlflow.parentRunId` = '{leading.run_id}' AND status = 'RUNNING'"
         found += [run.info.run_id for run in client.search_runs([leading.experiment_id], below)]
     for run_id in found:
-        if not is_busy(run_id):
+        if is_busy(run_id):
+            continue
+        try:
             end_dead(client, run_id)
+        except MlflowException as error:  # deleted, or of somebody else: no reason to stop the search
+            note(f"run {run_id} is dead, and cannot be marked as killed: {in_short(error)}")
 
 
 def seed_of_process(seed: int, trials: int, leads: bool) -> int:

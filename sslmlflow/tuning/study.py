@@ -124,7 +124,7 @@ class Seats:
 
         def told(trial: optuna.Trial) -> float:
             turn.close()
-            if SEAT not in trial.user_attrs:  # a process of another machine took the last one
+            if not _has_seat(trial):  # a process of another machine took the last one, or somebody else queued this
                 raise DivergedError("no seat was left")
             # Its thread may not have come so far: a trial that has begun without one is never called stale.
             self._storage.record_heartbeat(trial._trial_id)
@@ -164,7 +164,12 @@ class Seats:
         return sum(trial.state == state for trial in self.latest())
 
     def _trials(self) -> list[FrozenTrial]:
-        return [trial for trial in self.study.get_trials(deepcopy=False) if SEAT in trial.user_attrs]
+        """Those that were queued here: others can write to the database as well."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if _has_seat(trial)]
+
+
+def _has_seat(trial: FrozenTrial | optuna.Trial) -> bool:
+    return type(trial.user_attrs.get(SEAT)) is int
 
 
 def _sampler(name: str, seed: int, own_seed: int) -> BaseSampler:

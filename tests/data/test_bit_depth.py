@@ -49,12 +49,12 @@ def test_all_256_levels_are_kept(tmp_path: Path, bit_depth: int, ext: str) -> No
     assert given.train.fingerprint == sets.train.fingerprint
 
 
-def tiff(values: np.ndarray, signed: bool) -> bytes:
+def tiff(values: np.ndarray, signed: bool, zero_is_white: bool = False) -> bytes:
     """A gray TIFF of the byte order and bits of `values`, without compression."""
     order = ">" if values.dtype.byteorder == ">" else "<"
     height, width = values.shape
-    tags = [(256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, 1), (273, 200), (277, 1)]
-    tags += [(278, height), (279, values.nbytes), (339, 2 if signed else 1)]
+    tags = [(256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, int(not zero_is_white))]
+    tags += [(273, 200), (277, 1), (278, height), (279, values.nbytes), (339, 2 if signed else 1)]
     head = struct.pack(f"{order}2sHLH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
     entries = b"".join(struct.pack(f"{order}HHLHH", tag, 3, 1, value, 0) for tag, value in tags)
     return (head + entries).ljust(200, b"\0") + values.tobytes()
@@ -68,6 +68,13 @@ def test_integers_of_every_kind_follow_the_same_rule(tmp_path: Path, kind: str) 
     assert np.abs(pixels - 255 * RAMP).max() <= 0.6
     with pytest.raises(TooDeep, match=r"values up to 1023, more than bit_depth=8 holds \(0\.\.255\)"):
         decode(path, 16, bit_depth=8)
+
+
+@pytest.mark.parametrize(("dtype", "bit_depth"), [("<u1", 8), ("<u2", 10), ("<u2", 16)])
+def test_where_zero_is_white_the_largest_value_is_black(tmp_path: Path, dtype: str, bit_depth: int) -> None:
+    path = tmp_path / "image.tif"
+    path.write_bytes(tiff(np.rint(RAMP * (2**bit_depth - 1)).astype(dtype), signed=False, zero_is_white=True))
+    assert np.abs(decode(path, 16, bit_depth=bit_depth)[0] - 255 * (1 - RAMP)).max() <= 0.6
 
 
 @pytest.mark.parametrize("value", [-1, 65536])

@@ -195,6 +195,17 @@ def test_without_a_seat_there_is_no_trial(url: str) -> None:
     assert seats.study.trials == []
 
 
+def test_what_others_queue_is_no_trial_of_ours(url: str) -> None:
+    seats = seats_at(url)
+    for attributes in ({}, {SEAT: "1"}, {SEAT: None}, {SEAT: True}, {SEAT: [0]}, {SEAT: {"": 0}}):
+        seats.study.enqueue_trial({}, user_attrs=attributes)
+    seats.study.add_trial(optuna.create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs={"seat": 0.5}))
+    seats.add(2, None)
+    take_all(seats)
+    assert [trial.state for trial in seats.latest()] == [TrialState.COMPLETE] * 2
+    assert not seats.requeue()
+
+
 def test_a_database_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="PGPASSWORD") as told:
         seats_at("postgresql+psycopg://me:geheim@localhost/studies")
