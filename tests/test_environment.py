@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sslmlflow.environment import DOWNLOADED, WAITING, WRITTEN
@@ -65,9 +64,8 @@ def nobody(plain: dict[str, str], new_database: NewDatabase) -> Iterator[dict[st
 
 @pytest.mark.slow
 def test_threads_wait_without_spinning_from_the_first_library_on(plain: dict[str, str], tmp_path: Path) -> None:
-    np.save(tmp_path / "z.npy", np.random.default_rng(0).normal(size=(20, 4)))
-    command = [sys.executable, "-m", "sslmlflow", "score", "z.npy"]
-    done = run(command, tmp_path, plain | {"OMP_DISPLAY_ENV": "true"})
+    loading = SHOW.replace("print(", "__import__('torch') and print(")
+    done = run([sys.executable, "-c", loading], tmp_path, plain | {"OMP_DISPLAY_ENV": "true"})
     assert done.returncode == 0, done.stderr
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr, "what OpenMP read when torch loaded it"
 

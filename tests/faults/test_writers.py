@@ -11,8 +11,8 @@ from tests.faults.size import times
 from tests.faults.writers import STEPS
 from tests.fork_server import ForkServer
 
-TRIES = times(20, 200)
-WRITERS = (4, 1, 4, 2, 4, 8, 4, 16, 4, 32)
+TRIES = times(8, 200)
+WRITERS = (4, 1, 4, 32, 4, 8, 4, 16, 4, 2)
 
 
 @pytest.mark.slow
