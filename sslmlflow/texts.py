@@ -35,6 +35,8 @@ def printable(text: object) -> str:
     'two\\nlines'
     """
     decoded = str(text)
+    if decoded.isascii() and decoded.isprintable():  # nearly all, and a report has a million of them
+        return decoded
     with suppress(UnicodeEncodeError):  # a half of a pair that no file name has; it is escaped below
         decoded = os.fsencode(decoded).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
