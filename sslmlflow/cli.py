@@ -15,6 +15,7 @@ from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
 from sslmlflow.texts import masked_streams
+from sslmlflow.threads import guard_starts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +76,7 @@ def _run(command: str, config: object) -> None:
     try:
         with uninterrupted():  # half an import cannot be begun again
             prepare_environment()
+            guard_starts()
             job = import_within_limit(f"sslmlflow.jobs.{command}")
         job.run(config)
     except KeyboardInterrupt:

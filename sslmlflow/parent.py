@@ -8,8 +8,6 @@ import time
 
 import psutil
 
-from sslmlflow.threads import start
-
 POLL_SECONDS = 1.0
 
 
@@ -20,7 +18,7 @@ def end_with_mlflow_run() -> None:
     with contextlib.suppress(psutil.Error):
         started = next(filter(_is_mlflow_run, psutil.Process().parents()), None)
         if started:
-            start(threading.Thread(target=_end_with, args=(started,), name="sslmlflow-parent", daemon=True))
+            threading.Thread(target=_end_with, args=(started,), name="sslmlflow-parent", daemon=True).start()
 
 
 def _is_mlflow_run(process: psutil.Process) -> bool:

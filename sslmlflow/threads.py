@@ -1,25 +1,32 @@
-"""Starting a thread where memory may have run out."""
+"""Threads that die before they begin, where `ulimit -v` leaves them no memory."""
 
+import resource
 import signal
 import threading
 from types import FrameType
 
 PATIENCE_SECONDS = 30.0
+_start = threading.Thread.start
 
 
-def start(thread: threading.Thread, patience: float = PATIENCE_SECONDS) -> None:
-    """Start a thread; MemoryError if it has not begun after `patience` seconds.
+def guard_starts() -> None:
+    """Under `ulimit -v`, raise MemoryError for a thread that does not begin, in whichever library.
 
-    Python waits without limit for a thread that died of a lack of memory before it could report that it has begun. An
-    alarm ends that wait; only the main thread can set one.
+    A thread can die of a lack of memory before it reports that it has begun, and Python waits for that report without
+    limit. An alarm ends the wait; only the main thread can set one.
     """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        threading.Thread.start = _guarded_start  # type: ignore[method-assign]
+
+
+def _guarded_start(thread: threading.Thread) -> None:
     if threading.current_thread() is not threading.main_thread():
-        thread.start()
+        _start(thread)
         return
     before = signal.signal(signal.SIGALRM, _give_up)
-    timer = signal.setitimer(signal.ITIMER_REAL, patience)
+    timer = signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
     try:
-        thread.start()
+        _start(thread)
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)

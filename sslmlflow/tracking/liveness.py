@@ -18,7 +18,6 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.errors import in_short
 from sslmlflow.home import home
 from sslmlflow.texts import printable
-from sslmlflow.threads import start
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.server import whole
@@ -48,7 +47,7 @@ def signs_of_life(client: MlflowClient, run_id: str, sign: Callable[[], bool]) -
                         if not ended.is_set():
                             client.update_run(run_id, "RUNNING")
 
-    start(threading.Thread(target=beat, name="sslmlflow-heartbeat", daemon=True))
+    threading.Thread(target=beat, name="sslmlflow-heartbeat", daemon=True).start()
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from sslmlflow.signals import stop_forced, stop_wished
-from sslmlflow.threads import start
 
 # To send what is left, and to tell how a run ended. Who was stopped waits so much less that both fit, with a step and
 # its saving, into the ten seconds after which Docker kills; and hardly at all after a second signal.
@@ -42,7 +41,7 @@ def tried(call: Callable[[], object], stopped_seconds: float = STOPPED_TELL_SECO
             errors.append(error)
 
     thread = threading.Thread(target=work, name="sslmlflow-call", daemon=True)
-    start(thread)
+    thread.start()
     if not comes_to_its_end(thread, TELL_SECONDS, stopped_seconds):
         return TimeoutError("it does not answer")
     return errors[0] if errors else None

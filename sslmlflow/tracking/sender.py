@@ -12,7 +12,6 @@ from mlflow.entities import Metric
 
 from sslmlflow.errors import in_short
 from sslmlflow.measures import CRR_ADJUSTED
-from sslmlflow.threads import start
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.claim import Claim
 from sslmlflow.tracking.keeping import Keep, drop_milestone
@@ -43,7 +42,7 @@ class Sender:
         self._best_due = True
         self._drained = False
         self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
-        start(self._thread)
+        self._thread.start()
 
     def close(self, patience_seconds: float = SEND_SECONDS) -> bool:
         """Send what is left; whether all was sent. If not, say so and leave the rest on disk."""
