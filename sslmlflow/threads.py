@@ -16,7 +16,7 @@ def guard_starts() -> None:
     limit. An alarm ends the wait; only the main thread can set one.
     """
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        threading.Thread.start = _guarded_start  # type: ignore[method-assign]
+        threading.Thread.start = _guarded_start  # type: ignore[assignment, method-assign]
 
 
 def _guarded_start(thread: threading.Thread) -> None:
