@@ -1,4 +1,4 @@
-# `make demo`, `make test` and `make ui` need Python 3.11 or newer and make, nothing else.
+# `make demo`, `make test` and `make ui` need Python 3.11.4 or newer and make, nothing else.
 PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from sslmlflow.config import COMMANDS
-from sslmlflow.config.options import as_text, options_of, read_config
+from sslmlflow.config.options import as_text, options_of, read_config, unknown_name
 from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
@@ -86,6 +86,9 @@ def _run(command: str, config: object) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
+    first = next(iter(sys.argv[1:] if argv is None else argv), "")
+    if first and not first.startswith("-") and first not in COMMANDS:
+        raise ConfigError(unknown_name(first, COMMANDS, "command"))
     arguments, rest = _parser().parse_known_args(argv)
     given = {name: text for name, text in vars(arguments).items() if text is not None}
     command = given.pop("command")

@@ -74,7 +74,7 @@ def test_what_only_the_job_can_judge_is_refused_before_any_data_is_made(
     ("arguments", "said"),
     [
         ([], "COMMAND"),
-        (["pretrian"], "'pretrian'"),
+        (["pretrian"], "sslmlflow: pretrian is not a command. Did you mean pretrain? Allowed: "),
         (["pretrain", "--epochs"], "--epochs: expected one argument"),
         (["pretrain", "epochs=3"], "epochs=3 is not a parameter. Write --name=value."),
         (["pretrain", "--ep=3"], "ep is not a parameter here. Did you mean eps?"),

@@ -157,12 +157,12 @@ def read_config(config: type[Config], given: Mapping[str, str]) -> Config:
     return config(**values)
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
-    """The sentence for a parameter that does not exist."""
+def unknown_name(name: str, known: Iterable[str], what: str = "parameter here") -> str:
+    """The sentence for a parameter or command that does not exist."""
     known = sorted(known)
     suggestion = nearest(name, known)
     hint = f" Did you mean {suggestion}?" if suggestion else ""
-    return f"{name} is not a parameter here.{hint} Allowed: {', '.join(known)}."
+    return f"{name} is not a {what}.{hint} Allowed: {', '.join(known)}."
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

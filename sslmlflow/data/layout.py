@@ -117,7 +117,8 @@ def _given(files: Sequence[ImageFile]) -> _Parts | None:
     if unused := len(files) - sum(map(len, sides)):
         further = [f"{printable(name)}/" for names in named.values() for name in names[1:]]
         why = f" (one folder is used per part, so not {', '.join(further)})" if further else ""
-        notes.append(f"left out {unused} images that lie neither in {' nor in '.join((train, *held_out))}{why}")
+        lie = "1 image that lies" if unused == 1 else f"{unused} images that lie"
+        notes.append(f"left out {lie} neither in {' nor in '.join((train, *held_out))}{why}")
     return _Parts(sides, 1, False, tuple(notes))
 
 

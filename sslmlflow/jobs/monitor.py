@@ -63,7 +63,8 @@ class Monitor:
         if (count := len(self.images)) < LEAST_IMAGES:
             print(
                 f"warning: {count} held-out images are fewer than {LEAST_IMAGES}: intervals are wide, the choice of a "
-                "milestone is not reliable, and report registers none. Hold more out (max_test_images, monitor_images)."
+                "milestone is not reliable, and report registers none. Hold more out: more images, or a larger "
+                "max_test_images or monitor_images where these limit them."
             )
 
     def measure(self, encoder: Encoder) -> tuple[Scores, dict[str, float]]:

@@ -28,7 +28,7 @@ from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import connect, current_experiment
 from sslmlflow.tracking.stored import runs_by_id
 
-NOT_ALONE = "Not registered: a milestone is registered by a report on its training alone."
+NOT_ALONE = "Not registered: that takes a report on this training alone (--runs=ID)."
 
 
 def run(config: Report) -> None:

@@ -60,12 +60,15 @@ def run(config: Score) -> None:
 def _given(views: Tensor, labels: Labels | None, config: Score) -> Iterator[str]:
     """What was read, and what of it is left out."""
     n = views.shape[1]
-    classes = "" if labels is None else f", {labels.count:,} class{'es' * (labels.count != 1)}"
+    usable = labels is not None and len(labels.known) > 0
+    classes = f", {labels.count:,} class{'es' * (labels.count != 1)}" if labels is not None and usable else ""
     yield f"{n:,} images x {views.shape[2]:,} features, {len(views)} view{'s' * (len(views) > 1)}{classes}"
-    if labels is not None and len(labels.known) < n:
+    if labels is not None and not usable:
+        yield f"no labels: {labels.undefined}"
+    elif labels is not None and len(labels.known) < n:
         yield (
-            f"{n - len(labels.known):,} of {n:,} images have no label (-1 stands for none) and are left out of the "
-            "labelled metrics"
+            f"{n - len(labels.known):,} of {n:,} images have no label (-1, NaN, NaT or an empty text) and are left out "
+            "of the labelled metrics"
         )
     if n > config.max_rows:
         yield f"{n:,} rows: what compares all with all is measured on a random {config.max_rows:,} (max_rows)"

@@ -26,6 +26,7 @@ ENTRY_POINT = "sslmlflow.entry_point"  # tag
 RUN_FILE = "run.json"  # in a run's folder: what decides its result, as text by name
 RULES = "rules/"  # before the names of rules, which have versions: sslmlflow/rules.py
 RESOLVED = "resolved/"  # before the parameters whose `auto` was settled
+ALIKE = 3  # as many differing parameters at most make a run one that may have been meant
 SHOWN_BY_IMAGES = {f"{RULES}split", f"{RULES}decoding"}  # where these change anything, the images differ
 
 
@@ -71,18 +72,35 @@ def resumed(client: MlflowClient, resume: str, job: Job, experiment_id: str) -> 
 def _begun_here(client: MlflowClient, job: Job, experiment_id: str) -> list[Run]:
     """The unfinished runs that were started with the same here, latest first; last those by an earlier rule."""
     found: list[tuple[bool, int, Run]] = []
+    others: list[tuple[int, str, dict[str, str | None]]] = []
     for path in (home() / "runs").glob(f"*/{RUN_FILE}"):
         try:
             changed = _changed(_started_with(path, job), job)
         except UserError as error:
             note(str(error))
             continue
-        if all(name.startswith(RULES) for name in changed) and is_there(client, path.parent.name):
-            run = client.get_run(path.parent.name)
-            same = run.data.tags.get(ENTRY_POINT) == job.entry_point and run.info.experiment_id == experiment_id
-            if same and run.info.status != "FINISHED":
-                found.append((not set(changed) - SHOWN_BY_IMAGES, run.info.start_time or 0, run))
+        if not all(name.startswith(RULES) for name in changed):
+            given = {name: text for name, text in changed.items() if not name.startswith(RESOLVED)}
+            others.append((len(given), path.parent.name, given))
+        elif run := _unfinished(client, path.parent.name, job, experiment_id):
+            found.append((not set(changed) - SHOWN_BY_IMAGES, run.info.start_time or 0, run))
+    if not found and others:
+        number, run_id, changed = min(others, key=lambda one: one[:2])
+        if 0 < number <= ALIKE and _unfinished(client, run_id, job, experiment_id):
+            told = "; ".join(
+                f"{name} was {printable(text)}, now {printable(job.deciding[name])}" for name, text in changed.items()
+            )
+            note(f"run {run_id} is unfinished, but is not resumed, since it was started otherwise: {told}")
     return [run for *_, run in sorted(found, key=lambda one: one[:2], reverse=True)]
+
+
+def _unfinished(client: MlflowClient, run_id: str, job: Job, experiment_id: str) -> Run | None:
+    """The run, if it is there, of this entry point and experiment, and not finished."""
+    if not is_there(client, run_id):
+        return None
+    run = client.get_run(run_id)
+    same = run.data.tags.get(ENTRY_POINT) == job.entry_point and run.info.experiment_id == experiment_id
+    return run if same and run.info.status != "FINISHED" else None
 
 
 def check_same(client: MlflowClient, run_id: str, job: Job, explicit: bool) -> None:

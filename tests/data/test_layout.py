@@ -65,7 +65,7 @@ def test_with_three_parts_one_is_monitored_and_one_is_scored(tmp_path: Path) -> 
     assert sets.monitored is sets.validation
     assert (len(sets.train), len(sets.test), len(sets.monitored)) == (18, 6, 10)
     assert "trained on Train/, probes scored on TEST/, label-free metrics monitored on valid/" in sets.notes
-    assert "left out 1 images that lie neither in Train/ nor in TEST/ nor in valid/" in sets.notes
+    assert "left out 1 image that lies neither in Train/ nor in TEST/ nor in valid/" in sets.notes
     assert any("blue 6 + 2 + 3, green 6 + 2 + 3, red 6 + 2 + 3, yellow 0 + 0 + 1" in note for note in sets.notes)
     assert_aligned(spec(root), tmp_path / "cache")
     limited = open_images(spec(root, max_test=4), tmp_path / "cache")

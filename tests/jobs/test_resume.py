@@ -28,7 +28,14 @@ def test_auto_starts_a_new_run_where_there_is_none_to_go_on_with(
 ) -> None:
     done = sslmlflow("pretrain", *TRAINING, "--resume=auto")
     assert done.returncode == 0, done.stderr
-    assert left_in(environment["MLFLOW_TRACKING_URI"]).run.info.status == "FINISHED"
+    first = left_in(environment["MLFLOW_TRACKING_URI"])
+    assert first.run.info.status == "FINISHED"
+    first.client.set_terminated(first.run.info.run_id, "KILLED")
+    other = [*(argument for argument in TRAINING if not argument.startswith("--lr")), "--lr=0.2"]
+    done = sslmlflow("pretrain", *other, "--resume=auto")
+    assert done.returncode == 0, done.stderr
+    named = f"run {first.run.info.run_id} is unfinished, but is not resumed, since it was started otherwise: lr was 0.1"
+    assert f"note: {named}, now 0.2\nnothing unfinished to go on with: a new run" in done.stdout
 
 
 def test_a_refused_run_is_left_as_it_is(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_labels_change_nothing_that_is_label_free_and_many_images_are_sampled(fi
     assert with_.returncode == 0, with_.stderr
     free = {key: value for key, value in told(with_.stdout).items() if key.startswith("label_free/")}
     assert free == told(without.stdout)
-    assert "\n10 of 120 images have no label (-1 stands for none) and are left out of the" in with_.stdout
+    assert "\n10 of 120 images have no label (-1, NaN, NaT or an empty text) and are left out " in with_.stdout
     assert "\n120 rows: what compares all with all is measured on a random 60 (max_rows)\n" in with_.stdout
     (sampled,) = (line for line in with_.stdout.splitlines() if line.startswith("on a random 60 images (max_rows): "))
     assert all(name in sampled for name in ("retrieval", "silhouette of C1", "5-NN", "AMI(C1, classes)"))
