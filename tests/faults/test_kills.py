@@ -106,7 +106,7 @@ def _kill_a_reader(chain: Chain, child: int, moments: random.Random) -> list[psu
     while not (readers := _readers(training)) and training.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < patience, chain.said()
         time.sleep(0.01)
-    time.sleep(moments.uniform(0.0, 0.5))
+    time.sleep(moments.uniform(0.0, 0.2))
     readers = _readers(training) or readers
     try:
         moments.choice(readers).kill()
