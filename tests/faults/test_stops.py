@@ -86,8 +86,7 @@ def test_stopped_under_mlflow_run(
     left_out = "start" if SIGNALS[number] == "group" else "end"
     phases = {"import": IMPORT} | {phase: where for phase, where in PHASES.items() if phase != left_out}
     if not LONG:  # each takes MLflow and the training ten seconds to import
-        phase = "import" if number == signal.SIGTERM else "step"
-        phases = {phase: phases[phase]}
+        phases = {phase: phases[phase] for phase in ("import", "step")[number != signal.SIGTERM :]}
     _stop_everywhere(new_chain, calm, number, stop, status, tell, "under mlflow run", phases)
 
 

@@ -171,11 +171,11 @@ def told_and_ended(client: MlflowClient) -> dict[str, tuple[str, str, bool]]:
 
 
 def test_pruned_trials_are_told_as_such_and_never_chosen(training: MlflowClient, sslmlflow: Command) -> None:
-    search = ["tune", *QUICK, "--epochs=3", "--trials=8", "--alpha_range=0.008..0.05:log", "--labels=none"]
+    search = ["tune", *QUICK, "--epochs=3", "--trials=11", "--alpha_range=0.008..0.05:log", "--labels=none"]
     done = sslmlflow(*search, "--sampler=quasi-random", "--precision=float32")
     assert done.returncode == 0, done.stderr
     found = told_and_ended(training)
-    assert list(found) == list(map(str, range(8)))
+    assert list(found) == list(map(str, range(11)))
     pruned = [words for words, status, _ in found.values() if status == "KILLED"]
     assert len(pruned) >= 1
     assert all(
@@ -183,7 +183,7 @@ def test_pruned_trials_are_told_as_such_and_never_chosen(training: MlflowClient,
     )
     (chosen,) = (status for _, status, chosen in found.values() if chosen)
     assert chosen == "FINISHED"
-    assert f"8 trials: {8 - len(pruned)} finished, {len(pruned)} pruned." in done.stdout
+    assert f"11 trials: {11 - len(pruned)} finished, {len(pruned)} pruned." in done.stdout
 
 
 def test_failed_trials_are_told_with_their_reason(training: MlflowClient, sslmlflow: Command) -> None:
