@@ -8,11 +8,11 @@ from mlflow.exceptions import MlflowException
 
 from sslmlflow.errors import in_short
 from sslmlflow.jobs.course import Course
-from sslmlflow.measures import LEAST_IMAGES, MEASURES, STANDARDISED
+from sslmlflow.measures import CRR_ADJUSTED, LEAST_IMAGES, MEASURES, STANDARDISED
 from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
 from sslmlflow.texts import printable
-from sslmlflow.tracking.stored import ABOUT_FILE, about_of
+from sslmlflow.tracking.stored import ABOUT_FILE, about_of, deviations_of
 
 ALIAS = "label-free-best"
 TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."
@@ -20,8 +20,10 @@ TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, mo
 
 def choose_milestone(course: Course, criterion: str) -> Choice:
     """The milestone with the highest value of a label-free criterion; labels play no part."""
-    low, high = course.column(f"{criterion}_low"), course.column(f"{criterion}_high")
-    return choose([Candidate(*row) for row in zip(course.epochs, course.column(criterion), low, high, strict=True)])
+    columns = [course.column(key) for key in (criterion, f"{criterion}_low", f"{criterion}_high")]
+    paired = criterion == CRR_ADJUSTED
+    deviations = [deviations_of(model) if paired else None for model in course.models]
+    return choose([Candidate(*row) for row in zip(course.epochs, *columns, deviations, strict=True)])
 
 
 def verdict(course: Course, criterion: str, choice: Choice) -> str:
@@ -39,9 +41,9 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
     elif not course.has(f"{criterion}_low"):
         text += " This criterion has no interval: nothing is said of how far the choice can be trusted."
     elif choice.tied:
-        text += f" By its interval it cannot be separated from epoch {', '.join(map(str, choice.tied))}."
+        text += f" The criterion does not separate it from epoch {', '.join(map(str, choice.tied))}."
     elif choice.separated:
-        text += " Its interval separates it from all other milestones."
+        text += " The criterion separates it from all other milestones."
     if not _has_signal(course, criterion, choice):
         text += " It is within the spread of the shuffled baseline: there is no signal to choose by yet."
     parts = [course.values.get(f"label_free/{name}", {}).get(choice.chosen, 0.0) for name in PARTIAL]

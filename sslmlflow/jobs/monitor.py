@@ -1,7 +1,7 @@
 """The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
 from sslmlflow.measures import CRR, CRR_ADJUSTED, LEAST_IMAGES
 from sslmlflow.metrics.failures import FAILURES, why
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
+from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves, interval
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 from sslmlflow.metrics.unlabelled.milestone import Scores, milestone_metrics
 from sslmlflow.rules import versions
@@ -74,7 +74,7 @@ class Monitor:
         embedded = time.perf_counter()
         scores = milestone_metrics(early, last, self.eps)
         if CRR_ADJUSTED in scores.values:
-            self._add_interval(scores, last)
+            scores = self._with_interval(scores, last)
         seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
         if CRR in scores.seconds:
             seconds["time/crr_s"] = scores.seconds[CRR]
@@ -85,11 +85,12 @@ class Monitor:
         how = self.preprocessing, self.augmentation, self.seed
         return embed_views(encoder, self.images, *how, places=self.places)
 
-    def _add_interval(self, scores: Scores, last: Tensor) -> None:
+    def _with_interval(self, scores: Scores, last: Tensor) -> Scores:
         """How far the adjusted coding rate reduction would move with other held-out images."""
         bounds = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
         try:
-            _, low, high = adjusted_interval(directions(last), self.eps)
-            scores.values.update(zip(bounds, (low, high), strict=True))
+            halves = adjusted_halves(directions(last), self.eps)
         except FAILURES as error:
-            scores.undefined.update(dict.fromkeys(bounds, why(error)))
+            return replace(scores, undefined={**scores.undefined, **dict.fromkeys(bounds, why(error))})
+        _, low, high = interval(halves)
+        return replace(scores, values={**scores.values, bounds[0]: low, bounds[1]: high}, deviations=halves.deviations)

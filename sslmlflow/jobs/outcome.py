@@ -10,15 +10,17 @@ from sslmlflow.jobs.choice import register_model
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, remarks, values_told
 from sslmlflow.jobs.tune_figures import log_figures
-from sslmlflow.measures import MEASURES
+from sslmlflow.measures import CRR_ADJUSTED, MEASURES
+from sslmlflow.metrics.unlabelled.bootstrap import Halves, Interval, difference, mean_of
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.run import TrackedRun
-from sslmlflow.tracking.stored import milestones_of_run
+from sslmlflow.tracking.stored import deviations_of, milestones_of_run
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, Seats
 
 ALIAS = "label-free-tuned"
+UNTUNED_RUNS = "untuned_runs"  # attribute of a study
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Outcome:
     untuned: Mapping[str, float]
     chosen: FrozenTrial | None
     given: Mapping[str, float | None]  # the values that the searched parameters have by themselves
+    gain: Interval | None = None  # of the chosen over the untuned, on the same halves of the images
 
     @property
     def default(self) -> FrozenTrial | None:
@@ -42,12 +45,15 @@ class Outcome:
         return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
 
     def beats_untuned(self) -> bool:
-        """Whether the chosen trial is better than tuning with alpha = beta = 0, beyond both intervals if there are any.
+        """Whether the chosen trial is better than tuning with alpha = beta = 0, beyond the interval if there is one.
 
-        The intervals are for other held-out images, where the metric has some: the adjusted CRR alone.
+        It is for other held-out images, of the adjusted CRR alone: of the difference where both have deviations, and
+        else of each.
         """
         if self.chosen is None:
             return False
+        if self.gain:
+            return self.gain.low > 0
         if self.has_interval():  # of which more is better
             return bool(self.chosen.user_attrs[MEASURED][f"{self.key}_low"] > self.untuned[f"{self.key}_high"])
         gain = float(self.chosen.value or 0.0) - self.untuned[self.key]
@@ -77,7 +83,9 @@ def tell_outcome(
 ) -> Outcome:
     """Choose, print, and keep table and figures in the leading run."""
     trials = seats.latest()
-    outcome = Outcome(trials, key, untuned, choose_trial(trials, MEASURES[key].lower_is_better), given)
+    chosen = choose_trial(trials, MEASURES[key].lower_is_better)
+    gain = paired_gain(client, key, chosen, untuned, seats.study.user_attrs.get(UNTUNED_RUNS, []))
+    outcome = Outcome(trials, key, untuned, chosen, given, gain)
     report = f"{verdict(outcome)}\n\n{_table(outcome, space)}"  # MLflow shows 8,000 characters
     print(f"\n{report}")
     leading.describe(report)
@@ -89,6 +97,29 @@ def tell_outcome(
     client.log_metric(leading.run_id, "tune/untuned", untuned[key])
     log_figures(leading, trials, [part.name for part in space], key, untuned[key])
     return outcome
+
+
+def paired_gain(
+    client: MlflowClient,
+    key: str,
+    chosen: FrozenTrial | None,
+    untuned: Mapping[str, float],
+    untuned_runs: Sequence[str],
+) -> Interval | None:
+    """How much higher the chosen trial is than the untuned, over the same halves of the images; means over seeds.
+
+    None where the metric has no deviations, or milestones of an earlier release kept none.
+    """
+    if key != CRR_ADJUSTED or chosen is None:
+        return None
+    sides = []
+    for value, runs in ((float(chosen.value or 0.0), chosen.user_attrs[RUNS]), (untuned[key], untuned_runs)):
+        found = [deviations_of(milestones_of_run(client, run)[-1]) for run in runs]
+        kept = [Halves(value, deviations) for deviations in found if deviations]
+        if len({len(one.deviations) for one in kept}) != 1 or len(kept) < len(found):
+            return None
+        sides.append(mean_of(kept))
+    return difference(*sides) if len({len(side.deviations) for side in sides}) == 1 else None
 
 
 def verdict(outcome: Outcome) -> str:
@@ -119,6 +150,10 @@ def verdict(outcome: Outcome) -> str:
 
 
 def _compared(outcome: Outcome) -> str:
+    if outcome.gain:
+        low, high = outcome.gain.low, outcome.gain.high
+        text = f" On the same images it is higher by {outcome.gain.value:.3f} (95 % interval {low:.3f} to {high:.3f}):"
+        return text + (" separated by the criterion." if outcome.beats_untuned() else " not separated, so keep that.")
     if outcome.has_interval():
         if outcome.beats_untuned():
             return " The intervals of the two lie apart: the gain is more than the choice of images."

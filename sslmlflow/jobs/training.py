@@ -1,5 +1,6 @@
 """A training from its first step to its end: checkpoints, milestones measured at once, everything in one MLflow run."""
 
+import json
 import platform
 import shutil
 import time
@@ -35,6 +36,7 @@ from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool, last_step
+from sslmlflow.tracking.stored import DEVIATIONS
 from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
@@ -194,6 +196,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
         "tags": {
             "sslmlflow.monitor": monitor.digest,
             "sslmlflow.alarms": "; ".join(scores.alarms) or "none",
+            **({DEVIATIONS: json.dumps([float(f"{one:.6g}") for one in scores.deviations])} if scores.deviations else {}),
             **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
         },
     }

@@ -21,7 +21,7 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.files import private_database
 from sslmlflow.home import home
 from sslmlflow.jobs.afterwards import tell_accuracies
-from sslmlflow.jobs.outcome import register_chosen, tell_outcome
+from sslmlflow.jobs.outcome import UNTUNED_RUNS, register_chosen, tell_outcome
 from sslmlflow.jobs.search import Search, key_of
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training
@@ -39,7 +39,7 @@ from sslmlflow.tuning.pruning import SoundMedianPruner
 from sslmlflow.tuning.space import Range, read_space
 from sslmlflow.tuning.study import Seats, check_address
 
-PARENT, SETTINGS, UNTUNED, UNTUNED_RUNS = "run", "settings", "untuned", "untuned_runs"  # attributes of a study
+PARENT, SETTINGS, UNTUNED = "run", "settings", "untuned"  # attributes of a study
 STUDY = "resolved/study"  # parameter of the study's run
 POLL_SECONDS, PATIENCE_SECONDS = 0.5, 30.0
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 KIND, ABOUT_FILE = "milestone", "milestone.json"
 CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that name the run that measured it
+DEVIATIONS = "sslmlflow.crr_adjusted_deviations"  # tag: one number for each half of the images, as JSON
 SPECTRA_FILE = "spectra/{digest}/epoch-{epoch:06d}.json"  # artifact of the run that measured them
 AT_ONCE = 50  # runs named in one request, and models in one reply
 
@@ -89,6 +91,24 @@ def model_of(client: MlflowClient, model_id: str) -> LoggedModel:
         return client.get_logged_model(model_id)
     except MlflowException as error:
         raise UserError(f"{model_id} is not a model on this tracking server: {in_short(error)}") from error
+
+
+def deviations_of(model: LoggedModel) -> tuple[float, ...] | None:
+    """The deviations of a milestone's adjusted coding rate reduction over halves of the images.
+
+    None where it has none, as those of earlier releases, or where its tag holds anything else, which others may have
+    written.
+    """
+    try:
+        found = json.loads(model.tags.get(DEVIATIONS, "null"))
+        whole = isinstance(found, list) and all(type(one) in (int, float) and isfinite(one) for one in found)
+    except (ValueError, RecursionError, OverflowError):
+        whole = False
+    if whole:
+        return tuple(map(float, found))
+    if DEVIATIONS in model.tags:
+        note(f"milestone {model.model_id} has a tag {DEVIATIONS} that holds no list of numbers: it is left out")
+    return None
 
 
 def about_of(model: LoggedModel) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """How far the adjusted coding rate reduction would move with other images from the same source."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import t as students_t
 
 from sslmlflow.metrics.unlabelled.arrays import Views, as_views
 from sslmlflow.metrics.unlabelled.coding_rate import adjusted_of
@@ -18,41 +20,52 @@ class Interval(NamedTuple):
     high: float
 
 
-@torch.no_grad()
-def adjusted_interval(
-    views: Views,
-    eps: float = 0.5,
-    resamples: int = 100,
-    seed: int = 0,
-    level: float = 0.95,
-    kept: int | None = None,
-) -> Interval:
-    """Value of the adjusted coding rate reduction, in nats, and its interval for n images drawn anew.
+class Halves(NamedTuple):
+    """The value on all images, in nats, and by how much it may be off, once for each random half of them.
 
-    views: v >= 2 arrays (n, d) or one (v, n, d) array, rows on the unit sphere, as `adjusted_mean_and_resolution`
-    takes them; the value is its mean. The interval comes from random halves of the images, both views of an image
-    always together, and encloses the share `level` of their values, moved so that their mean falls on the value.
-    One seed gives the same halves for every array of n images, so that milestones are compared on the same ones.
+    The deviations have a mean of 0. Those of two encoders belong together, one by one, if they come from the same
+    images in the same order, the same seed and the same number of halves.
+    """
+
+    value: float
+    deviations: tuple[float, ...]
+
+
+@torch.no_grad()
+def adjusted_halves(
+    views: Views, eps: float = 0.5, resamples: int = 100, seed: int = 0, kept: int | None = None
+) -> Halves:
+    """Return the adjusted coding rate reduction, in nats, and how it varies over random halves of the images.
+
+    Both views of an image always stay together. One seed gives the same halves for every array of n images, so that
+    encoders are compared on the same ones (`difference`).
 
     Why halves: drawn without replacement, the mean of n/2 out of n values varies just as the mean of n fresh values
     does. Drawing n with replacement would repeat images, which lowers the rank as fewer images do and moves even pure
     noise away from 0; reweighting the n mismatched pairs would take them as independent, and the interval could come
-    out half as wide as it should. Why moved: n/2 images have less rank to show than n. The value at n keeps its own
-    bias of this kind, so that only intervals of equal n, d, eps and number of views compare. In simulations with n
-    several times d the width was right within a quarter: rather wide where the views of an image nearly agree, rather
-    narrow where a few rare images make up the spread. With n near d, or n below d, it is only a guide.
+    out half as wide as it should. Why deviations from their mean: n/2 images have less rank to show than n. The value
+    at n keeps its own bias of this kind, so that only equal n, d, eps and number of views compare.
 
-    `kept` < n/2 takes that many images each time in place of half, for large n: deviations of `kept` of n images are
-    `sqrt(n / kept - 1)` times as wide as those of n fresh images, and are divided by that.
+    Args:
+        views: v >= 2 arrays (n, d) or one (v, n, d) array, rows on the unit sphere.
+        eps: Distortion, above 0.
+        resamples: Number of halves, at least 2.
+        seed: Seed of the halves.
+        kept: Take that many images each time in place of half, for large n. Deviations of `kept` of n images are
+            `sqrt(n / kept - 1)` times as wide as those of n fresh images, and are divided by that.
 
-    Raises ValueError where `adjusted_mean_and_resolution` does, for halves too small for three shifts (2 views need
-    8 images), for resamples < 2, for a level outside (0, 1) and for kept above n/2.
+    Returns:
+        The value, which is the mean of `adjusted_mean_and_resolution`, and `resamples` deviations.
+
+    Raises:
+        ValueError: Where `adjusted_mean_and_resolution` raises it, for halves too small for three shifts (2 views need
+            8 images), for resamples < 2 and for kept above n/2.
 
     Source: Shao and Wu 1989, "A general theory for jackknife variance estimation", for the delete-d jackknife.
     """
     check_eps(eps)
-    if resamples < 2 or not 0 < level < 1:
-        raise ValueError(f"needs resamples >= 2 and a level within (0, 1), got {resamples} and {level}")
+    if resamples < 2:
+        raise ValueError(f"needs resamples >= 2, got {resamples}")
     z = as_views(views)
     n = z.shape[1]
     half = n // 2 if kept is None else kept
@@ -65,7 +78,79 @@ def adjusted_interval(
         # In their own order: images stored class by class are then mismatched across classes, as among all images.
         rows = torch.from_numpy(np.sort(generator.permutation(n)[:half])).to(z.device)
         values.append(float(adjusted_of(z, eps, rows).mean))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - np.mean(values)
+    deviations = np.array(values) - np.mean(values)
     if kept is not None:
-        low, high = np.array([low, high]) / (n / kept - 1) ** 0.5
-    return Interval(value, value + float(low), value + float(high))
+        deviations /= (n / kept - 1) ** 0.5
+    return Halves(value, tuple(deviations.tolist()))
+
+
+def adjusted_interval(
+    views: Views,
+    eps: float = 0.5,
+    resamples: int = 100,
+    seed: int = 0,
+    level: float = 0.95,
+    kept: int | None = None,
+) -> Interval:
+    """Return the adjusted coding rate reduction, in nats, and its interval for n images drawn anew.
+
+    It encloses the share `level` of the deviations of `adjusted_halves`. In simulations with n several times d the
+    width was right within a quarter: rather wide where the views of an image nearly agree, rather narrow where a few
+    rare images make up the spread. With n near d, or n below d, it is only a guide. To compare two encoders, use
+    `difference`: intervals of values that rise and fall together overlap too often.
+
+    Args:
+        views, eps, resamples, seed, kept: As of `adjusted_halves`.
+        level: Within (0, 1).
+
+    Raises:
+        ValueError: Where `adjusted_halves` raises it, and for a level outside (0, 1).
+    """
+    _check_level(level)
+    return interval(adjusted_halves(views, eps, resamples, seed, kept), level)
+
+
+def interval(halves: Halves, level: float = 0.95) -> Interval:
+    """Return the interval that encloses the share `level`, within (0, 1), of the deviations."""
+    _check_level(level)
+    low, high = np.quantile(halves.deviations, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(halves.value, halves.value + float(low), halves.value + float(high))
+
+
+def difference(first: Halves, second: Halves, level: float = 0.95) -> Interval:
+    """Return how much higher the first value is than the second, with its interval, from the same halves of images.
+
+    What the images do to both cancels. The interval is that of Student's t for the standard deviation of the
+    differences over the halves: quantiles of some dozens of differences would lie too far inside.
+
+    Args:
+        first, second: Of two encoders on the same images, by the same seed.
+        level: Within (0, 1).
+
+    Raises:
+        ValueError: The numbers of halves differ, or are below 2; a level outside (0, 1).
+
+    >>> difference(Halves(3.0, (-0.5, 0.0, 0.5)), Halves(2.0, (-0.5, 0.0, 0.5)))
+    Interval(value=1.0, low=1.0, high=1.0)
+    """
+    _check_level(level)
+    counts = len(first.deviations), len(second.deviations)
+    if counts[0] != counts[1] or counts[0] < 2:
+        raise ValueError(f"needs equally many halves of both, at least 2, got {counts[0]} and {counts[1]}")
+    value = first.value - second.value
+    spread = np.std(np.subtract(first.deviations, second.deviations), ddof=1)
+    width = float(students_t.ppf((1 + level) / 2, counts[0] - 1) * spread)
+    return Interval(value, value - width, value + width)
+
+
+def mean_of(several: Sequence[Halves]) -> Halves:
+    """Return the mean over encoders that were measured on the same halves, of trainings with several seeds for one."""
+    return Halves(
+        float(np.mean([one.value for one in several])),
+        tuple(np.mean([one.deviations for one in several], axis=0).tolist()),
+    )
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"needs a level within (0, 1), got {level}")

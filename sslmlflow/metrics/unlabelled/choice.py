@@ -1,23 +1,26 @@
-"""Choosing a milestone by a label-free criterion, and telling how far the choice can be trusted."""
+"""Choosing a milestone by a label-free criterion, and which others the criterion separates it from."""
 
 from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
+from sslmlflow.metrics.unlabelled.bootstrap import Halves, difference
+
 
 class Candidate(NamedTuple):
-    """A milestone: the criterion and the interval around it, each None where it is undefined."""
+    """A milestone: the criterion, its interval and its deviations over halves of the images, None where undefined."""
 
     epoch: int
     value: float | None
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    deviations: tuple[float, ...] | None = None
 
 
 class Choice(NamedTuple):
-    """The chosen epoch, the epochs that its interval does not separate it from, and whether it is apart from all.
+    """The chosen epoch, the epochs that the criterion does not separate it from, and whether it is apart from all.
 
-    Neighbours late in training nearly always overlap, so `separated` is rarely true of a sound run.
+    Neighbours late in training are often not separated, so `separated` is rarely true of a sound run.
     """
 
     chosen: int | None
@@ -29,12 +32,15 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
     """Choose the milestone of the highest value; of equal values the earliest.
 
     Milestones without a finite value are passed over, and `chosen` is None where no value is left. Two milestones are
-    separated where their intervals have no point in common; a milestone without an interval is separated from
-    nothing. This is stricter than a test of the difference where the intervals come from the same images. A single
-    value has nothing to be compared with, and is not separated.
+    separated where the interval of their difference, over the same halves of the same images, does not hold 0. Where
+    one has no deviations (earlier releases kept none), they are separated where their intervals have no point in
+    common, which is stricter; without intervals, nothing is separated. A single value has nothing to be compared with,
+    and is not separated. Separated means by this criterion: it does not say which encoder is better.
 
     >>> choose([Candidate(0, 1.0, 0.8, 1.2), Candidate(20, 5.0, 4.6, 5.4), Candidate(40, 5.2, 4.8, 5.6)])
     Choice(chosen=40, tied=(20,), separated=False)
+    >>> choose([Candidate(20, 5.0, deviations=(-0.4, 0.4)), Candidate(40, 5.2, deviations=(-0.4, 0.4))])
+    Choice(chosen=40, tied=(), separated=True)
     """
     rated = [c for c in candidates if c.value is not None and isfinite(c.value)]
     if not rated:
@@ -46,4 +52,13 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
 
 
 def _separated(better: Candidate, worse: Candidate) -> bool:
+    first, second = (_halves(candidate) for candidate in (better, worse))
+    if first and second and len(first.deviations) == len(second.deviations):
+        return difference(first, second).low > 0
     return better.low is not None and worse.high is not None and better.low > worse.high
+
+
+def _halves(candidate: Candidate) -> Halves | None:
+    if candidate.value is None or not candidate.deviations or len(candidate.deviations) < 2:
+        return None
+    return Halves(candidate.value, candidate.deviations)

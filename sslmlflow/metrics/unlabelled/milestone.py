@@ -42,11 +42,15 @@ NOT_FINITE = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Finite metric values by name, for every metric that has no value the reason why, and the seconds of `crr`."""
+    """Finite metric values by name, for every metric that has no value the reason why, and the seconds of `crr`.
+
+    `deviations` of the adjusted coding rate reduction over halves of the images, where they were asked for.
+    """
 
     values: dict[str, float]
     undefined: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
+    deviations: tuple[float, ...] = ()
 
     @property
     def alarms(self) -> list[str]:
