@@ -44,7 +44,11 @@ def uneven(latent: Array, unlike: Array, rotation: Array, noise: Array, strength
     return unit(latent @ rotation + strength * np.exp(2 * unlike - 1) * noise)
 
 
-SOURCES: dict[str, tuple[Callable[..., Array], float]] = {"even": (even, 0.4), "rare": (rare, 0.2), "uneven": (uneven, 0.4)}
+SOURCES: dict[str, tuple[Callable[..., Array], float]] = {
+    "even": (even, 0.4),
+    "rare": (rare, 0.2),
+    "uneven": (uneven, 0.4),
+}
 
 
 def pair(source: str, n: int, d: int, strengths: tuple[float, float], random: np.random.Generator) -> list[Array]:
@@ -113,7 +117,10 @@ def main() -> None:
                     counts[name] += apart(*halves)
             shares = {name: count / arguments.draws for name, count in counts.items()}
             rows.append({"source": source, "gap": gap, **shares})
-            print(f"{source}, gap {gap}: " + ", ".join(f"{name} {100 * s:.1f} %" for name, s in shares.items()), flush=True)
+            print(
+                f"{source}, gap {gap}: " + ", ".join(f"{name} {100 * s:.1f} %" for name, s in shares.items()),
+                flush=True,
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps({**vars(arguments), "json": None, "rows": rows}, indent=1) + "\n")
 

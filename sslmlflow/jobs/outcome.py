@@ -119,7 +119,8 @@ def paired_gain(
         if len({len(one.deviations) for one in kept}) != 1 or len(kept) < len(found):
             return None
         sides.append(mean_of(kept))
-    return difference(*sides) if len({len(side.deviations) for side in sides}) == 1 else None
+    of_chosen, of_untuned = sides
+    return difference(of_chosen, of_untuned) if len(of_chosen.deviations) == len(of_untuned.deviations) else None
 
 
 def verdict(outcome: Outcome) -> str:

@@ -27,6 +27,7 @@ from sslmlflow.jobs.progress import Progress, say
 from sslmlflow.jobs.stopping import passed_peak
 from sslmlflow.measures import MEASURES
 from sslmlflow.methods import Method
+from sslmlflow.metrics.unlabelled.milestone import Scores
 from sslmlflow.rules import rule_texts
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.keeping import Keep
@@ -196,7 +197,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
         "tags": {
             "sslmlflow.monitor": monitor.digest,
             "sslmlflow.alarms": "; ".join(scores.alarms) or "none",
-            **({DEVIATIONS: json.dumps([float(f"{one:.6g}") for one in scores.deviations])} if scores.deviations else {}),
+            **_deviations(scores),
             **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
         },
     }
@@ -208,6 +209,12 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
     say("; ".join([f"milestone at epoch {epoch}: {told}", *scores.alarms]))
+
+
+def _deviations(scores: Scores) -> dict[str, str]:
+    """The tag by which milestones are compared on the same halves of the images."""
+    rounded = [float(f"{one:.6g}") for one in scores.deviations]
+    return {DEVIATIONS: json.dumps(rounded)} if rounded else {}
 
 
 def _peak(options: TrainingOptions, spool: Spool) -> int | None:

@@ -26,7 +26,7 @@ from sslmlflow.jobs.umm import _recipe
 from sslmlflow.tracking import liveness
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.run import _look_around
-from sslmlflow.tracking.stored import milestones_of_run
+from sslmlflow.tracking.stored import DEVIATIONS, milestones_of_run
 from tests.conftest import Command
 from tests.faults.conftest import Told
 from tests.faults.size import LONG
@@ -91,6 +91,7 @@ class Store:
         if name in ("kind", "sslmlflow.key"):
             tags[name] = value
         tags |= {"sslmlflow.clustered." + "0" * 8: value, "sslmlflow.clustered.": value, "sslmlflow.alarms": value}
+        tags[DEVIATIONS] = value
         params = {"epoch": value if name == "epoch" else "1"}
         model = self.client.create_logged_model("0", source_run_id=run_id, params=params, tags=tags)
         self.client.finalize_logged_model(model.model_id, "READY")

@@ -11,6 +11,7 @@ from mlflow.entities import Metric
 
 from sslmlflow.jobs.choice import choose_milestone, register, verdict
 from sslmlflow.jobs.course import Course, course_of
+from sslmlflow.tracking.stored import DEVIATIONS
 from tests.conftest import NewDatabase
 
 CRR, STANDARDISED = "label_free/crr_adjusted", "labelled/linear_probe_standardised"
@@ -80,7 +81,7 @@ def test_milestones_that_cannot_be_separated_are_named_and_not_registered(
     choice = choose_milestone(course, CRR)
     words = verdict(course, CRR, choice)
     assert "epoch 20" in words
-    assert "cannot be separated from epoch 10, 30" in words
+    assert "The criterion does not separate it from epoch 10, 30." in words
     assert "points" not in words
     assert register(client, course, choice, CRR).startswith("Not registered")
     experiment = client.get_experiment(client.get_run(course.run_id).info.experiment_id)
@@ -136,3 +137,22 @@ def test_of_a_tuning_it_is_said_that_it_was_trained_on_the_rate(client: MlflowCl
         client.log_param(course.run_id, "alpha", alpha)
         course = course_of(client, course.run_id)
         assert ("UMM raises" in verdict(course, CRR, choose_milestone(course, CRR))) == said
+
+
+def test_milestones_are_compared_on_the_same_halves(client: MlflowClient, training: Training) -> None:
+    course = training([1.0, 2.95, 3.0])
+    for place, deviations in enumerate(([0.0, 0.1, -0.1], [0.05, -0.05, 0.0], [0.04, -0.05, 0.01])):
+        client.set_logged_model_tags(course.models[place].model_id, {DEVIATIONS: json.dumps(deviations)})
+    course = course_of(client, course.run_id)
+    choice = choose_milestone(course, CRR)
+    assert choice == (20, (), True), "though its interval overlaps with that of epoch 10"
+    assert "separates it from all other milestones" in verdict(course, CRR, choice)
+
+
+@pytest.mark.parametrize("text", ["", "no", "[1", "[1e999, 2]", '{"a": 1}', "[true, 1]", "[NaN, 1]", "[" * 4000, "[]"])
+def test_deviations_that_others_wrote_are_left_out(client: MlflowClient, training: Training, text: str) -> None:
+    course = training([1.0, 2.95, 3.0])
+    for model in course.models:
+        client.set_logged_model_tags(model.model_id, {DEVIATIONS: text})
+    course = course_of(client, course.run_id)
+    assert choose_milestone(course, CRR) == (20, (10,), False), "by the intervals"

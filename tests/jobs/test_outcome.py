@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial
 from sslmlflow.jobs.afterwards import _accuracies, _objectives
 from sslmlflow.jobs.outcome import Outcome, choose_trial, verdict
 from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, STANDARDISED
+from sslmlflow.metrics.unlabelled.bootstrap import Interval
 
 GIVEN = {"alpha": 0.01, "beta": 1.0}
 
@@ -61,6 +62,11 @@ def test_the_verdict_says_what_the_choice_is_worth() -> None:
         assert outcome.beats_untuned() == beaten
         assert ("lie apart" in verdict(outcome)) == beaten
         assert ("keep that" in verdict(outcome)) != beaten
+    for lower_end, beaten in ((0.1, True), (-0.1, False)):  # on the same halves, though the intervals overlap
+        outcome = Outcome([wide], CRR_ADJUSTED, untuned, wide, GIVEN, Interval(0.4, lower_end, 0.7))
+        assert outcome.beats_untuned() == beaten
+        assert f"higher by 0.400 (95 % interval {lower_end:.3f} to 0.700)" in verdict(outcome)
+        assert ("not separated, so keep that." in verdict(outcome)) != beaten
     low = Outcome([best], ENTROPY, {ENTROPY: 3.5}, best, GIVEN)
     assert low.beats_untuned(), "of entropies the lower is better"
     assert "the lowest entropy" in verdict(low)

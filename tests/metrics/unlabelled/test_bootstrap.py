@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
+from sslmlflow.metrics.unlabelled.bootstrap import Halves, adjusted_halves, adjusted_interval, difference, mean_of
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
 
 
@@ -172,3 +173,57 @@ def test_what_is_refused(n, options, message):
 def test_eight_images_are_enough():
     interval = adjusted_interval(noisy(np.random.default_rng(0), 8, 4))
     assert interval.low <= interval.value <= interval.high
+
+
+def two_encoders(rng, n, d, strengths):
+    """Two views of the same images by two encoders that read the same numbers through rotations of their own."""
+    latent = rng.normal(size=(n, 2 * d))
+    rotations = [np.linalg.qr(rng.normal(size=(2 * d, d)))[0] for _ in strengths]
+    return [
+        unit(latent @ rotation + strength * rng.normal(size=(2, n, d)))
+        for rotation, strength in zip(rotations, strengths, strict=True)
+    ]
+
+
+def test_the_interval_of_a_difference_is_that_of_students_t_over_the_same_halves():
+    first, second = two_encoders(np.random.default_rng(0), 60, 6, (0.3, 0.5))
+    random = np.random.default_rng(0)
+    rows = [sorted(random.permutation(60)[:30]) for _ in range(20)]
+    differences = np.array([reduction(first[:, half]) - reduction(second[:, half]) for half in rows])
+    value = reduction(first) - reduction(second)
+    for level in (0.8, 0.95):
+        expected = stats.t(19, loc=value, scale=differences.std(ddof=1)).interval(level)
+        found = difference(*(adjusted_halves(views, resamples=20) for views in (first, second)), level)
+        assert found == pytest.approx((value, *expected), rel=1e-8)
+    opposite = difference(*(adjusted_halves(views, resamples=20) for views in (second, first)), level)
+    assert opposite == pytest.approx((-found.value, -found.high, -found.low), rel=1e-8)
+
+
+@pytest.mark.slow
+def test_equal_encoders_are_rarely_apart_and_unequal_ones_more_often_than_by_intervals_of_each():
+    rng = np.random.default_rng(0)
+    shares = {}
+    for name, strengths in (("equal", (0.4, 0.4)), ("unequal", (0.4, 0.43))):
+        paired = unpaired = 0
+        for _ in range(200):
+            halves = [adjusted_halves(views, resamples=60) for views in two_encoders(rng, 200, 8, strengths)]
+            found = difference(*halves)
+            paired += not found.low <= 0 <= found.high
+            ends = [one.value + np.quantile(one.deviations, [0.025, 0.975]) for one in halves]
+            unpaired += ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
+        shares[name] = paired / 200, unpaired / 200
+    assert shares["equal"][0] <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+    assert shares["unequal"][0] > shares["unequal"][1] + 0.1
+
+
+def test_the_mean_over_seeds_is_that_of_each_half():
+    assert mean_of([Halves(1.0, (-1.0, 1.0)), Halves(3.0, (-3.0, 3.0))]) == Halves(2.0, (-2.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "level"),
+    [((0.0,), (0.0,), 0.95), ((0.0, 0.0), (0.0,) * 3, 0.95), ((0.0, 0.0), (0.0, 0.0), 1.0)],
+)
+def test_what_cannot_be_compared_is_refused(first, second, level):
+    with pytest.raises(ValueError, match="needs"):
+        difference(Halves(1.0, first), Halves(2.0, second), level)

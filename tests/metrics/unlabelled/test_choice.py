@@ -61,3 +61,12 @@ def test_a_single_value_is_separated_from_nothing():
 @pytest.mark.parametrize("candidates", [[], [undefined(0), undefined(20)]])
 def test_no_value_no_choice(candidates):
     assert choose(candidates) == (None, (), False)
+
+
+def test_milestones_that_rise_and_fall_together_are_separated_though_their_intervals_overlap():
+    together, against = (-0.4, 0.1, 0.3), (0.3, 0.1, -0.4)
+    lower = Candidate(20, 5.0, 4.6, 5.3, together)
+    assert choose([lower, Candidate(40, 5.2, 4.8, 5.5, together)]) == (40, (), True)
+    assert choose([lower, Candidate(40, 5.2, 4.8, 5.5, against)]) == (40, (20,), False)
+    assert choose([lower, Candidate(40, 5.2, 4.8, 5.5, (0.1, 0.2))]) == (40, (20,), False), "of other halves"
+    assert choose([lower, Candidate(40, 9.0, 8.8, 9.5, None)]) == (40, (), True), "an earlier release kept none"
