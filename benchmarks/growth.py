@@ -58,7 +58,7 @@ TWO_VIEWS: dict[str, Callable[[Tensor], object]] = {
     "pooled CRR": lambda v: coding_rate_reduction_pooled(unit_rows(v)),
     "adjusted CRR": lambda v: adjusted_mean_and_resolution(unit_rows(v)),
     "its interval, 10 halves": lambda v: adjusted_interval(unit_rows(v), resamples=10),
-    "LiDAR": lambda v: lidar(unit_rows(v)),
+    "LiDAR": lidar,
     "alignment loss": alignment_loss,
     "retrieval": retrieval_accuracy,
 }

@@ -110,7 +110,7 @@ METRICS: dict[str, Callable[[np.ndarray], object]] = {
     "effective rank": lambda v: effective_rank(v[0]),
     "alpha-ReQ": lambda v: alpha_req(v[0]),
     "spectrum": lambda v: singular_value_spectrum(v[0]),
-    "lidar": lambda v: lidar(unit_rows(v)),
+    "lidar": lidar,
     "alignment": alignment_loss,
     "uniformity": lambda v: uniformity_loss(v[0]),
     "retrieval": retrieval_accuracy,

@@ -49,7 +49,7 @@ SHUFFLED = (
 SCALED = (
     *("rankme", "stable rank", "effective rank", "alpha-ReQ", "alignment", "uniformity", "retrieval"),
     *("intrinsic dimension", "entropy", "robust entropy", "k-means", "silhouette", "5-NN", "weighted k-NN"),
-    *("standardised probe", "learnability"),
+    *("standardised probe", "learnability", "lidar"),
 )
 
 
@@ -103,7 +103,7 @@ def test_values_lie_in_their_ranges(made: np.ndarray) -> None:
         assert 1 - slack <= rank(made[0]) <= min(n, d) * (1 + 1e-5)
     assert 1 - slack <= effective_rank(made[0]) <= min(n - 1, d) * (1 + slack)
     assert alpha_req(made[0]) >= -slack
-    assert 1 - slack <= lidar(unit) <= d * (1 + 1e-5)
+    assert 1 - slack <= lidar(made) <= d * (1 + 1e-5)
     assert 0 <= alignment_loss(made) <= 4 + slack
     assert -8 - slack <= uniformity_loss(made[0]) <= slack
     assert 0 <= retrieval_accuracy(made) <= 1

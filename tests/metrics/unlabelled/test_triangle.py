@@ -54,7 +54,8 @@ def test_ranks_and_spectrum(views: np.ndarray) -> None:
 def test_lidar_pairs_and_alignment(views: np.ndarray) -> None:
     means = views.mean(0)
     within = (views - means).reshape(-1, D)
-    scatter = within.T @ within / (2 * N) + 1e-4 * np.eye(D)
+    scatter = within.T @ within / (2 * N)
+    scatter += 1e-4 * np.trace(scatter) / D * np.eye(D)
     between = np.cov(means.T, bias=True)
     eigenvalues = np.linalg.eigvals(np.linalg.solve(scatter, between)).real
     shares = eigenvalues / eigenvalues.sum() + 1e-7
