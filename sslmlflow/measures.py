@@ -8,6 +8,7 @@ ENTROPY, ROBUST_ENTROPY = "label_free/entropy", "label_free/entropy_robust"
 CRR_PER_DIMENSION, SPREAD, ALIGNMENT = "label_free/crr_adjusted_per_dimension", "label_free/crr_U", "label_free/crr_A"
 CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
+LIDAR = "label_free/lidar"
 HELD_OUT_LOSS, OUTLIERS = "label_free/held_out_loss", "label_free/map_outliers"
 DIMENSION, LEARNABILITY = "label_free/intrinsic_dimension", "label_free/cluster_learnability"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
@@ -47,7 +48,7 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure("label_free/rankme", "RankMe", criterion=True, live=True),
     Measure("label_free/stable_rank", "stable rank", criterion=True, live=True),
     Measure("label_free/alpha_req", "alpha-ReQ", lower_is_better=True),
-    Measure("label_free/lidar", "LiDAR", criterion=True, live=True),
+    Measure(LIDAR, "LiDAR", criterion=True, live=True),
     Measure("label_free/alignment_loss", "alignment loss", lower_is_better=True),
     Measure("label_free/uniformity_loss", "uniformity loss", lower_is_better=True),
     Measure("label_free/retrieval", "retrieval", criterion=True, live=True),

@@ -10,7 +10,7 @@ from sslmlflow.measures import CRITERIA, CRR_ADJUSTED
 class ReportOptions:
     criterion: str = option(CRR_ADJUSTED, "label-free metric whose highest value chooses a milestone", choices=CRITERIA)
     register: bool = option(
-        True, "register the chosen milestone of a run, if its interval separates it from the others"
+        True, "register the chosen milestone of a run, if the criterion separates it from the others"
     )
 
 

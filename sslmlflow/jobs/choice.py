@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.errors import in_short
 from sslmlflow.jobs.course import Course
 from sslmlflow.measures import CRR_ADJUSTED, LEAST_IMAGES, MEASURES, STANDARDISED
+from sslmlflow.metrics.correlation import lost_at_random, lost_by_the_last
 from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
 from sslmlflow.texts import printable
@@ -55,8 +56,17 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
         best = max(course.values[STANDARDISED].items(), key=lambda item: (item[1], -item[0]))[0]
         where = "" if course.dataset_of(STANDARDISED) == course.dataset else f" on {course.dataset_of(STANDARDISED)}"
         told = f"the best is epoch {best}: the choice lost {lost:.1f} points" if lost else "none is better"
-        text += f" By the standardised probe{where} {told}."
+        text += f" By the standardised probe{where} {told}.{_baselines(course)}"
     return text
+
+
+def _baselines(course: Course) -> str:
+    """What a choice without any metric would have lost."""
+    accuracies = course.column(STANDARDISED)
+    last, random = lost_by_the_last(accuracies), lost_at_random(accuracies)
+    if last is None or random is None:
+        return ""
+    return f" Taking the last loses {100 * last:.1f} points, a random one {100 * random:.1f} on average."
 
 
 def _has_signal(course: Course, criterion: str, choice: Choice) -> bool:

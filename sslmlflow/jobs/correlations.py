@@ -7,6 +7,13 @@ from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import MEASURES, lower_is_better
+from sslmlflow.metrics.correlation import (
+    Correlation,
+    lost_at_random,
+    lost_by_the_last,
+    partial_correlation,
+    pearson,
+)
 from sslmlflow.texts import as_csv
 
 INIT = {True: "with init", False: "without init"}
@@ -21,6 +28,16 @@ class Cell:
     course: Course
     with_init: bool
     compared: Compared
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs of the compared milestones."""
+        return self.course.epochs[-len(self.compared.values) :]
+
+    @property
+    def given_epoch(self) -> Correlation:
+        """What the metric knows of the accuracy beyond the epoch."""
+        return partial_correlation(self.compared.values, self.compared.accuracies, self.epochs)
 
 
 def correlations(courses: Sequence[Course], probe: str) -> list[Cell]:
@@ -54,17 +71,22 @@ def significance(cells: Sequence[Cell]) -> list[float]:
 def correlations_csv(tables: Sequence[Sequence[Cell]]) -> str:
     """One line a cell, at full precision, p corrected for all cells of its table; empty where undefined."""
     rows = [
-        [cell.course.name, cell.course.run_id, cell.metric, cell.probe, INIT[cell.with_init], *cell.compared.line(p)]
+        [
+            *(cell.course.name, cell.course.run_id, cell.metric, cell.probe, INIT[cell.with_init]),
+            *cell.compared.line(p),
+            *("" if cell.given_epoch.reason else repr(value) for value in cell.given_epoch[:2]),
+        ]
         for cells in tables
         for cell, p in zip(cells, significance(cells), strict=True)
     ]
-    return as_csv([["run", "run_id", "metric", "probe", "init", *COLUMNS], *rows])
+    return as_csv([["run", "run_id", "metric", "probe", "init", *COLUMNS, "r_given_epoch", "p_given_epoch"], *rows])
 
 
 def as_markdown(cells: Sequence[Cell]) -> str:
-    """Metrics in rows, trainings in columns; a star marks corrected p < 0.05, the last row is the range of the probe.
+    """Metrics in rows, trainings in columns; a star marks corrected p < 0.05.
 
-    Below, what choosing a milestone by each metric loses, with the initialisation among them.
+    Below the metrics stand what any of them has to beat, the number of the epoch, and the range of the probe. Then r
+    given the epoch, and what choosing a milestone by each metric loses, with the initialisation among them.
     """
     columns = list(dict.fromkeys((cell.course.run_id, cell.with_init) for cell in cells))
     names = {cell.course.run_id: cell.course.name for cell in cells}
@@ -76,9 +98,25 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head]]
     for key in dict.fromkeys(cell.metric for cell in cells):
         lines.append([MEASURES[key].name, *(told.get((key, *column), "–") for column in columns)])
-    ranges = {(cell.course.run_id, cell.with_init): cell.compared.range for cell in cells}
-    lines.append(["range of the probe", *(ranges[column] for column in columns)])
-    return f"{markdown_table(lines, words=1)}\n\n\\{STAR}\n\n{_regrets(cells)}"
+    for name, number in (("epoch number (baseline)", _of_epoch), ("range of the probe", lambda cell: cell.compared.range)):
+        by_column = {(cell.course.run_id, cell.with_init): number(cell) for cell in cells}
+        lines.append([name, *(by_column[column] for column in columns)])
+    return f"{markdown_table(lines, words=1)}\n\n\\{STAR}\n\n{_given_epoch(cells, head, columns)}\n\n{_regrets(cells)}"
+
+
+def _of_epoch(cell: Cell) -> str:
+    """Pearson's r of the number of the epoch."""
+    found = pearson(cell.epochs, cell.compared.accuracies)
+    return "–" if found.reason else f"{found.r:.2f}"
+
+
+def _given_epoch(cells: Sequence[Cell], head: Sequence[str], columns: Sequence[tuple[str, bool]]) -> str:
+    lines = [[f"r with the {MEASURES[cells[0].probe].name} given the epoch", *head]]
+    found = {(cell.metric, cell.course.run_id, cell.with_init): cell.given_epoch for cell in cells}
+    for key in dict.fromkeys(cell.metric for cell in cells):
+        row = (found.get((key, *column)) for column in columns)
+        lines.append([MEASURES[key].name, *("–" if r is None or r.reason else f"{r.r:.2f}" for r in row)])
+    return markdown_table(lines, words=1)
 
 
 def _regrets(cells: Sequence[Cell]) -> str:
@@ -89,5 +127,12 @@ def _regrets(cells: Sequence[Cell]) -> str:
     for key in dict.fromkeys(cell.metric for cell in chosen):
         name = f"lowest {MEASURES[key].name}" if MEASURES[key].lower_is_better else f"highest {MEASURES[key].name}"
         lost = (by_place.get((key, run_id)) for run_id in names)
-        rows.append([name, *("–" if value is None else f"{100 * value:.1f}" for value in lost)])
+        rows.append([name, *map(_points, lost)])
+    of = {cell.course.run_id: cell.compared.accuracies for cell in chosen}
+    for name, choice in (("the last milestone (baseline)", lost_by_the_last), ("a random milestone, on average", lost_at_random)):
+        rows.append([name, *(_points(choice(of[run_id])) for run_id in names)])
     return markdown_table(rows, words=1)
+
+
+def _points(lost: float | None) -> str:
+    return "–" if lost is None else f"{100 * lost:.1f}"

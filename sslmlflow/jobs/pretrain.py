@@ -78,7 +78,6 @@ def prepare(config: Pretrain) -> Training:
         monitor=Monitor(
             sets.monitored,
             preprocessing,
-            plan.augmentation,
             early_layer=encoder.early,
             images=config.monitor_images,
             eps=config.eps,

@@ -28,7 +28,7 @@ NEED_VIEWS: tuple[str, ...] = (
     *("lidar", "alignment_loss", "retrieval"),
 )
 ALL_WITH_ALL = "uniformity_loss", "retrieval", "near_duplicates"
-LINEAR = tuple(name for name in LAST if name not in ALL_WITH_ALL)
+LINEAR = *(name for name in LAST if name not in ALL_WITH_ALL), "lidar"
 SUPERVISED_CRR, KNN_200 = "labelled/crr", "labelled/knn_200_cosine"
 CLUSTERS_AND_CLASSES = AMI_TRUTH, *(f"labelled/{name}_clusters_truth" for name in ("ami_max", "nmi", "ari", "acc"))
 LABELLED = *CLUSTERS_AND_CLASSES, SUPERVISED_CRR, SILHOUETTE_TRUTH, KNN, KNN_200, STANDARDISED

@@ -11,7 +11,6 @@ from sslmlflow.config.sweep import PAPER_MODELS, Sweep
 from sslmlflow.data.bit_depth import FULL
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import DatasetSpec, ImageSets
-from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_pretrained, published
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.course import courses_of
@@ -126,9 +125,7 @@ def _measure(
     child.log_missing_params(resolved(how))
     encoder = build_encoder(encoder_spec, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     watched = config.monitor_images, config.eps, config.data_seed
-    monitor = Monitor(
-        sets.monitored, preprocessing, Augmentation(preprocessing.image_size), encoder_spec.early, *watched
-    )
+    monitor = Monitor(sets.monitored, preprocessing, encoder_spec.early, *watched)
     about = {
         "epoch": 0,
         "method": None,

@@ -112,7 +112,6 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         monitor=Monitor(
             sets.monitored,
             milestone.preprocessing,
-            plan.augmentation,
             early_layer=spec.early,
             images=watched["images"],
             eps=watched["eps"],

@@ -58,6 +58,50 @@ def kendall(a: Values, b: Values) -> Correlation:
     return _correlation(a, b, stats.kendalltau)
 
 
+def partial_correlation(a: Values, b: Values, given: Sequence[float]) -> Correlation:
+    """Return Pearson's r of what a straight line in `given` leaves of a and of b, with its two-sided p-value.
+
+    Over the milestones of one training nearly everything rises with the epoch. Given the epoch, r tells whether a
+    metric knows more of the accuracy than how long the training has run.
+
+    Args:
+        a, b: Equally long; pairs in which either is None or not finite are left out.
+        given: As long, finite.
+
+    Returns:
+        r within [-1, 1] and its p by Student's t with n - 3 degrees of freedom. Both are NaN where n < 4, and where
+        either side, or `given`, is constant, or a straight line of `given` up to the rounding of float64.
+
+    Raises:
+        ValueError: For sequences of different lengths.
+
+    Source: Fisher 1924, "The distribution of the partial correlation coefficient".
+
+    >>> found = partial_correlation([1, 2, 3, 5, 4], [2, 1, 4, 5, 4], [1, 2, 3, 4, 5])
+    >>> round(found.r, 6), found.n
+    (0.622543, 5)
+    """
+    if len(given) != len(a):
+        raise ValueError(f"given must have one value per milestone, got {len(given)} for {len(a)}")
+    kept = [g for x, y, g in zip(a, b, given, strict=True) if _is_number(x) and _is_number(y)]
+    x, y = _defined_pairs(a, b)
+    n = len(x)
+    if n < 4:
+        return Correlation(nan, nan, n, f"needs at least 4 pairs of finite values, got {n}")
+    line = np.stack([np.ones(n), stats.zscore(kept)], axis=1)
+    if not np.isfinite(line).all():
+        return Correlation(nan, nan, n, "the given variable is constant")
+    left = []
+    for values, which in ((_scaled(x), "first"), (_scaled(y), "second")):
+        rest = values - line @ np.linalg.lstsq(line, values)[0]
+        if np.abs(rest).max() <= 1e-12 * np.abs(values).max():
+            return Correlation(nan, nan, n, f"the {which} variable is a straight line of the given one")
+        left.append(rest / np.linalg.norm(rest))
+    r = float(np.clip(left[0] @ left[1], -1, 1))
+    p = float(2 * stats.t.sf(abs(r) * ((n - 3) / max(1 - r * r, 1e-300)) ** 0.5, n - 3))
+    return Correlation(r, p, n, None)
+
+
 def bootstrap_interval(
     a: Values, b: Values, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
@@ -119,6 +163,26 @@ def regret(metric: Values, accuracy: Values, lower_is_better: bool = False) -> f
     return float(y.max() - y[chosen])
 
 
+def lost_by_the_last(accuracy: Values) -> float | None:
+    """Return what taking the last milestone loses, 0 or more; None where it has no finite accuracy.
+
+    >>> lost_by_the_last([0.5, 0.75, 0.625])
+    0.125
+    """
+    known = [value for value in accuracy if value is not None and isfinite(value)]
+    return max(known) - known[-1] if known and accuracy[-1] == known[-1] else None
+
+
+def lost_at_random(accuracy: Values) -> float | None:
+    """Return what a milestone drawn at random loses on average, 0 or more; None where none has a finite accuracy.
+
+    >>> lost_at_random([0.5, 0.75, 0.625])
+    0.125
+    """
+    known = [value for value in accuracy if value is not None and isfinite(value)]
+    return max(known) - sum(known) / len(known) if known else None
+
+
 def rank_agreement(columns: Mapping[str, Values]) -> dict[tuple[str, str], float]:
     """Spearman's rho between every two criteria over milestones, each pair once in the order of the columns.
 
@@ -147,6 +211,10 @@ def _correlation(a: Values, b: Values, statistic: Any) -> Correlation:
             return Correlation(nan, nan, n, f"the {which} variable is constant")
     result = statistic(x, y)
     return Correlation(float(result.statistic), float(result.pvalue), n, None)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and isfinite(value)
 
 
 def _defined_pairs(a: Values, b: Values) -> tuple[NDArray[Any], NDArray[Any]]:

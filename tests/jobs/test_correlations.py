@@ -21,6 +21,7 @@ from sslmlflow.measures import (
     ROBUST_ENTROPY,
     STANDARDISED,
 )
+from sslmlflow.metrics.correlation import partial_correlation
 from sslmlflow.tracking.values import Way
 from tests.jobs.courses import made_course
 
@@ -72,6 +73,15 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
     assert "\\* p < 0.05, corrected for all r of the table" in table
     assert "| highest pair CRR | 40.0 |" in table
     assert "| lowest entropy H(Z3) | 10.0 |" in table
+    assert "| the last milestone (baseline) | 5.0 |" in table
+    assert "| a random milestone, on average | 15.0 |" in table
+    epochs = [0, 10, 20, 30, 40]
+    by_epoch = [stats.pearsonr(epochs[start:], columns[PROBE][start:]).statistic for start in (0, 1)]
+    assert f"| epoch number (baseline) | {by_epoch[0]:.2f} | {by_epoch[1]:.2f} |" in table
+    for row in rows:
+        start = 0 if row["init"] == "with init" else 1
+        given = partial_correlation(columns[row["metric"]][start:], columns[PROBE][start:], epochs[start:])
+        assert (float(row["r_given_epoch"]), float(row["p_given_epoch"])) == pytest.approx(given[:2])
 
 
 def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> None:

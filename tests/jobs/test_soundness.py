@@ -17,7 +17,7 @@ PREPROCESSING = Preprocessing(32, 3, (0.5,) * 3, (0.25,) * 3)
 
 def monitored(pixels: np.ndarray) -> Monitor:
     images = ArrayImages(pixels.astype(np.uint8))
-    return Monitor(images, PREPROCESSING, Augmentation(32), "layer3", images=len(images), eps=0.5, seed=3)
+    return Monitor(images, PREPROCESSING, "layer3", images=len(images), eps=0.5, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,9 @@ from sslmlflow.metrics.correlation import (
     bootstrap_interval,
     corrected,
     kendall,
+    lost_at_random,
+    lost_by_the_last,
+    partial_correlation,
     pearson,
     rank_agreement,
     regret,
@@ -200,3 +203,46 @@ def test_values_as_large_or_small_as_there_are(function, scale):
     with np.errstate(over="raise", invalid="raise"):
         assert function(list(scale * a), list(scale * b)) == pytest.approx(function(list(a), list(b)))
         assert bootstrap_interval(list(scale * a), list(b)) == pytest.approx(bootstrap_interval(list(a), list(b)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_given_a_third_variable_it_is_the_textbook_formula_of_the_three_correlations(seed):
+    rng = np.random.default_rng(seed)
+    epoch = np.cumsum(rng.integers(1, 20, 12)).tolist()
+    a, b = (0.1 * np.array(epoch) + rng.normal(size=12) for _ in range(2))
+    ab, ae, be = (stats.pearsonr(*pair).statistic for pair in ((a, b), (a, epoch), (b, epoch)))
+    expected = (ab - ae * be) / ((1 - ae**2) * (1 - be**2)) ** 0.5
+    found = partial_correlation([*a, None, 3.0], [*b, 1.0, math.nan], [*epoch, 500, 600])
+    assert found.r == pytest.approx(expected)
+    t = expected * (9 / (1 - expected**2)) ** 0.5
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 9))
+    assert found.n == 12
+
+
+def test_what_only_rises_with_the_epoch_knows_nothing_more():
+    epochs = [0, 10, 20, 30, 40, 50]
+    bumps = np.array([0.0, 0.3, -0.2, 0.1, -0.3, 0.1])
+    assert pearson(np.array(epochs) + 9 * bumps, np.array(epochs) - 9 * bumps).r > 0.9
+    assert partial_correlation(np.array(epochs) + 9 * bumps, np.array(epochs) - 9 * bumps, epochs).r < -0.9
+
+
+@pytest.mark.parametrize(
+    ("a", "given", "reason"),
+    [
+        ([1, 2, 3, None], [1, 2, 3, 4], "needs at least 4"),
+        ([1, 2, 4, 3], [5, 5, 5, 5], "the given variable is constant"),
+        ([1, 3, 5, 7], [1, 2, 3, 4], "the first variable is a straight line"),
+        ([2, 2, 2, 2], [1, 2, 3, 4], "the first variable is a straight line"),
+    ],
+)
+def test_what_has_no_partial_correlation_has_a_reason(a, given, reason):
+    found = partial_correlation(a, [1, 2, 4, 3], given)
+    assert math.isnan(found.r)
+    assert reason in found.reason
+
+
+def test_choices_without_a_metric():
+    assert lost_by_the_last([0.25, 0.75, 0.5]) == 0.25
+    assert lost_at_random([0.25, 0.75, None, 0.5]) == 0.25
+    assert lost_by_the_last([0.25, 0.75, None]) is None, "the last has no accuracy"
+    assert lost_by_the_last([]) is lost_by_the_last([None]) is lost_at_random([None]) is None

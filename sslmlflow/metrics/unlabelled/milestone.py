@@ -33,7 +33,7 @@ POOLED = ("crr_pooled",)
 ADJUSTED = ("crr_adjusted", "crr_adjusted_resolution")
 RANKME = ("rankme",)
 EARLY = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
-LAST = (*EARLY, "stable_rank", "alpha_req", "lidar", "alignment_loss", "uniformity_loss", "retrieval", *PARTIAL)
+LAST = (*EARLY, "stable_rank", "alpha_req", "alignment_loss", "uniformity_loss", "retrieval", *PARTIAL)
 NOT_FINITE = {
     "crr_U": "an embedding is zero and so has no direction",
     "crr_A": "needs two views, two features and no embedding of zero",
@@ -67,7 +67,7 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     for the last and `early/<metric>` for the early layer, with the metrics `crr`, `crr_R`, `crr_U`, `crr_A` (one
     class per image), `crr_pooled`, `crr_adjusted` and `crr_adjusted_resolution` (mean and range over three shifts),
     all of unit rows; `rankme` of the first view's raw embeddings; `collapsed`, 1.0 when any view is, else 0.0. For the
-    last layer also `stable_rank` and `alpha_req`, as `rankme`, and `lidar`, `alignment_loss`, `uniformity_loss` (first
+    last layer also `stable_rank` and `alpha_req`, as `rankme`, and `alignment_loss`, `uniformity_loss` (first
     view) and `retrieval`, of unit rows, and `lost_directions` and `near_duplicates` of the first view's raw embeddings.
 
     Every name is in exactly one of the two dicts. Non-finite embeddings and fewer than 4 images leave all metrics of
@@ -92,7 +92,7 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
 
 @torch.no_grad()
 def layer_metrics(layer: Array, eps: float = 0.5, names: Sequence[str] = LAST) -> Scores:
-    """The same of one layer (v, n, d), by the names alone."""
+    """The same of one layer (v, n, d), by the names alone; `lidar` of its raw rows is measured where it is named."""
     views = as_tensor(layer)
     v, n, _ = views.shape
     broken = int((~torch.isfinite(views)).any(-1).sum())
@@ -116,7 +116,7 @@ def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
         (RANKME, lambda: (rankme(views[0]),)),
         (("stable_rank",), lambda: (stable_rank(views[0]),)),
         (("alpha_req",), lambda: (alpha_req(views[0]),)),
-        (("lidar",), lambda: (lidar(unit),)),
+        (("lidar",), lambda: (lidar(views),)),
         (("alignment_loss",), lambda: (alignment_loss(unit),)),
         (("uniformity_loss",), lambda: (uniformity_loss(unit[0]),)),
         (("retrieval",), lambda: (retrieval_accuracy(views),)),
