@@ -73,7 +73,9 @@ def main() -> None:
         model = milestones_of_run(connect(), run.info.run_id)[-1 if name == "trained" else 0]
         milestone = load_milestone(model.model_id)
         prepared = milestone.preprocessing
-        views = embed_views(milestone.encoder, sets.test, prepared, standard_augmentation(prepared.image_size), seed=0)[1]
+        views = embed_views(milestone.encoder, sets.test, prepared, standard_augmentation(prepared.image_size), seed=0)[
+            1
+        ]
         train, test = (embed_images(milestone.encoder, part, prepared)[1] for part in (sets.train, sets.test))
         found[name] = views, train, test
     classes = torch.from_numpy(labels.train), torch.from_numpy(labels.test)

@@ -1,6 +1,6 @@
 """How far each metric goes with the accuracy of a probe, over the milestones of trainings (the paper's Table I)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
@@ -98,7 +98,11 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     lines = [["Pearson's r with the " + MEASURES[cells[0].probe].name, *head]]
     for key in dict.fromkeys(cell.metric for cell in cells):
         lines.append([MEASURES[key].name, *(told.get((key, *column), "–") for column in columns)])
-    for name, number in (("epoch number (baseline)", _of_epoch), ("range of the probe", lambda cell: cell.compared.range)):
+    below: dict[str, Callable[[Cell], str]] = {
+        "epoch number (baseline)": _of_epoch,
+        "range of the probe": lambda cell: cell.compared.range,
+    }
+    for name, number in below.items():
         by_column = {(cell.course.run_id, cell.with_init): number(cell) for cell in cells}
         lines.append([name, *(by_column[column] for column in columns)])
     return f"{markdown_table(lines, words=1)}\n\n\\{STAR}\n\n{_given_epoch(cells, head, columns)}\n\n{_regrets(cells)}"
@@ -129,7 +133,8 @@ def _regrets(cells: Sequence[Cell]) -> str:
         lost = (by_place.get((key, run_id)) for run_id in names)
         rows.append([name, *map(_points, lost)])
     of = {cell.course.run_id: cell.compared.accuracies for cell in chosen}
-    for name, choice in (("the last milestone (baseline)", lost_by_the_last), ("a random milestone, on average", lost_at_random)):
+    baselines = {"the last milestone (baseline)": lost_by_the_last, "a random milestone, on average": lost_at_random}
+    for name, choice in baselines.items():
         rows.append([name, *(_points(choice(of[run_id])) for run_id in names)])
     return markdown_table(rows, words=1)
 

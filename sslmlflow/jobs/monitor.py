@@ -20,7 +20,6 @@ from sslmlflow.metrics.unlabelled.coding_rate import directions
 from sslmlflow.metrics.unlabelled.milestone import Scores, layer_metrics, milestone_metrics
 from sslmlflow.rules import versions
 
-
 LIDAR_VIEWS, LIDAR_IMAGES = 10, 500  # the paper has 50 views of 1,000
 
 
@@ -97,8 +96,10 @@ class Monitor:
         how = self.preprocessing, self.augmentation, self.seed
         _, last = embed_views(encoder, images, *how, views=LIDAR_VIEWS, places=places)
         found = layer_metrics(last, self.eps, ("collapsed", "lidar"))
-        for ours, theirs in ((scores.values, found.values), (scores.undefined, found.undefined)):
-            ours.update({LIDAR: value for name, value in theirs.items() if name == "lidar"})
+        if "lidar" in found.values:
+            scores.values[LIDAR] = found.values["lidar"]
+        else:
+            scores.undefined[LIDAR] = found.undefined["lidar"]
 
     def _with_interval(self, scores: Scores, last: Tensor) -> Scores:
         """How far the adjusted coding rate reduction would move with other held-out images."""

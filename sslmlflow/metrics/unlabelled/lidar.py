@@ -1,5 +1,6 @@
 """LiDAR: how many directions tell images apart beyond what their augmentations change."""
 
+from functools import reduce
 from math import inf
 
 import torch
@@ -52,7 +53,8 @@ def lidar(views: Views, delta: float = 1e-4) -> float:
     between = folded((block / scale).mean(0) - mean for block in image_blocks(z))
     if float(between.norm()) <= 1e-12 * float(torch.linalg.vector_norm(mean)) * n**0.5:
         raise ValueError("views of all images have the same mean: nothing tells them apart")
-    within = sum(gram((block - block.mean(0)).flatten(0, 1) / scale) for block in image_blocks(z)) / (n * v)
+    grams = (gram((block - block.mean(0)).flatten(0, 1) / scale) for block in image_blocks(z))
+    within = reduce(torch.add, grams) / (n * v)
     size = float(within.trace()) / d
     identity = torch.eye(d).to(between)
     scatter = within / size + delta * identity if size > _EQUAL else identity
