@@ -15,8 +15,9 @@ from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
 from sslmlflow.measures import CRR, CRR_ADJUSTED, LEAST_IMAGES, LIDAR
 from sslmlflow.metrics.failures import FAILURES, why
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves, interval
+from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
 from sslmlflow.metrics.unlabelled.coding_rate import directions
+from sslmlflow.metrics.unlabelled.halves import interval
 from sslmlflow.metrics.unlabelled.milestone import Scores, layer_metrics, milestone_metrics
 from sslmlflow.rules import versions
 

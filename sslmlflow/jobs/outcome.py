@@ -11,7 +11,7 @@ from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, remarks, values_told
 from sslmlflow.jobs.tune_figures import log_figures
 from sslmlflow.measures import CRR_ADJUSTED, MEASURES
-from sslmlflow.metrics.unlabelled.bootstrap import Halves, Interval, difference, mean_of
+from sslmlflow.metrics.unlabelled.halves import Halves, Interval, difference, mean_of
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import deviations_of, milestones_of_run

@@ -88,9 +88,9 @@ def partial_correlation(a: Values, b: Values, given: Sequence[float]) -> Correla
     n = len(x)
     if n < 4:
         return Correlation(nan, nan, n, f"needs at least 4 pairs of finite values, got {n}")
-    line = np.stack([np.ones(n), stats.zscore(kept)], axis=1)
-    if not np.isfinite(line).all():
+    if _constant(np.array(kept, dtype=np.float64)):
         return Correlation(nan, nan, n, "the given variable is constant")
+    line = np.stack([np.ones(n), stats.zscore(kept)], axis=1)
     left = []
     for values, which in ((_scaled(x), "first"), (_scaled(y), "second")):
         rest = values - line @ np.linalg.lstsq(line, values)[0]

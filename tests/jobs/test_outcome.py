@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 from sslmlflow.jobs.afterwards import _accuracies, _objectives
 from sslmlflow.jobs.outcome import Outcome, choose_trial, verdict
 from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, STANDARDISED
-from sslmlflow.metrics.unlabelled.bootstrap import Interval
+from sslmlflow.metrics.unlabelled.halves import Interval
 
 GIVEN = {"alpha": 0.01, "beta": 1.0}
 

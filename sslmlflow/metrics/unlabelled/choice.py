@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from sslmlflow.metrics.unlabelled.bootstrap import Halves, difference
+from sslmlflow.metrics.unlabelled.halves import Halves, difference
 
 
 class Candidate(NamedTuple):

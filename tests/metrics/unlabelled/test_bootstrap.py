@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from sslmlflow.metrics.unlabelled.bootstrap import Halves, adjusted_halves, adjusted_interval, difference, mean_of
+from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves, adjusted_interval
+from sslmlflow.metrics.unlabelled.halves import Halves, difference, mean_of
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
 
 
