@@ -323,16 +323,16 @@ def test_two_workers_share_a_study_in_postgres(
 ) -> None:
     with postgres() as url:
         search = ["tune", *QUICK, "--epochs=4", "--prune=false", "--labels=none", f"--storage={url}", "--workers=2"]
-        done = sslmlflow(*search, "--trials=4")
+        done = sslmlflow(*search, "--trials=6")
         assert done.returncode == 0, done.stderr
     (tune,) = runs(training, "tune")
     found = trials(training, tune)
-    assert list(found) == list(range(4))
+    assert list(found) == list(range(6))
     assert {told["state"] for told in found.values()} == {"COMPLETE"}
-    assert Counter(run.info.status for run in runs(training, "umm")) == {"FINISHED": 5}
+    assert Counter(run.info.status for run in runs(training, "umm")) == {"FINISHED": 7}
     worker = Path(environment["SSLMLFLOW_HOME"], "runs", tune.info.run_id, "worker-2.txt").read_text()
     told = [line.partition(" (")[0] for line in done.stdout.splitlines() if re.match(r"trial \d \(", line)]
-    assert sorted(told) == [f"trial {seat}" for seat in range(4)], "the leader tells what any process did"
+    assert sorted(told) == [f"trial {seat}" for seat in range(6)], "the leader tells what any process did"
     taken = [line.partition(":")[0] for line in (done.stdout + worker).splitlines() if re.match(r"trial \d: ", line)]
     assert sorted(taken) == sorted(told)
     assert "\ntrial " in worker, "both take some"
