@@ -42,6 +42,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.report_scale
 	$(BIN)/python -m benchmarks.waiting
+	$(BIN)/python -m benchmarks.separation
 
 MLproject: sslmlflow/config/*.py $(INSTALLED)
 	$(BIN)/python -m sslmlflow.config.mlproject > $@
