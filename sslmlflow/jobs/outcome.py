@@ -114,9 +114,9 @@ def paired_gain(
         return None
     sides = []
     for value, runs in ((float(chosen.value or 0.0), chosen.user_attrs[RUNS]), (untuned[key], untuned_runs)):
-        found = [deviations_of(milestones_of_run(client, run)[-1]) for run in runs]
-        kept = [Halves(value, deviations) for deviations in found if deviations]
-        if len({len(one.deviations) for one in kept}) != 1 or len(kept) < len(found):
+        last = [milestones_of_run(client, run)[-1:] for run in runs]  # somebody may have deleted it
+        kept = [Halves(value, deviations) for (model,) in filter(None, last) if (deviations := deviations_of(model))]
+        if len({len(one.deviations) for one in kept}) != 1 or len(kept) < len(last):
             return None
         sides.append(mean_of(kept))
     of_chosen, of_untuned = sides
