@@ -11,7 +11,7 @@ from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-KILLS = times(12, 250)  # of each of four kinds of training
+KILLS = times(8, 250)  # of each of four kinds of training
 READER_KILLS = times(2, 50)
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
