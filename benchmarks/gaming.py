@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data import open_labels
-from sslmlflow.data.views import standard_augmentation
+from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_images, embed_views
 from sslmlflow.jobs.clusters import map_and_cluster
 from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run, open_and_tell
@@ -73,9 +73,7 @@ def main() -> None:
         model = milestones_of_run(connect(), run.info.run_id)[-1 if name == "trained" else 0]
         milestone = load_milestone(model.model_id)
         prepared = milestone.preprocessing
-        views = embed_views(milestone.encoder, sets.test, prepared, standard_augmentation(prepared.image_size), seed=0)[
-            1
-        ]
+        views = embed_views(milestone.encoder, sets.test, prepared, Augmentation(prepared.image_size), seed=0)[1]
         train, test = (embed_images(milestone.encoder, part, prepared)[1] for part in (sets.train, sets.test))
         found[name] = views, train, test
     classes = torch.from_numpy(labels.train), torch.from_numpy(labels.test)

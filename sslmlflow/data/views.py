@@ -41,15 +41,6 @@ class Augmentation:
     flip_p: float = 0.5
 
 
-def standard_augmentation(size: int) -> Augmentation:
-    """Return the augmentation by which held-out images are viewed, whatever a training augments its own by.
-
-    One for all encoders, so that what is measured on the views of two trainings can be compared. Gray images, on which
-    saturation, hue and grayscale do nothing, get the rest of it.
-    """
-    return Augmentation(size)
-
-
 class ViewParameters(NamedTuple):
     """What was drawn for n views, one row each, on the CPU.
 

@@ -28,7 +28,7 @@ def choose_milestone(course: Course, criterion: str) -> Choice:
 
 
 def verdict(course: Course, criterion: str, choice: Choice) -> str:
-    """The choice in words: what it rests on, what it cannot be told from, and what it lost where there are labels."""
+    """The choice in words: its basis, what it is not separated from, and the points it loses where there are labels."""
     rated = len(course.values.get(criterion, {}))
     if choice.chosen is None:
         return (
@@ -55,8 +55,8 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
     if (lost := points_lost(course, choice)) is not None:
         best = max(course.values[STANDARDISED].items(), key=lambda item: (item[1], -item[0]))[0]
         where = "" if course.dataset_of(STANDARDISED) == course.dataset else f" on {course.dataset_of(STANDARDISED)}"
-        told = f"the best is epoch {best}: the choice lost {lost:.1f} points" if lost else "none is better"
-        text += f" By the standardised probe{where} {told}.{_baselines(course)}"
+        result = f"the best is epoch {best}: the choice lost {lost:.1f} points" if lost else "none is better"
+        text += f" By the standardised probe{where} {result}.{_baselines(course)}"
     return text
 
 

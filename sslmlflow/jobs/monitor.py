@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
-from sslmlflow.data.views import standard_augmentation
+from sslmlflow.data.views import Augmentation
 from sslmlflow.digests import digest
 from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
@@ -43,7 +43,8 @@ class Monitor:
         self.places = draw(len(held_out), images, seed, "test")
         self.images = subset(held_out, self.places)
         self.preprocessing = preprocessing
-        self.augmentation = standard_augmentation(preprocessing.image_size)
+        # The standard one, whatever a training uses: values on the views of two trainings can be compared.
+        self.augmentation = Augmentation(preprocessing.image_size)
         self.eps = eps
         self.seed = seed
         self.settings: dict[str, Any] = {

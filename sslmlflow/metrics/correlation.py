@@ -61,8 +61,8 @@ def kendall(a: Values, b: Values) -> Correlation:
 def partial_correlation(a: Values, b: Values, given: Sequence[float]) -> Correlation:
     """Return Pearson's r of what a straight line in `given` leaves of a and of b, with its two-sided p-value.
 
-    Over the milestones of one training nearly everything rises with the epoch. Given the epoch, r tells whether a
-    metric knows more of the accuracy than how long the training has run.
+    Over the milestones of one training nearly everything rises with the epoch. Given the epoch, r shows whether a
+    metric predicts accuracy better than the length of the training does.
 
     Args:
         a, b: Equally long; pairs in which either is None or not finite are left out.

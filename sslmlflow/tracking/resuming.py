@@ -87,10 +87,10 @@ def _begun_here(client: MlflowClient, job: Job, experiment_id: str) -> list[Run]
     if not found and others:
         number, run_id, changed = min(others, key=lambda one: one[:2])
         if 0 < number <= ALIKE and _unfinished(client, run_id, job, experiment_id):
-            told = "; ".join(
+            changes = "; ".join(
                 f"{name} was {printable(text)}, now {printable(job.deciding[name])}" for name, text in changed.items()
             )
-            note(f"run {run_id} is unfinished, but is not resumed, since it was started otherwise: {told}")
+            note(f"run {run_id} is unfinished, but is not resumed, since it was started otherwise: {changes}")
     return [run for *_, run in sorted(found, key=lambda one: one[:2], reverse=True)]
 
 
