@@ -15,6 +15,7 @@ from sslmlflow import load_milestone
 from sslmlflow.config import ENTRY_POINTS
 from sslmlflow.config.main import Main
 from sslmlflow.config.options import options_of
+from sslmlflow.tracking.stored import deviations_of
 from tests.conftest import ROOT, Command
 from tests.jobs.small import SMALL, Left, left_in
 from tests.mlflow_server import free_port, running_server
@@ -57,6 +58,7 @@ def check_main(left: Left, output: str) -> None:
         assert measured["epoch"] == float(model.params["epoch"])
         assert {"label_free/crr", "label_free/rankme", "labelled/linear_probe_standardised"} <= measured.keys()
         assert 0 <= measured["labelled/knn"] <= 1
+        assert len(deviations_of(model) or ()) == 100, "on the halves of which milestones are compared"
     assert "Chosen without labels: epoch" in output
     chosen = max(left.milestones, key=lambda m: {x.key: x.value for x in m.metrics}["label_free/crr_adjusted"])
     assert f"Chosen without labels: epoch {chosen.params['epoch']}," in run.data.tags["mlflow.note.content"]
