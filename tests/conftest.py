@@ -100,3 +100,11 @@ def sslmlflow(environment: dict[str, str], tmp_path: Path, fork_server: ForkServ
         return subprocess.CompletedProcess(arguments, status, **said)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each of two workers begin with slow tests: xdist gives each a half of the list, and the last two of a worker
+    cannot be taken over by the other, which would wait for them for minutes."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    items[:] = slow[::2] + quick[::2] + slow[1::2] + quick[1::2]
