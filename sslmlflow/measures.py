@@ -9,9 +9,12 @@ CRR_PER_DIMENSION, SPREAD, ALIGNMENT = "label_free/crr_adjusted_per_dimension", 
 CRR_ADJUSTED, CRR, EARLY_CRR = "label_free/crr_adjusted", "label_free/crr", "early/crr"
 PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_standardised", "labelled/knn"
 LIDAR = "label_free/lidar"
-HELD_OUT_LOSS, OUTLIERS = "label_free/held_out_loss", "label_free/map_outliers"
+HELD_OUT_LOSS, INFONCE, RETRIEVAL = "label_free/held_out_loss", "label_free/infonce", "label_free/retrieval"
+GAP_CRR, GAP_RETRIEVAL = "label_free/gap_crr_adjusted", "label_free/gap_retrieval"
+GAP_LOSS, OUTLIERS = "label_free/gap_held_out_loss", "label_free/map_outliers"
 DIMENSION, LEARNABILITY = "label_free/intrinsic_dimension", "label_free/cluster_learnability"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
+SGD_PROBE, SGD_TOP5 = "labelled/linear_probe_sgd", "labelled/linear_probe_sgd_top5"
 
 LEAST_IMAGES = 200  # held out; with fewer the choice of a milestone rests on too little to register it
 
@@ -29,6 +32,11 @@ class Measure:
     live: bool = False
     accuracy: bool = False
     lower_is_better: bool = False
+
+    @property
+    def best(self) -> str:
+        """What a milestone is chosen for, in words."""
+        return f"{'lowest' if self.lower_is_better else 'highest'} {self.name}"
 
     def told(self, value: float) -> str:
         """A value as tables write it."""
@@ -51,13 +59,19 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure(LIDAR, "LiDAR", criterion=True, live=True),
     Measure("label_free/alignment_loss", "alignment loss", lower_is_better=True),
     Measure("label_free/uniformity_loss", "uniformity loss", lower_is_better=True),
-    Measure("label_free/retrieval", "retrieval", criterion=True, live=True),
+    Measure(RETRIEVAL, "retrieval", criterion=True, live=True),
+    Measure(INFONCE, "InfoNCE", criterion=True, live=True, lower_is_better=True),
+    Measure(HELD_OUT_LOSS, "held-out loss", criterion=True, live=True, lower_is_better=True),
+    Measure(GAP_CRR, "gap of adjusted CRR", lower_is_better=True),
+    Measure(GAP_RETRIEVAL, "gap of retrieval", lower_is_better=True),
+    Measure(GAP_LOSS, "gap of held-out loss", lower_is_better=True),
     Measure(DIMENSION, "intrinsic dimension"),
     Measure(LEARNABILITY, "cluster learnability"),
-    Measure(HELD_OUT_LOSS, "held-out loss", lower_is_better=True),
     Measure(PROBE, "linear probe", accuracy=True),
     Measure(STANDARDISED, "standardised probe", accuracy=True),
     Measure(KNN, "5-NN", accuracy=True),
+    Measure(SGD_PROBE, "SGD probe", accuracy=True),
+    Measure(SGD_TOP5, "SGD probe, top-5", accuracy=True),
 )
 MEASURES = {measure.key: measure for measure in _IN_ORDER}
 ACCURACIES = tuple(key for key, measure in MEASURES.items() if measure.accuracy)

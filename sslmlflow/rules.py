@@ -9,7 +9,9 @@ from collections.abc import Mapping
 SPLIT = 2  # which images of a folder are held out; since 2, identical images are on one side
 DECODING = 2  # which pixels a file gives; 1 read all gray of more than 8 bits with 16
 VIEWS = 2  # random views of held-out images, and the augmentations of the probe's training images
-METRICS = 3  # definitions of the metrics; since 2, k-NN of a single class is undefined; since 3, LiDAR is of raw rows
+# Definitions of the metrics; since 2, k-NN of a single class is undefined; since 3, LiDAR is of raw rows; since 4, of
+# random images of all, and the held-out loss of batches of 256 with negatives among themselves.
+METRICS = 4
 
 _VERSIONS = {"split": SPLIT, "decoding": DECODING, "views": VIEWS, "metrics": METRICS}
 _WORDS = {

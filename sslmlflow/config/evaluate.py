@@ -31,6 +31,9 @@ class EvaluationOptions:
         0.08, "peak learning rate of the linear probe; 0.003 for encoders pretrained with labels", above=0
     )
     probe_batch_size: int = option(256, "batch size of the linear probe", minimum=1)
+    sgd_probe: bool = option(
+        False, "measure the linear probe of the UMM paper, too: SGD for 500 epochs, its accuracy and its top-5 accuracy"
+    )
     evaluation_seed: int = option(0, "seed of UMAP, k-means and the linear probe", minimum=0, maximum=10**9)
 
 

@@ -8,7 +8,7 @@ from sslmlflow.measures import CRITERIA, CRR_ADJUSTED
 
 @dataclass(frozen=True)
 class ReportOptions:
-    criterion: str = option(CRR_ADJUSTED, "label-free metric whose highest value chooses a milestone", choices=CRITERIA)
+    criterion: str = option(CRR_ADJUSTED, "label-free metric whose best value chooses a milestone", choices=CRITERIA)
     register: bool = option(
         True, "register the chosen milestone of a run, if the criterion separates it from the others"
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sslmlflow.config.options import option
 from sslmlflow.measures import LIVE_CRITERIA
 
+MEMORISATION = "memorisation"
+
 
 @dataclass(frozen=True)
 class MachineOptions:
@@ -36,7 +38,8 @@ class RunOptions(MachineOptions):
 class TrainingOptions(RunOptions):
     stop_on: str = option(
         "no",
-        "stop when this label-free metric has not risen above its peak for `patience` milestones",
-        choices=("no", *LIVE_CRITERIA),
+        "stop when this label-free metric has not become better for `patience` milestones; memorisation: when as many "
+        "milestones in a row are better on training images than on held-out ones (docs/report.md)",
+        choices=("no", MEMORISATION, *LIVE_CRITERIA),
     )
-    patience: int = option(5, "milestones to wait for a new peak of stop_on", minimum=1)
+    patience: int = option(5, "milestones that stop_on waits for", minimum=1)

@@ -18,8 +18,14 @@ class Tune(EvaluationOptions, RunOptions, UmmOptions):
         "label-free metric of the last milestone, on held-out images, by which trials are judged",
         choices=tuple(map(short_name, LABEL_FREE)),
     )
-    alpha_range: str = option("0.001..1:log", "range of alpha, as low..high or low..high:log")
-    beta_range: str = option("0.01..100:log", "range of beta, as low..high or low..high:log")
+    alpha_range: str | None = option(
+        None,
+        "range of alpha, as low..high or low..high:log; auto: 0.001 to 1 of the alpha at which, before the first step, "
+        "the gradients of coding rate reduction and loss are equally long",
+    )
+    beta_range: str | None = option(
+        None, "range of beta, as low..high or low..high:log; auto: likewise, of the divergence of the densities"
+    )
     search: str | None = option(
         None, "further parameters of umm and their ranges, as name:low..high:log,name:low..high; auto: none"
     )

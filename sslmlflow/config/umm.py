@@ -7,6 +7,7 @@ from sslmlflow.config.training import TrainingOptions
 
 VARIANTS = ("umm", "simultaneous", "alternating", "continuation")
 HYPERGRADIENTS = ("unroll", "first_order", "finite_diff", "aid_neumann", "aid_cg")
+REDUCTIONS = ("pairs", "soft")
 DENSITIES = ("proj_out", "exact", "sketch_in", "frob")
 
 
@@ -29,6 +30,12 @@ class UmmOptions:
     )
     alpha: float = option(0.01, "weight of the coding rate reduction, which the outer step raises", minimum=0)
     beta: float = option(1.0, "weight of the divergence of the densities, which the inner step lowers", minimum=0)
+    crr: str = option(
+        "pairs",
+        "coding rate reduction that alpha weighs: pairs, one class per image, as released; soft, every view the anchor "
+        "of one that the others belong to by similarity, as published",
+        choices=REDUCTIONS,
+    )
     eps: float = option(0.5, "distortion of the coding rate (not squared) in the objective", above=0)
     inner_lr: float = option(0.1, "length of the inner gradient step", above=0)
     lr: float = option(1e-3, "learning rate of the outer step, by Adam", above=0)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+COLOURS = "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown"
+
 
 def progress_figure(
     epochs: Sequence[int],
@@ -25,7 +27,7 @@ def progress_figure(
     if accuracies:
         right = left.twinx()
         right.set_ylabel("accuracy (labels), %")
-        for (label, series), colour in zip(accuracies.items(), ("tab:orange", "tab:green", "tab:red"), strict=False):
+        for (label, series), colour in zip(accuracies.items(), COLOURS, strict=False):
             percent = [None if value is None else 100 * value for value in series]
             (line,) = right.plot(epochs, _gaps(percent), "s--", color=colour, markersize=4)
             lines.append(line)

@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from sslmlflow.errors import in_short
 from sslmlflow.jobs.course import Course
+from sslmlflow.jobs.memorising import memorised
 from sslmlflow.measures import CRR_ADJUSTED, LEAST_IMAGES, MEASURES, STANDARDISED
 from sslmlflow.metrics.correlation import lost_at_random, lost_by_the_last
 from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
@@ -20,8 +21,10 @@ TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, mo
 
 
 def choose_milestone(course: Course, criterion: str) -> Choice:
-    """The milestone with the highest value of a label-free criterion; labels play no part."""
+    """The milestone with the best value of a label-free criterion, the lowest of a loss; labels play no part."""
     columns = [course.column(key) for key in (criterion, f"{criterion}_low", f"{criterion}_high")]
+    if MEASURES[criterion].lower_is_better:  # of which none has an interval
+        columns[0] = [None if value is None else -value for value in columns[0]]
     paired = criterion == CRR_ADJUSTED
     deviations = [deviations_of(model) if paired else None for model in course.models]
     return choose([Candidate(*row) for row in zip(course.epochs, *columns, deviations, strict=True)])
@@ -35,7 +38,7 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
             f"No milestone can be chosen without labels: {MEASURES[criterion].name} has no value. It is undefined (the "
             "tags of the milestones say why), or not measured yet (`evaluate` does)."
         )
-    text = f"Chosen without labels: epoch {choice.chosen}, the highest {MEASURES[criterion].name}"
+    text = f"Chosen without labels: epoch {choice.chosen}, the {MEASURES[criterion].best}"
     text += "." if rated == len(course.epochs) else f" of the {rated} of {len(course.epochs)} milestones that have it."
     if rated == 1:
         text += " There is nothing to compare it with."
@@ -50,6 +53,8 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
     parts = [course.values.get(f"label_free/{name}", {}).get(choice.chosen, 0.0) for name in PARTIAL]
     for alarm in partly_collapsed(*parts):
         text += f" Suspicious: {alarm}."
+    if words := memorised(course):
+        text += f" {words}"
     if course.trained_on_rate:
         text += f" {TRAINED_ON_IT}"
     if (lost := points_lost(course, choice)) is not None:
@@ -61,12 +66,10 @@ def verdict(course: Course, criterion: str, choice: Choice) -> str:
 
 
 def _baselines(course: Course) -> str:
-    """What a choice without any metric would have lost."""
-    accuracies = course.column(STANDARDISED)
-    last, random = lost_by_the_last(accuracies), lost_at_random(accuracies)
+    last, random = baselines(course)
     if last is None or random is None:
         return ""
-    return f" Taking the last loses {100 * last:.1f} points, a random one {100 * random:.1f} on average."
+    return f" Taking the last loses {last:.1f} points, a random one {random:.1f} on average."
 
 
 def _has_signal(course: Course, criterion: str, choice: Choice) -> bool:
@@ -81,6 +84,14 @@ def points_lost(course: Course, choice: Choice) -> float | None:
     if choice.chosen not in accuracies:
         return None
     return 100 * (max(accuracies.values()) - accuracies[choice.chosen])
+
+
+def baselines(course: Course) -> tuple[float | None, float | None]:
+    """Percentage points that taking the last milestone, and on average a random one, loses; None without labels."""
+    accuracies = course.column(STANDARDISED)
+    lost = lost_by_the_last(accuracies), lost_at_random(accuracies)
+    last, random = (None if points is None else 100 * points for points in lost)
+    return last, random
 
 
 def register(client: MlflowClient, course: Course, choice: Choice, criterion: str) -> str:

@@ -129,9 +129,8 @@ def _regrets(cells: Sequence[Cell]) -> str:
     rows = [[f"points of the {MEASURES[cells[0].probe].name} lost by choosing by it", *names.values()]]
     by_place = {(cell.metric, cell.course.run_id): cell.compared.regret for cell in chosen}
     for key in dict.fromkeys(cell.metric for cell in chosen):
-        name = f"lowest {MEASURES[key].name}" if MEASURES[key].lower_is_better else f"highest {MEASURES[key].name}"
         lost = (by_place.get((key, run_id)) for run_id in names)
-        rows.append([name, *map(_points, lost)])
+        rows.append([MEASURES[key].best, *map(_points, lost)])
     of = {cell.course.run_id: cell.compared.accuracies for cell in chosen}
     baselines = {"the last milestone (baseline)": lost_by_the_last, "a random milestone, on average": lost_at_random}
     for name, choice in baselines.items():

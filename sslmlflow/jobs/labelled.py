@@ -17,9 +17,19 @@ from sslmlflow.digests import digest
 from sslmlflow.embedding import embed_images
 from sslmlflow.jobs.datasets import cache_folder
 from sslmlflow.jobs.measured import Measured
-from sslmlflow.measures import AMI_TRUTH, EARLY_STANDARDISED, KNN, PROBE, SILHOUETTE_TRUTH, STANDARDISED
+from sslmlflow.measures import (
+    AMI_TRUTH,
+    EARLY_STANDARDISED,
+    KNN,
+    PROBE,
+    SGD_PROBE,
+    SGD_TOP5,
+    SILHOUETTE_TRUTH,
+    STANDARDISED,
+)
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
+from sslmlflow.metrics.labelled.sgd_probe import sgd_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.rules import versions
 from sslmlflow.tracking.milestones import Milestone
@@ -52,6 +62,7 @@ class LabelledImages:
                 "probe_batch_size": options.probe_batch_size,
                 "seed": options.evaluation_seed,
                 "rules": rules,
+                **({"sgd_probe": True} if options.sgd_probe else {}),
             }
         )
 
@@ -85,6 +96,9 @@ class LabelledImages:
         }
         for name, metric in metrics.items():
             measured.add(name, metric)
+        if self.options.sgd_probe:
+            seed = self.options.evaluation_seed
+            measured.add_several((SGD_PROBE, SGD_TOP5), lambda: sgd_probe(last, y, last_test, y_test, seed=seed))
         return measured
 
     def _probe_settings(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What measuring a milestone gave."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sslmlflow.measures import MEASURES
@@ -17,12 +17,16 @@ class Measured:
 
     def add(self, name: str, metric: Callable[[], float]) -> None:
         """Measure one metric and its seconds; what it fails of is told, not raised: the others are measured."""
+        self.add_several((name,), lambda: (metric(),))
+
+    def add_several(self, names: Sequence[str], metrics: Callable[[], Sequence[float]]) -> None:
+        """Likewise, metrics that come from one computation; its seconds are under the first one's name."""
         started = time.perf_counter()
         try:
-            self.values[name] = metric()
+            self.values.update(zip(names, metrics(), strict=True))
         except FAILURES as error:
-            self.undefined[name] = why(error)
-        self.time(name.replace("labelled/", "").replace("label_free/", ""), started)
+            self.undefined.update(dict.fromkeys(names, why(error)))
+        self.time(names[0].replace("labelled/", "").replace("label_free/", ""), started)
 
     def time(self, name: str, started: float) -> None:
         """Note the seconds since `started`, a reading of `time.perf_counter`."""

@@ -4,16 +4,17 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation
 from sslmlflow.digests import digest
-from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder
-from sslmlflow.measures import CRR, CRR_ADJUSTED, LEAST_IMAGES, LIDAR
+from sslmlflow.jobs.gaps import Side, gaps
+from sslmlflow.jobs.watched import LOSS_BATCH, Watched, batched_loss
+from sslmlflow.measures import CRR, CRR_ADJUSTED, HELD_OUT_LOSS, LEAST_IMAGES, LIDAR
+from sslmlflow.methods import Method
 from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
 from sslmlflow.metrics.unlabelled.coding_rate import directions
@@ -28,7 +29,8 @@ class Monitor:
     """Measures encoders on fixed views of fixed held-out images.
 
     `digest` stands for everything that the values depend on besides the encoder: values with different
-    digests are not to be compared. `places` are the images' numbers among all held-out images.
+    digests are not to be compared. `train` are the images that it trains on: as many of them as there are held-out ones
+    show what it has memorised.
     """
 
     def __init__(
@@ -39,22 +41,27 @@ class Monitor:
         images: int,
         eps: float,
         seed: int,
+        train: Images | None = None,
     ) -> None:
-        self.places = draw(len(held_out), images, seed, "test")
-        self.images = subset(held_out, self.places)
-        self.preprocessing = preprocessing
         # The standard one, whatever a training uses: values on the views of two trainings can be compared.
-        self.augmentation = Augmentation(preprocessing.image_size)
+        how = preprocessing, Augmentation(preprocessing.image_size), seed
+        places = draw(len(held_out), images, seed, "test")
+        self.held_out = Watched(subset(held_out, places), places, *how)
         self.eps = eps
         self.seed = seed
+        self._training: Watched | None = None
+        if train is not None:
+            places = draw(len(train), len(self.held_out), seed, "train")
+            self._training = Watched(subset(train, places), places, *how)
         self.settings: dict[str, Any] = {
-            "images": len(self.images),
-            "images_fingerprint": self.images.fingerprint,
+            "images": len(self.held_out),
+            "images_fingerprint": self.held_out.images.fingerprint,
             "early_layer": early_layer,
             "views": 2,
             "lidar_views": LIDAR_VIEWS,
             "lidar_images": LIDAR_IMAGES,
-            "augmentation": asdict(self.augmentation),
+            "loss_batch": LOSS_BATCH,
+            "augmentation": asdict(self.held_out.augmentation),
             "preprocessing": preprocessing.as_json(),
             "seed": self.seed,
             "eps": self.eps,
@@ -66,37 +73,35 @@ class Monitor:
 
     def warn_of_few_images(self) -> None:
         """Print a warning where the choice of a milestone will rest on few images."""
-        if (count := len(self.images)) < LEAST_IMAGES:
+        if (count := len(self.held_out)) < LEAST_IMAGES:
             print(
                 f"warning: {count} held-out images are fewer than {LEAST_IMAGES}: intervals are wide, the choice of a "
                 "milestone is not reliable, and report registers none. Hold more out: more images, or a larger "
                 "max_test_images or monitor_images where these limit them."
             )
 
-    def measure(self, encoder: Encoder) -> tuple[Scores, dict[str, float]]:
-        """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone."""
+    def measure(self, encoder: Encoder, method: Method | None = None) -> tuple[Scores, dict[str, float]]:
+        """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone.
+
+        The method's own loss, and the gaps to the training images, are measured where there is a method.
+        """
         started = time.perf_counter()
-        early, last = self.embed(encoder)
+        early, last = self.held_out.embed(encoder)
         embedded = time.perf_counter()
         scores = milestone_metrics(early, last, self.eps)
         self._add_lidar(scores, encoder)
         if CRR_ADJUSTED in scores.values:
             scores = self._with_interval(scores, last)
+        if method is not None:
+            self._add_loss_and_gaps(scores, method, last)
         seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
         if CRR in scores.seconds:
             seconds["time/crr_s"] = scores.seconds[CRR]
         return scores, seconds
 
-    def embed(self, encoder: Encoder) -> tuple[Tensor, Tensor]:
-        """Embeddings (2, n, d) of two fixed views of each image: of the early and of the last layer."""
-        how = self.preprocessing, self.augmentation, self.seed
-        return embed_views(encoder, self.images, *how, places=self.places)
-
     def _add_lidar(self, scores: Scores, encoder: Encoder) -> None:
         """LiDAR, for which two views of an image are too few: of more views of fewer images."""
-        images, places = subset(self.images, np.arange(len(self.images))[:LIDAR_IMAGES]), self.places[:LIDAR_IMAGES]
-        how = self.preprocessing, self.augmentation, self.seed
-        _, last = embed_views(encoder, images, *how, views=LIDAR_VIEWS, places=places)
+        _, last = self.held_out.part(self.held_out.rows(LIDAR_IMAGES)).embed(encoder, LIDAR_VIEWS)
         found = layer_metrics(last, self.eps, ("collapsed", "lidar"))
         if "lidar" in found.values:
             scores.values[LIDAR] = found.values["lidar"]
@@ -112,3 +117,19 @@ class Monitor:
             return replace(scores, undefined={**scores.undefined, **dict.fromkeys(bounds, why(error))})
         _, low, high = interval(halves)
         return replace(scores, values={**scores.values, bounds[0]: low, bounds[1]: high}, deviations=halves.deviations)
+
+    def _add_loss_and_gaps(self, scores: Scores, method: Method, last: Tensor) -> None:
+        """The method's own loss on the held-out images, and what as many training images have more of."""
+        projections = self.held_out.project(method)
+        try:
+            scores.values[HELD_OUT_LOSS] = batched_loss(method, projections, self.seed)
+        except FAILURES as error:
+            scores.undefined[HELD_OUT_LOSS] = why(error)
+        if self._training is None:
+            return
+        rows = self.held_out.rows(len(self._training))
+        unseen = Side(last[:, rows], {name: rows_of[rows] for name, rows_of in projections.items()})
+        seen = Side(self._training.embed(method.encoder)[1], self._training.project(method))
+        found = gaps(method, seen, unseen, self.eps, self.seed)
+        scores.values.update(found.values)
+        scores.undefined.update(found.undefined)

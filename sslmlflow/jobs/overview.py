@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sslmlflow.jobs.choice import choose_milestone, points_lost
+from sslmlflow.jobs.choice import baselines, choose_milestone, points_lost
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table, plain_table
 from sslmlflow.measures import ACCURACIES, MEASURES
@@ -29,6 +29,7 @@ def overview(courses: Sequence[Course], criterion: str) -> Overview:
     """One row per training: its chosen milestone, that one's metrics, and what the choice lost where labels tell.
 
     `tied` counts the milestones that the interval does not separate from the chosen one; empty without an interval.
+    Beside the points that the choice lost stand those that the last milestone and, on average, a random one lose.
     """
     keys = [key for key in (criterion, *ACCURACIES) if any(course.has(key) for course in courses)]
     head = [
@@ -39,18 +40,22 @@ def overview(courses: Sequence[Course], criterion: str) -> Overview:
         *(MEASURES[key].name for key in keys),
         "tied",
         "points lost",
+        "by the last",
+        "by a random one",
     ]
-    table: list[list[object]] = [["run", "run_id", "milestones", "chosen_epoch", *keys, "tied", "points_lost"]]
+    table: list[list[object]] = [
+        ["run", "run_id", "milestones", "chosen_epoch", *keys, "tied", "points_lost", "lost_by_last", "lost_at_random"]
+    ]
     rows = [head]
     for course in courses:
         choice = choose_milestone(course, criterion)
         values = [course.values.get(key, {}).get(choice.chosen) for key in keys]  # type: ignore[arg-type]
         tied = len(choice.tied) if choice.chosen is not None and course.has(f"{criterion}_low") else None
-        lost = points_lost(course, choice)
-        numbers = [choice.chosen, *values, tied, lost]
+        lost = points_lost(course, choice), *baselines(course)
+        numbers = [choice.chosen, *values, tied, *lost]
         table.append([course.name, course.run_id, len(course.models), *("" if n is None else n for n in numbers)])
         told = [None if v is None else MEASURES[key].told(v) for key, v in zip(keys, values, strict=True)]
-        cells = [choice.chosen, *told, tied, None if lost is None else f"{lost:.1f}"]
+        cells = [choice.chosen, *told, tied, *(None if points is None else f"{points:.1f}" for points in lost)]
         rows.append(
             [course.name, course.run_id, str(len(course.models)), *("–" if c is None else str(c) for c in cells)]
         )

@@ -82,6 +82,7 @@ def prepare(config: Pretrain) -> Training:
             images=config.monitor_images,
             eps=config.eps,
             seed=config.data_seed,
+            train=sets.train,
         ),
         about={
             "method": config.method,

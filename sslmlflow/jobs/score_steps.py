@@ -25,9 +25,9 @@ from sslmlflow.metrics.unlabelled.milestone import LAST, layer_metrics
 
 NEED_VIEWS: tuple[str, ...] = (
     *("crr", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution"),
-    *("lidar", "alignment_loss", "retrieval"),
+    *("lidar", "alignment_loss", "retrieval", "infonce"),
 )
-ALL_WITH_ALL = "uniformity_loss", "retrieval", "near_duplicates"
+ALL_WITH_ALL = "uniformity_loss", "retrieval", "infonce", "near_duplicates"
 LINEAR = *(name for name in LAST if name not in ALL_WITH_ALL), "lidar"
 SUPERVISED_CRR, KNN_200 = "labelled/crr", "labelled/knn_200_cosine"
 CLUSTERS_AND_CLASSES = AMI_TRUTH, *(f"labelled/{name}_clusters_truth" for name in ("ami_max", "nmi", "ari", "acc"))

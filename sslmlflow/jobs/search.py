@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.soundness import soundness
 from sslmlflow.jobs.training import train_to_end
-from sslmlflow.jobs.trials import ALARMS, BEHIND, MEASURED, RUNS, VALUES, trial_told, values_told
+from sslmlflow.jobs.trials import ALARMS, BEHIND, BEYOND, DEVIATIONS, MEASURED, RUNS, VALUES, trial_told, values_told
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
 from sslmlflow.tracking.lock import is_busy, run_folder
@@ -29,7 +28,7 @@ from sslmlflow.tracking.milestones import log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
-from sslmlflow.tuning.checks import alarms, limits
+from sslmlflow.tuning.checks import Measured, alarms, limits
 from sslmlflow.tuning.space import Range, suggest
 from sslmlflow.tuning.study import SEAT, WHY
 
@@ -48,16 +47,16 @@ class Search:
         self._parent = parent
         self._model = model
         self._space = space
-        self._untuned: Mapping[str, float] = {}
+        self._untuned = Measured({}, {})
         self._told: set[int] = set()
 
-    def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> dict[str, float]:
+    def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> Measured:
         """What as long a tuning with alpha = beta = 0 comes to; trials are measured against it."""
         print("\nuntuned: as long with alpha = beta = 0, which sets the limits")
         return self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, done, started)
 
-    def against(self, untuned: Mapping[str, float]) -> "Search":
-        """Judge the trials to come beside these metrics."""
+    def against(self, untuned: Measured) -> "Search":
+        """Judge the trials to come beside the untuned encoder."""
         self._untuned = untuned
         return self
 
@@ -77,12 +76,16 @@ class Search:
         except PrunedError as error:
             trial.set_user_attr(BEHIND, str(error))
             raise optuna.TrialPruned(str(error)) from None
-        trial.set_user_attr(MEASURED, measured)
-        trial.set_user_attr(ALARMS, alarms(measured, self.key, MEASURES[self.key].lower_is_better))
-        for limit in limits(self._untuned):
-            trial.set_constraint(limit.name, limit.excess(measured))
-        self._client.log_metric(self._parent.run_id, "tune/objective", measured[self.key], step=seat)
-        return measured[self.key]
+        found = limits(measured, self._untuned)
+        trial.set_user_attr(MEASURED, measured.values)
+        trial.set_user_attr(DEVIATIONS, measured.deviations)
+        trial.set_user_attr(ALARMS, alarms(measured.values, self.key, MEASURES[self.key].lower_is_better))
+        trial.set_user_attr(BEYOND, [limit.words for limit in found if limit.excess > 0])
+        for limit in found:
+            trial.set_constraint(limit.name, limit.excess)
+        value = measured.values[self.key]
+        self._client.log_metric(self._parent.run_id, "tune/objective", value, step=seat)
+        return value
 
     def tell(self, trials: Iterable[FrozenTrial]) -> None:
         """Say once of every trial that has ended what it came to."""
@@ -90,7 +93,7 @@ class Search:
             lost = trial.state == TrialState.FAIL and WHY not in trial.user_attrs  # it is done again
             if trial.state.is_finished() and not lost and trial.user_attrs[SEAT] not in self._told:
                 self._told.add(trial.user_attrs[SEAT])
-                print(trial_told(trial, self.key, self._untuned))
+                print(trial_told(trial, self.key))
 
     def _watch(self, trial: optuna.Trial) -> Watch:
         """Report the objective of each milestone to the study, whose pruner may stop the trial."""
@@ -111,7 +114,7 @@ class Search:
         done: Sequence[str],
         started: Callable[[list[str]], None],
         watch: Watch | None = None,
-    ) -> dict[str, float]:
+    ) -> Measured:
         """Tune with every seed and measure; the means. `done` are runs that were begun before a kill, by seed."""
         runs = list(done)
         measured = []
@@ -126,18 +129,14 @@ class Search:
                 started(runs)
 
             measured.append(self._tune_once(told, one, begun, watch if number == 0 else None))
-        return {
-            key: statistics.fmean(found[key] for found in measured)
-            for key in measured[0]
-            if all(key in found for found in measured)
-        }
+        return Measured.mean(measured)
 
     def _one(self, values: Mapping[str, Any]) -> Umm:
         # Named, not `auto`: whichever process goes on with a trial gives the same.
         source = str(self._model.source_run_id)
         return dataclasses.replace(as_umm(self._config), run=source, milestone=self._model.model_id, **values)
 
-    def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> dict[str, float]:
+    def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> Measured:
         training = dataclasses.replace(prepare(self._client, one, self._model), name=name)
         if watch:
             training = dataclasses.replace(training, watch=watch)
@@ -150,9 +149,9 @@ class Search:
                 key: value for key, value in spool.metrics_of_milestone(epoch_of(last)).items() if "time/" not in key
             }
             spool.close()
-            found = soundness(training, last, self.key)
-            log_missing_metrics(self._client, child.run_id, last, found)
-            measured |= found
+            noisy, deviations = soundness(training, last, self.key, measured)
+            log_missing_metrics(self._client, child.run_id, last, noisy)
+            measured |= noisy
             if self.key not in measured:
                 measured |= self._clustered(child, one, last, training.machine.device)
             if not math.isfinite(measured.get(self.key, math.nan)):
@@ -160,7 +159,7 @@ class Search:
                     f"{MEASURES[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
                     f"say why, run {child.run_id})"
                 )
-            return measured
+            return Measured(measured, deviations)
 
     def _clustered(self, child: TrackedRun, one: Umm, last: LoggedModel, device: Any) -> dict[str, float]:
         """The metrics that `evaluate` measures without labels."""

@@ -1,10 +1,47 @@
-"""When a training has passed its peak."""
+"""When a training is to stop: it has passed its peak, or it memorises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from sslmlflow.config.training import MEMORISATION, TrainingOptions
+from sslmlflow.jobs.memorising import EVIDENCE, memorising
+from sslmlflow.measures import MEASURES
+from sslmlflow.tracking.spool import Spool
 
 
-def passed_peak(epochs: Sequence[int], values: Mapping[int, float], patience: int) -> int | None:
-    """The epoch of the highest value, if `patience` milestones or more came after it; else None.
+class Stop(NamedTuple):
+    """Why a training stops, and the epoch after which it has not become better."""
+
+    peak: int
+    words: str
+
+
+def stopped(options: TrainingOptions, spool: Spool) -> Stop | None:
+    """Whether a training is to stop because of what its milestones show."""
+    if options.stop_on == "no":
+        return None
+    epochs, patience = spool.milestone_epochs(), options.patience
+    if options.stop_on == MEMORISATION:
+        columns = {key: spool.milestone_values(key) for key in EVIDENCE}
+        alarmed = {
+            epoch for epoch in epochs if memorising({key: of[epoch] for key, of in columns.items() if epoch in of})
+        }
+        peak = memorised_after(epochs, alarmed, patience)
+        words = f"every milestone after epoch {peak} is better on training images than on as many held-out ones"
+    else:
+        measure = MEASURES[options.stop_on]
+        peak = passed_peak(epochs, spool.milestone_values(options.stop_on), patience, measure.lower_is_better)
+        words = (
+            f"{measure.best} at epoch {peak}, whose milestone is kept like all others, and {patience} milestones have "
+            "not passed it"
+        )
+    return None if peak is None else Stop(peak, words)
+
+
+def passed_peak(
+    epochs: Sequence[int], values: Mapping[int, float], patience: int, lower_is_better: bool = False
+) -> int | None:
+    """The epoch of the best value, if `patience` milestones or more came after it; else None.
 
     epochs: of all milestones so far, ascending; values: the criterion by epoch, missing where it is undefined. Of
     equal values the earliest is the peak. Without any value there is no peak, and training goes on.
@@ -14,5 +51,19 @@ def passed_peak(epochs: Sequence[int], values: Mapping[int, float], patience: in
     """
     if not values:
         return None
-    peak = max(values, key=lambda epoch: (values[epoch], -epoch))
+    sign = -1.0 if lower_is_better else 1.0
+    peak = max(values, key=lambda epoch: (sign * values[epoch], -epoch))
     return peak if sum(epoch > peak for epoch in epochs) >= patience else None
+
+
+def memorised_after(epochs: Sequence[int], memorising: Collection[int], patience: int) -> int | None:
+    """The last epoch before the alarm, if the last `patience` milestones or more gave it; else None.
+
+    epochs: of all milestones so far, ascending; memorising: those that gave the alarm. Where all did, the first counts
+    as the last before it.
+
+    >>> memorised_after([0, 5, 10, 15], {10, 15}, patience=2)
+    5
+    """
+    last = max((epoch for epoch in epochs if epoch not in memorising), default=min(epochs, default=0))
+    return last if sum(epoch > last for epoch in epochs) >= patience else None

@@ -22,10 +22,10 @@ from sslmlflow.encoders import EncoderSpec
 from sslmlflow.errors import UserError
 from sslmlflow.figures.views import views_figure
 from sslmlflow.jobs.datasets import log_bad_images
+from sslmlflow.jobs.memorising import memorising
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.progress import Progress, say
-from sslmlflow.jobs.stopping import passed_peak
-from sslmlflow.measures import MEASURES
+from sslmlflow.jobs.stopping import stopped
 from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.milestone import Scores
 from sslmlflow.rules import rule_texts
@@ -108,7 +108,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
     patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
     try:
         _train_and_keep(tracked, training, state, spool)
-        peak, last = _peak(training.options, spool), max(spool.milestone_epochs(), default=0)
+        why, last = stopped(training.options, spool), max(spool.milestone_epochs(), default=0)
         patience = SEND_SECONDS
     finally:
         with uninterrupted():
@@ -120,8 +120,8 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
             f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest and "
             "ends the run, `sslmlflow sync` sends the rest."
         )
-    if peak is not None:
-        tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(peak)})
+    if why is not None:
+        tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(why.peak)})
     done.touch(mode=0o600)
     shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
 
@@ -160,12 +160,8 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                         if not spool.has_milestone(event.epoch):
                             _keep_milestone(tracked, training, state.method, spool, event.epoch)
                         training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
-                    if (peak := _peak(options, spool)) is not None:
-                        say(
-                            f"stopped after epoch {event.epoch}: {MEASURES[options.stop_on].name} was highest at epoch "
-                            f"{peak}, whose milestone is kept like all others, and {options.patience} milestones have "
-                            "not passed it"
-                        )
+                    if (why := stopped(options, spool)) is not None:
+                        say(f"stopped after epoch {event.epoch}: {why.words}")
                         break
         if stop_wished():
             _save(tracked, training, state, spool)
@@ -188,7 +184,8 @@ def _keep_step(spool: Spool, step: Step) -> None:
 
 def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spool: Spool, epoch: int) -> None:
     monitor = training.monitor
-    scores, seconds = monitor.measure(method.encoder)
+    scores, seconds = monitor.measure(method.encoder, method)
+    alarms = [*scores.alarms, *memorising(scores.values)]
     about: dict[str, Any] = {
         "epoch": epoch,
         **training.about,
@@ -196,7 +193,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
         "monitor": monitor.settings,
         "tags": {
             "sslmlflow.monitor": monitor.digest,
-            "sslmlflow.alarms": "; ".join(scores.alarms) or "none",
+            "sslmlflow.alarms": "; ".join(alarms) or "none",
             **_deviations(scores),
             **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
         },
@@ -208,20 +205,13 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     spool.sync()
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
-    say("; ".join([f"milestone at epoch {epoch}: {told}", *scores.alarms]))
+    say("; ".join([f"milestone at epoch {epoch}: {told}", *alarms]))
 
 
 def _deviations(scores: Scores) -> dict[str, str]:
     """The tag by which milestones are compared on the same halves of the images."""
     rounded = [float(f"{one:.6g}") for one in scores.deviations]
     return {DEVIATIONS: json.dumps(rounded)} if rounded else {}
-
-
-def _peak(options: TrainingOptions, spool: Spool) -> int | None:
-    """The epoch at which the criterion was highest, where the training is to stop because it is past that."""
-    if options.stop_on == "no":
-        return None
-    return passed_peak(spool.milestone_epochs(), spool.milestone_values(options.stop_on), options.patience)
 
 
 def _start_or_resume(tracked: TrackedRun, training: Training) -> State:

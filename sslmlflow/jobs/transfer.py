@@ -31,6 +31,7 @@ from sslmlflow.measures import (
     STANDARDISED,
     lower_is_better,
 )
+from sslmlflow.metrics.correlation import lost_at_random
 from sslmlflow.texts import as_csv, in_markdown
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import is_there
@@ -66,7 +67,7 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mappin
         report += f"\n\nCorrelations across models need {LEAST} of them at least."
     for probe in (PROBE, STANDARDISED):
         if len(published) >= LEAST and (found := transfer(published, probe)):
-            report += f"\n\n{transfer_table(found, probe)}\n\n\\{STAR}"
+            report += f"\n\n{transfer_table(found, probe)}"
             file = f"transfer_{probe.rpartition('/')[2]}.csv"
             tracked.client.log_text(tracked.run_id, transfer_csv(found, probe), file)
     print(f"\n{report}\n\ntables and figures: artifacts of run {tracked.run_id}")
@@ -111,13 +112,28 @@ def transfer(courses: Sequence[Course], probe: str) -> dict[tuple[str, str], Com
 
 
 def transfer_table(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
-    """Metrics in rows, architectures in columns; a star marks corrected p < 0.05."""
+    """Metrics in rows, architectures in columns; a star marks corrected p < 0.05. Then what choosing by each loses."""
     told = {place: r.told(p) for (place, r), p in zip(found.items(), corrected_p(found.values()), strict=True)}
     keys, groups = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     counts = {group: max(found[key, group].correlation.n for key in keys) for group in groups}
     rows = [[f"Pearson's r with the {MEASURES[probe].name}", *(f"{group}, n = {counts[group]}" for group in groups)]]
     rows += [[_name(key), *(told[key, group] for group in groups)] for key in keys]
+    return f"{markdown_table(rows, words=1)}\n\n\\{STAR}\n\n{_choices(found, probe, keys, groups)}"
+
+
+def _choices(found: Mapping[tuple[str, str], Compared], probe: str, keys: Sequence[str], groups: Sequence[str]) -> str:
+    """The points that choosing a model by each metric loses, and those that a random model does."""
+    rows = [[f"points of the {MEASURES[probe].name} lost by choosing a model by it", *groups]]
+    for key in keys:
+        best = "lowest" if lower_is_better(key) else "highest"
+        rows.append([f"{best} {_name(key)}", *(_points_lost(found[key, group].regret) for group in groups)])
+    random = [lost_at_random(found[keys[0], group].accuracies) for group in groups]
+    rows.append(["a random model, on average (baseline)", *map(_points_lost, random)])
     return markdown_table(rows, words=1)
+
+
+def _points_lost(lost: float | None) -> str:
+    return "–" if lost is None else f"{100 * lost:.1f}"
 
 
 def models_table(courses: Sequence[Course]) -> str:

@@ -6,11 +6,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.measures import MEASURES
 from sslmlflow.texts import printable
-from sslmlflow.tuning.checks import limits
 from sslmlflow.tuning.study import SEAT, WHY
 
 # Attributes.
-RUNS, MEASURED, ALARMS, VALUES, BEHIND = "runs", "measured", "alarms", "values", "behind"
+RUNS, MEASURED, DEVIATIONS, VALUES = "runs", "measured", "deviations", "values"
+ALARMS, BEYOND, BEHIND = "alarms", "beyond", "behind"  # words
 
 
 def values_told(values: Mapping[str, float]) -> str:
@@ -18,7 +18,7 @@ def values_told(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
 
 
-def remarks(trial: FrozenTrial, untuned: Mapping[str, float]) -> str:
+def remarks(trial: FrozenTrial) -> str:
     """What a table says of a trial beside its value."""
     if trial.state == TrialState.FAIL:
         return printable(trial.user_attrs.get(WHY, "its process died again and again"))
@@ -26,14 +26,12 @@ def remarks(trial: FrozenTrial, untuned: Mapping[str, float]) -> str:
         return f"pruned: {printable(trial.user_attrs[BEHIND])}"
     if trial.state != TrialState.COMPLETE:
         return trial.state.name.lower()
-    measured = trial.user_attrs[MEASURED]
-    beyond = [limit.told(measured) for limit in limits(untuned) if limit.excess(measured) > 0]
-    return "; ".join([*beyond, *map(printable, trial.user_attrs[ALARMS])])
+    return "; ".join(map(printable, [*trial.user_attrs[BEYOND], *trial.user_attrs[ALARMS]]))
 
 
-def trial_told(trial: FrozenTrial, key: str, untuned: Mapping[str, float]) -> str:
+def trial_told(trial: FrozenTrial, key: str) -> str:
     """A trial that has ended, in one line."""
-    words = remarks(trial, untuned)
+    words = remarks(trial)
     if trial.state == TrialState.COMPLETE:
         value = f"{MEASURES[key].name} {MEASURES[key].told(float(trial.value or 0.0))}"
         words = f"{value}; {words}" if words else value

@@ -4,6 +4,7 @@ One process leads: it makes the parent run, measures the untuned encoder, queues
 tells what came out. All others only take seats of the study until none waits.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
@@ -24,9 +25,9 @@ from sslmlflow.jobs.afterwards import tell_accuracies
 from sslmlflow.jobs.outcome import UNTUNED_RUNS, register_chosen, tell_outcome
 from sslmlflow.jobs.search import Search, key_of
 from sslmlflow.jobs.starting import starting_milestone
-from sslmlflow.jobs.training import Training
+from sslmlflow.jobs.training import Training, resolved
 from sslmlflow.jobs.trials import RUNS
-from sslmlflow.jobs.umm import prepare
+from sslmlflow.jobs.umm import balance_at_start, prepare
 from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.measures import LIVE_CRITERIA, MEASURES
 from sslmlflow.rules import changed_rules
@@ -35,18 +36,19 @@ from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.patience import tried
 from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there, run_of
+from sslmlflow.tuning.checks import Measured
 from sslmlflow.tuning.pruning import SoundMedianPruner
-from sslmlflow.tuning.space import Range, read_space
+from sslmlflow.tuning.space import Range, around, read_space
 from sslmlflow.tuning.study import Seats, check_address
 
-PARENT, SETTINGS, UNTUNED = "run", "settings", "untuned"  # attributes of a study
+PARENT, SETTINGS, UNTUNED, RANGES = "run", "settings", "untuned", "ranges"  # attributes of a study
 STUDY = "resolved/study"  # parameter of the study's run
 POLL_SECONDS, PATIENCE_SECONDS = 0.5, 30.0
 
 
 def run(config: Tune) -> None:
     """Search from the command line or `mlflow run`."""
-    space = _check(config)
+    _check(config)
     client = connect()
     check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
@@ -64,7 +66,7 @@ def run(config: Tune) -> None:
     if config.resume not in ("no", "auto", parent):
         raise UserError(f"study {study.study_name} is not that of run {config.resume}: its run is {parent}.")
     if JOINS in os.environ or (parent and not _leads(parent, config.resume)):
-        _join(config, client, seats, str(parent), model, space)
+        _join(config, client, seats, str(parent), model)
         return
     # Where the maker of a study died before it had a run, `auto` finds what it had begun.
     decides = {**settings, "study": study.study_name}
@@ -72,15 +74,32 @@ def run(config: Tune) -> None:
         study.set_user_attr(PARENT, leading.run_id)
         leading.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
         leading.log_missing_params({STUDY: study.study_name, "resolved/milestone": model.model_id})
-        _lead(config, client, seats, leading, model, space)
+        _lead(config, client, seats, leading, model, _space(config, leading, study, training))
 
 
-def _check(config: Tune) -> list[Range]:
+def _check(config: Tune) -> None:
     if config.variant == "continuation":
         raise ConfigError("variant=continuation is not possible: alpha and beta have no part in it, nothing to search.")
     if config.storage:
         check_address(config.storage)
-    return read_space(config.alpha_range, config.beta_range, config.search)
+    read_space(config.alpha_range, config.beta_range, config.search)
+
+
+def _space(config: Tune, leading: TrackedRun, study: optuna.Study, training: Training) -> list[Range]:
+    """The ranges that are searched; those of alpha and beta that are `auto` are found once and kept in the study."""
+    if RANGES not in study.user_attrs:
+        ranges = {"alpha": config.alpha_range, "beta": config.beta_range}
+        if None in ranges.values():
+            found = balance_at_start(config, training)._asdict()
+            told = " and ".join(f"{name} = {value:.3g}" for name, value in found.items())
+            print(
+                f"before the first step coding rate reduction and divergence pull as strongly as the loss with {told}"
+            )
+            ranges = {name: text or around(found[name]) for name, text in ranges.items()}
+        study.set_user_attr(RANGES, ranges)
+    ranges = study.user_attrs[RANGES]
+    leading.log_missing_params(resolved({f"{name}_range": text for name, text in ranges.items()}))
+    return read_space(**ranges, search=config.search)
 
 
 def _study_of(client: MlflowClient, resume: str) -> str | None:
@@ -98,11 +117,8 @@ def _leads(parent: str, resume: str) -> bool:
     return not is_busy(parent) and (run_folder(parent).exists() or resume == parent)
 
 
-def _join(
-    config: Tune, client: MlflowClient, seats: Seats, parent: str, model: LoggedModel, space: Sequence[Range]
-) -> None:
+def _join(config: Tune, client: MlflowClient, seats: Seats, parent: str, model: LoggedModel) -> None:
     """Take seats until none waits; the leader sees to the rest."""
-    search = Search(config, client, joined_run(client, parent), model, space)
     print(f"joining study {seats.study.study_name}, which run {parent} leads")
     while UNTUNED not in seats.study.user_attrs or not seats.waiting():
         led = run_of(client, parent).info.status == "RUNNING" and (not run_folder(parent).exists() or is_busy(parent))
@@ -114,7 +130,9 @@ def _join(
         if UNTUNED in seats.study.user_attrs:
             return
         time.sleep(POLL_SECONDS)
-    search.against(seats.study.user_attrs[UNTUNED])
+    space = read_space(**seats.study.user_attrs[RANGES], search=config.search)
+    search = Search(config, client, joined_run(client, parent), model, space)
+    search.against(_untuned(seats.study))
     while seats.waiting():
         if taken := _take_one(config, seats, search, leads=False):
             search.tell([taken])
@@ -140,16 +158,15 @@ def _lead(
         with Workers(config, leading, study.study_name, model):
             if UNTUNED not in study.user_attrs:
                 done = study.user_attrs.get(UNTUNED_RUNS, [])
-                study.set_user_attr(
-                    UNTUNED, search.tune_untuned(done, lambda runs: study.set_user_attr(UNTUNED_RUNS, runs))
-                )
+                found = search.tune_untuned(done, lambda runs: study.set_user_attr(UNTUNED_RUNS, runs))
+                study.set_user_attr(UNTUNED, dataclasses.asdict(found))
             _take_all(config, client, seats, search)
     except BaseException:
         # What a worker left that had to be killed; where the server is away, the next job sees to it.
         tried(lambda: reap(client, [run for run in running(client) if run.info.run_id != leading.run_id]))
         raise
     close_runs(client, leading)
-    outcome = tell_outcome(client, seats, leading, space, search.key, study.user_attrs[UNTUNED], given)
+    outcome = tell_outcome(client, seats, leading, space, search.key, _untuned(study), given)
     print(register_chosen(client, leading, outcome))
     if config.labels != "none":
         tell_accuracies(config, client, leading, model, outcome, study.user_attrs[UNTUNED_RUNS])
@@ -175,7 +192,7 @@ def _announce(
 
 def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) -> None:
     """Take seats until every one of the study is taken to its end, also those whose process died."""
-    search.against(seats.study.user_attrs[UNTUNED])
+    search.against(_untuned(seats.study))
     while True:
         # Asked first: what another process ends after that is still queued again or told below.
         ended = not seats.waiting() and not seats.running()
@@ -193,6 +210,10 @@ def _take_all(config: Tune, client: MlflowClient, seats: Seats, search: Search) 
 
 def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> FrozenTrial | None:
     return seats.take(config.sampler, config.seed, seed_of_process(config.seed, seats.begun(), leads), search.objective)
+
+
+def _untuned(study: optuna.Study) -> Measured:
+    return Measured(**study.user_attrs[UNTUNED])
 
 
 def _parent(client: MlflowClient, study: optuna.Study) -> str | None:

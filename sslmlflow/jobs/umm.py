@@ -27,13 +27,15 @@ from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
-from sslmlflow.training.loop import Plan
+from sslmlflow.training.loop import Plan, first_views
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.step import State
+from sslmlflow.umm.balance import Balance, balance
 from sslmlflow.umm.early import tuned_parameters
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm as UmmStep
 
+BALANCE_STEPS = 8  # before a search, of which the median is taken
 RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "warmup_epochs")
 
 
@@ -116,6 +118,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
             images=watched["images"],
             eps=watched["eps"],
             seed=watched["seed"],
+            train=sets.train,
         ),
         about={name: milestone.about[name] for name in ("method", "method_options", "dataset")},
         settled={**data, **resolved(settled)},
@@ -123,6 +126,19 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         keep=keep,
         take_step=step.step,
     )
+
+
+def balance_at_start(config: UmmOptions, training: Training) -> Balance:
+    """The alpha and beta with which the terms pull as strongly as the loss; UserError where a term does not pull."""
+    method = training.start().method.train()
+    views = first_views(training.sets.train, training.plan, training.machine, BALANCE_STEPS)
+    try:
+        return balance(method, views, _weights(config), training.machine, training.plan.seed)
+    except ValueError as error:
+        raise UserError(
+            f"the ranges of alpha and beta cannot be found: {error}. Give --alpha_range and --beta_range, as "
+            "low..high:log."
+        ) from error
 
 
 def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
@@ -191,19 +207,24 @@ def _plan(config: Umm, recipe: dict[str, str], images: int, milestone: Milestone
 
 def _step(config: Umm) -> UmmStep:
     return UmmStep(
-        weights=Weights(
-            alpha=config.alpha,
-            beta=config.beta,
-            eps=config.eps,
-            density=config.density,
-            directions=config.directions,
-            js_images=config.js_images,
-            kappa=config.kappa,
-        ),
+        weights=_weights(config),
         variant=config.variant,
         inner_lr=config.inner_lr,
         lr=config.lr,
         hypergradient=config.hypergradient,
         terms=config.terms,
         loss_curvature=config.loss_curvature,
+    )
+
+
+def _weights(config: UmmOptions) -> Weights:
+    return Weights(
+        alpha=config.alpha,
+        beta=config.beta,
+        eps=config.eps,
+        density=config.density,
+        directions=config.directions,
+        js_images=config.js_images,
+        kappa=config.kappa,
+        crr=config.crr,
     )

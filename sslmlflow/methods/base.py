@@ -37,11 +37,15 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def project(self, views: Tensor) -> dict[str, Tensor]:
-        """Views (2, n, 3, size, size) to what `loss` takes."""
+        """Views (2, n, 3, size, size) to what `loss` takes: tensors (n, ...), one row an image."""
 
     @abstractmethod
     def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scalars by name, with the one to minimise under `loss`."""
+
+    def held_out_loss(self, projections: dict[str, Tensor]) -> Tensor:
+        """The loss of images that are not trained on: a function of their projections alone."""
+        return self.loss(projections)["loss"]
 
     def forward(self, views: Tensor) -> dict[str, Tensor]:
         """`project` by the name that `torch.func.functional_call` calls."""

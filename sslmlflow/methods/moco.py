@@ -51,16 +51,21 @@ class MoCo(Method):
         query = self.projector(self.encoder(views[0]))
         with torch.no_grad():
             key = self.key_projector(self.key_encoder(views[1]))
-        return {"query": query, "key": key, "negatives": self.queue.clone()}
+        return {"query": query, "key": key}
 
     def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
-        """InfoNCE (arXiv 1911.05722, Eq. 1): the key of the same image against the negatives."""
-        query = normalize(projections["query"].float(), dim=1)
-        key = normalize(projections["key"].float(), dim=1)
+        """InfoNCE (arXiv 1911.05722, Eq. 1): the key of the same image against those of the queue."""
+        query, key = _unit(projections)
         positive = (query * key).sum(dim=1, keepdim=True)
-        similarities = torch.cat([positive, query @ projections["negatives"].T], dim=1)
+        similarities = torch.cat([positive, query @ self.queue.T], dim=1)
         the_key = torch.zeros(len(query), dtype=torch.long, device=query.device)
         return {"loss": cross_entropy(similarities / self._options.temperature, the_key)}
+
+    def held_out_loss(self, projections: dict[str, Tensor]) -> Tensor:
+        """InfoNCE with the keys of the other images in place of the queue, which holds training images."""
+        query, key = _unit(projections)
+        the_key = torch.arange(len(query), device=query.device)
+        return cross_entropy(query @ key.T / self._options.temperature, the_key)
 
     @torch.no_grad()
     def after_step(self, projections: dict[str, Tensor], progress: float) -> None:
@@ -70,3 +75,7 @@ class MoCo(Method):
         places = (self.queue_position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.queue_position.copy_((self.queue_position + len(keys)) % len(self.queue))
+
+
+def _unit(projections: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    return normalize(projections["query"].float(), dim=1), normalize(projections["key"].float(), dim=1)

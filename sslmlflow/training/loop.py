@@ -114,6 +114,13 @@ def train(
                     state.method.train()
 
 
+def first_views(images: Images, plan: Plan, machine: Machine, steps: int) -> Iterator[Tensor]:
+    """The views (2, n, 3, size, size) of the first steps of a training."""
+    with closing(batches(images, plan.batch_size, plan.seed, 0, steps, 0)) as stream:
+        for step, batch in enumerate(stream):
+            yield _views(batch, plan, machine, step)
+
+
 @contextmanager
 def _memory(plan: Plan, step: int) -> Iterator[None]:
     """Report in one sentence that memory ran out in a step."""

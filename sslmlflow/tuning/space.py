@@ -12,6 +12,7 @@ from sslmlflow.errors import ConfigError
 # Numeric parameters of `umm` that change how it tunes, and not for how long: trials are of equal cost.
 SEARCHABLE = ("alpha", "beta", "eps", "inner_lr", "lr", "kappa", "terms", "directions", "js_images")
 FORM = "low..high, low..high:log"
+LEAST_SHARE = 0.001  # with less a term has no say
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,18 @@ def read_range(name: str, text: str) -> Range:
     return Range(name, low, high, scale == "log", option.kind is int)
 
 
-def read_space(alpha: str, beta: str, search: str | None) -> list[Range]:
-    """The ranges of alpha and beta and of the further parameters in `search`, as `name:low..high:log,...`."""
-    ranges = [read_range("alpha", alpha), read_range("beta", beta)]
+def around(balanced: float) -> str:
+    """The range of a weight, as text, in units of the one at which its term pulls as strongly as the loss.
+
+    >>> around(0.0131)
+    '1.31e-05..0.0131:log'
+    """
+    return f"{LEAST_SHARE * balanced:.3g}..{balanced:.3g}:log"
+
+
+def read_space(alpha: str | None, beta: str | None, search: str | None) -> list[Range]:
+    """The ranges of alpha and beta, if given, and of the further parameters in `search`, `name:low..high:log,...`."""
+    ranges = [read_range(name, text) for name, text in (("alpha", alpha), ("beta", beta)) if text is not None]
     for part in (search or "").split(","):
         if not part.strip():
             continue

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +10,17 @@ from torch.func import functional_call
 
 from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
+from sslmlflow.metrics.unlabelled.soft_rate import coding_rate_reduction_soft
 from sslmlflow.training.device import Machine
 from sslmlflow.umm.density import divergence_from_even, log_volumes
 from sslmlflow.umm.early import eval_mode
 from sslmlflow.umm.hypergradient import Parameters
 
 LATE = "encoder.late."
+# The paper names no temperature: with 1 the classes of unit rows are nearly all alike. The memberships of every view
+# sum to 1, without which the reduction can be negative.
+TAU: Final = 0.1
+NORMALISE: Final = "sample"
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,8 @@ class Weights:
     """What the objectives are made of: `loss + beta JS` inside, `loss - alpha dR` outside.
 
     JS is estimated on `js_images` early embeddings in `directions` directions (see `log_volumes`); `kappa` None stands
-    for `1/sqrt(d)`, under which a few samples do not take all density. `eps` is the distortion of the coding rate.
+    for `1/sqrt(d)`, under which a few samples do not take all density. `eps` is the distortion of the coding rate, and
+    `crr` its classes: `pairs` of views as in the released code, or `soft` ones as in the paper.
     """
 
     alpha: float
@@ -32,6 +39,7 @@ class Weights:
     directions: int = 8
     js_images: int = 64
     kappa: float | None = None
+    crr: str = "pairs"
 
 
 @dataclass
@@ -106,13 +114,17 @@ class Objectives:
         return divergence
 
     def reduction(self, theta: Parameters) -> Tensor:
-        """Coding rate reduction of the late embeddings, one class per image, BatchNorm in train mode."""
+        """Coding rate reduction of the late embeddings, BatchNorm in train mode."""
         named = self._late({**self._named(theta), **self._buffers()})
         torch.manual_seed(self.seed)
         with self.machine.autocast():
             late: Tensor = functional_call(self.method.encoder.late, named, (self.maps,))
         rows = unit_rows(self._by_view(_at_least_single(late)))
-        reduction: Tensor = coding_rate_reduction_pairs(rows, self.weights.eps).dR
+        reduction: Tensor
+        if self.weights.crr == "soft":
+            reduction = coding_rate_reduction_soft(rows.flatten(0, 1), TAU, self.weights.eps, NORMALISE).dR
+        else:
+            reduction = coding_rate_reduction_pairs(rows, self.weights.eps).dR
         self.said.setdefault("crr", reduction.item())
         return reduction
 

@@ -15,6 +15,7 @@ from sslmlflow.tracking.stored import DEVIATIONS
 from tests.conftest import NewDatabase
 
 CRR, STANDARDISED = "label_free/crr_adjusted", "labelled/linear_probe_standardised"
+LOSS = "label_free/held_out_loss"
 Training = Callable[..., Course]
 
 
@@ -48,6 +49,21 @@ def training(client: MlflowClient, tmp_path: Path) -> Training:
         return course_of(client, run_id)
 
     return make
+
+
+def test_of_a_loss_the_lowest_is_chosen(client: MlflowClient, training: Training) -> None:
+    course = training([1.0, 3.0, 2.0], [0.3, 0.5, 0.6])
+    run = client.get_run(course.run_id)
+    for model, loss in zip(course.models, (2.0, 1.2, 1.1), strict=True):
+        point = Metric(LOSS, loss, 0, int(model.params["epoch"]), model_id=model.model_id)
+        client.log_batch(run.info.run_id, metrics=[point])
+    course = course_of(client, course.run_id)
+    choice = choose_milestone(course, LOSS)
+    assert choice.chosen == 20
+    words = verdict(course, LOSS, choice)
+    assert "epoch 20, the lowest held-out loss." in words
+    assert "none is better" in words
+    assert "not separated" in register(client, course, choice, LOSS)
 
 
 def test_a_separated_milestone_is_registered_once(client: MlflowClient, training: Training) -> None:

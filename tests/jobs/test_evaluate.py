@@ -58,8 +58,10 @@ def test_without_a_run_the_latest_training_that_was_not_deleted_is_meant(
     evaluation = client.search_runs(["0"], f"tags.`sslmlflow.evaluates` = '{kept.info.run_id}'")
     assert len(evaluation) == 1
     client.delete_run(evaluation[0].info.run_id)
-    again = sslmlflow("evaluate", "--probe=plain")
+    again = sslmlflow("evaluate", "--probe=plain", "--sgd_probe=true")
     assert "was evaluated" not in again.stdout, "what a deleted run measured is measured again"
+    assert "SGD probe " in again.stdout
+    assert "SGD probe, top-5 " in again.stdout
 
 
 def test_following_ends_with_the_training_and_passes_over_what_it_did_not_keep(

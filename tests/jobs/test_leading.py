@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.config.tune import Tune
 from sslmlflow.jobs.search import Search, key_of
-from sslmlflow.jobs.trials import ALARMS, MEASURED, VALUES
+from sslmlflow.jobs.trials import ALARMS, BEYOND, MEASURED, VALUES
 from sslmlflow.jobs.tune import UNTUNED, _take_all
 from sslmlflow.tuning.study import Seats
 
@@ -55,6 +55,7 @@ def measured(trial: optuna.Trial) -> float:
     trial.set_user_attr(VALUES, {"alpha": 0.0})
     trial.set_user_attr(MEASURED, {key_of(CONFIG.objective): 1.0})
     trial.set_user_attr(ALARMS, [])
+    trial.set_user_attr(BEYOND, [])
     return 1.0
 
 
@@ -64,7 +65,7 @@ def test_the_last_trial_of_a_worker_is_done_and_told_whenever_it_ends(
     when: str, end: TrialState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seats = Crossed(f"sqlite:///{tmp_path}/studies.db", "study", minimise=False, heartbeat=30)
-    seats.study.set_user_attr(UNTUNED, {})
+    seats.study.set_user_attr(UNTUNED, {"values": {}, "deviations": {}})
     seats.add(1, None)
     seats.when, seats.end, seats.trial = when, end, seats.study.ask()
     _take_all(CONFIG, None, seats, Quick(CONFIG, None, None, None, []))  # type: ignore[arg-type]

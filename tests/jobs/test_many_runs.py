@@ -96,6 +96,10 @@ def test_of_many_runs_there_is_one_table_and_every_value_but_no_figure(
     for row, course in zip(rows, training_courses(client), strict=True):
         values = course.values["label_free/crr_adjusted"]
         assert float(row["label_free/crr_adjusted"]) == max(values.values()) == values[int(row["chosen_epoch"])]
+        accuracies = course.values["labelled/linear_probe_standardised"]
+        best = max(accuracies.values())
+        assert float(row["lost_by_last"]) == pytest.approx(100 * (best - accuracies[max(accuracies)]))
+        assert float(row["lost_at_random"]) == pytest.approx(100 * (best - sum(accuracies.values()) / len(accuracies)))
     assert f"with at most {MANY}" in capsys.readouterr().out
 
 

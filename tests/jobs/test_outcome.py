@@ -1,14 +1,17 @@
 """The trial that is chosen without labels, and what labels say of it afterwards."""
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial
+from scipy import stats
 
 from sslmlflow.jobs.afterwards import _accuracies, _objectives
 from sslmlflow.jobs.outcome import Outcome, choose_trial, verdict
-from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, STANDARDISED
-from sslmlflow.metrics.unlabelled.halves import Interval
+from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, HELD_OUT_LOSS, STANDARDISED
+from sslmlflow.tuning.checks import Measured
 
+NOTHING = Measured({}, {})
 GIVEN = {"alpha": 0.01, "beta": 1.0}
 
 
@@ -16,7 +19,15 @@ def made(
     seat: int, value: float, excess: float = -1.0, alarms: tuple[str, ...] = (), alpha: float = 0.1
 ) -> FrozenTrial:
     values = {"alpha": alpha, "beta": 1.0}
-    attributes = {"seat": seat, "values": values, "alarms": list(alarms), "runs": [f"run{seat}"], "measured": {}}
+    attributes = {
+        "seat": seat,
+        "values": values,
+        "alarms": list(alarms),
+        "beyond": [f"a limit by {excess}"] * (excess > 0),
+        "runs": [f"run{seat}"],
+        "measured": {},
+        "deviations": {},
+    }
     study = optuna.create_study()
     trial = study.ask()
     for name, attribute in attributes.items():
@@ -46,39 +57,49 @@ def test_the_best_within_the_limits_is_chosen(
 
 def test_the_verdict_says_what_the_choice_is_worth() -> None:
     best = made(1, 3.0, alarms=("noise improves it",))
-    outcome = Outcome([made(0, 2.0), best], CRR_ADJUSTED, {CRR_ADJUSTED: 2.5}, best, GIVEN)
+    outcome = Outcome([made(0, 2.0), best], CRR_ADJUSTED, Measured({CRR_ADJUSTED: 2.5}, {}), best, GIVEN)
     assert outcome.beats_untuned()
     assert "trial 1 (alpha = 0.1, beta = 1), the highest adjusted CRR within the limits, 3.000" in verdict(outcome)
     assert "Suspicious: noise improves it." in verdict(outcome)
     assert "keep that" not in verdict(outcome)
-    worse = Outcome([best], CRR_ADJUSTED, {CRR_ADJUSTED: 3.0}, best, GIVEN)
+    worse = Outcome([best], CRR_ADJUSTED, Measured({CRR_ADJUSTED: 3.0}, {}), best, GIVEN)
     assert not worse.beats_untuned()
     assert "The untuned one is at least as good: keep that." in verdict(worse)
-    for untuned_high, beaten in ((2.9, True), (3.05, False)):
-        wide = made(1, 3.2)
-        wide.set_user_attr("measured", {f"{CRR_ADJUSTED}_low": 3.0, f"{CRR_ADJUSTED}_high": 3.4})
-        untuned = {CRR_ADJUSTED: 2.8, f"{CRR_ADJUSTED}_low": 2.7, f"{CRR_ADJUSTED}_high": untuned_high}
-        outcome = Outcome([wide], CRR_ADJUSTED, untuned, wide, GIVEN)
-        assert outcome.beats_untuned() == beaten
-        assert ("lie apart" in verdict(outcome)) == beaten
-        assert ("keep that" in verdict(outcome)) != beaten
-    for lower_end, beaten in ((0.1, True), (-0.1, False)):  # on the same halves, though the intervals overlap
-        outcome = Outcome([wide], CRR_ADJUSTED, untuned, wide, GIVEN, Interval(0.4, lower_end, 0.7))
-        assert outcome.beats_untuned() == beaten
-        assert f"higher by 0.400 (95 % interval {lower_end:.3f} to 0.700)" in verdict(outcome)
-        assert ("not separated, so keep that." in verdict(outcome)) != beaten
-    low = Outcome([best], ENTROPY, {ENTROPY: 3.5}, best, GIVEN)
+
+
+@pytest.mark.parametrize(("key", "better"), [(CRR_ADJUSTED, 0.4), (HELD_OUT_LOSS, -0.4)])
+@pytest.mark.parametrize("own", [0.05, 0.5])
+def test_the_gain_is_over_the_same_halves_of_the_images(key: str, better: float, own: float) -> None:
+    random = np.random.default_rng(0)
+    common, of_chosen = random.normal(size=60), own * random.normal(size=60)  # intervals of each would overlap
+    chosen = made(1, 3.0)
+    chosen.set_user_attr("measured", {key: 3.0})
+    chosen.set_user_attr("deviations", {key: (common + of_chosen).tolist()})
+    untuned = Measured({key: 3.0 - better}, {key: common.tolist()})
+    outcome = Outcome([chosen], key, untuned, chosen, GIVEN)
+    low, high = stats.t(59, loc=0.4, scale=of_chosen.std(ddof=1)).interval(0.95)
+    assert outcome.beats_untuned() == (low > 0) == (own < 0.1)
+    which = "higher" if better > 0 else "lower"
+    assert f"{which} by 0.400 (95 % interval {low:.3f} to {high:.3f})" in verdict(outcome)
+    assert ("not separated, so keep that." in verdict(outcome)) != outcome.beats_untuned()
+
+
+def test_of_an_entropy_the_lower_is_better_and_what_rejects_is_counted() -> None:
+    best = made(1, 3.0)
+    low = Outcome([best], ENTROPY, Measured({ENTROPY: 3.5}, {}), best, GIVEN)
     assert low.beats_untuned(), "of entropies the lower is better"
     assert "the lowest entropy" in verdict(low)
-    nothing = Outcome([made(0, 2.0, excess=1.0)], CRR_ADJUSTED, {CRR_ADJUSTED: 1.0}, None, GIVEN)
+    rejected = [made(0, 2.0, excess=1.0), made(1, 2.0)]
+    nothing = Outcome(rejected, CRR_ADJUSTED, Measured({CRR_ADJUSTED: 1.0}, {}), None, GIVEN)
     assert not nothing.beats_untuned()
     assert "None can be chosen" in verdict(nothing)
+    assert verdict(nothing).endswith("Rejected: 1 of 2 by the limit.")
 
 
 def test_accuracies_are_those_of_the_trials_that_are_named() -> None:
     trials = [made(0, 1.0, alpha=0.01), made(1, 3.0), made(2, 2.0)]
     measured = {seat: {STANDARDISED: accuracy} for seat, accuracy in enumerate((0.5, 0.4, 0.6))}
-    outcome = Outcome(trials, CRR_ADJUSTED, {}, trials[1], GIVEN)
+    outcome = Outcome(trials, CRR_ADJUSTED, NOTHING, trials[1], GIVEN)
     table = _accuracies(outcome, measured, {STANDARDISED: 0.55}, {STANDARDISED: 0.45})
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     assert rows == [
@@ -88,7 +109,7 @@ def test_accuracies_are_those_of_the_trials_that_are_named() -> None:
         ["untuned, as long", "55.0 %"],
         ["before", "45.0 %"],
     ]
-    other = Outcome(trials[1:], CRR_ADJUSTED, {}, None, GIVEN)
+    other = Outcome(trials[1:], CRR_ADJUSTED, NOTHING, None, GIVEN)
     assert "default" not in _accuracies(other, {1: measured[1], 2: measured[2]}, {}, {})
     assert "chosen" not in _accuracies(other, {1: measured[1], 2: measured[2]}, {}, {})
 

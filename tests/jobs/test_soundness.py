@@ -1,4 +1,4 @@
-"""The loss on held-out images and the objective with noise, against their definitions."""
+"""How the limits of a search vary over halves of the images, and the objective with noise, against definitions."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,12 @@ import torch
 
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
-from sslmlflow.data.views import Augmentation, fixed_views
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.jobs.soundness import held_out_loss, objective_with_noise
+from sslmlflow.jobs.soundness import limits_over_halves, objective_with_noise
+from sslmlflow.measures import HELD_OUT_LOSS
 from sslmlflow.methods import Method, build_method
+from sslmlflow.tuning.checks import POOLED
 
 PREPROCESSING = Preprocessing(32, 3, (0.5,) * 3, (0.25,) * 3)
 
@@ -30,27 +31,30 @@ def method() -> Method:
     return build_method("simclr", None, build_encoder(EncoderSpec(width=4), seed=0), seed=0).eval()
 
 
-def test_the_loss_is_the_mean_of_full_batches_of_fixed_views(method: Method, monitor: Monitor) -> None:
-    mean, std = PREPROCESSING.tensors(torch.device("cpu"))
-    losses = []
-    with torch.no_grad():
-        for start in (0, 16):  # the last 8 of 40 do not fill a batch
-            batch = np.arange(start, start + 16)
-            images = torch.from_numpy(monitor.images.read(batch))
-            views = fixed_views(images, Augmentation(32), mean, std, batch, monitor.seed)
-            losses.append(method.loss(method.project(views))["loss"].item())
-    found = held_out_loss(method, monitor, 16)
-    assert found == pytest.approx(np.mean(losses))
-    assert held_out_loss(method, monitor, 16) == found
-    assert held_out_loss(method, monitor, 1000) > found, "with more negatives it is higher"
+def test_the_deviations_of_the_limits_are_those_of_halves_of_the_images(method: Method, monitor: Monitor) -> None:
+    projections = monitor.held_out.project(method)
+    z = monitor.held_out.embed(method.encoder)[1].double()
+    unit = (z / z.norm(dim=2, keepdim=True)).numpy()
+    random, losses, rates = np.random.default_rng(0), [], []
+    for _ in range(100):
+        rows = np.sort(random.permutation(40)[:20])  # one batch: half of all
+        with torch.no_grad():
+            losses.append(method.loss({name: of[rows] for name, of in projections.items()})["loss"].item())
+        rates.append(pooled_reduction(unit[:, rows]))
+    found = limits_over_halves(method, monitor, {HELD_OUT_LOSS: 2.0, POOLED: 1.0})
+    assert found[HELD_OUT_LOSS] == pytest.approx(np.subtract(losses, np.mean(losses)), abs=1e-5)
+    assert found[POOLED] == pytest.approx(np.subtract(rates, np.mean(rates)), abs=1e-3)
+    assert np.std(found[HELD_OUT_LOSS]) > 1e-3
+    assert list(limits_over_halves(method, monitor, {POOLED: 1.0})) == [POOLED], "what has no value has none of halves"
 
 
-def test_it_is_measured_in_eval_mode_and_changes_no_tensor(method: Method, monitor: Monitor) -> None:
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    evaluated = held_out_loss(method, monitor, 16)
-    assert all(tensor.equal(before[name]) for name, tensor in method.state_dict().items())
-    method.train()
-    assert held_out_loss(method, monitor, 16) == evaluated
+def pooled_reduction(z: np.ndarray) -> float:
+    """Rate of all rows less that of the scatter within images, with eps = 0.5, by determinants."""
+    views, n, d = z.shape
+    rows, within = z.reshape(-1, d), (z - z.mean(0)).reshape(-1, d)
+    scatters = rows.T @ rows / (views * n), within.T @ within / (n * (views - 1))
+    of_all, of_within = (np.linalg.slogdet(np.eye(d) + d / 0.25 * scatter)[1] / 2 for scatter in scatters)
+    return float(of_all - of_within)
 
 
 def test_noise_raises_the_pair_rate_and_lowers_the_adjusted_one(method: Method) -> None:
@@ -61,7 +65,7 @@ def test_noise_raises_the_pair_rate_and_lowers_the_adjusted_one(method: Method) 
     centre = torch.nn.Linear(width, width)
     with torch.no_grad():
         centre.weight.copy_(torch.eye(width))
-        centre.bias.copy_(-monitor.embed(method.encoder)[1].mean((0, 1)))
+        centre.bias.copy_(-monitor.held_out.embed(method.encoder)[1].mean((0, 1)))
     method.encoder.late = torch.nn.Sequential(method.encoder.late, centre)
     scores, _ = monitor.measure(method.encoder)
     pair, adjusted = (f"label_free/{name}" for name in ("crr", "crr_adjusted"))

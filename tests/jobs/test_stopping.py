@@ -1,8 +1,13 @@
-"""When a training has passed its peak."""
+"""When a training has passed its peak, and when it memorises."""
+
+from pathlib import Path
 
 import pytest
 
-from sslmlflow.jobs.stopping import passed_peak
+from sslmlflow.config.training import MEMORISATION, TrainingOptions
+from sslmlflow.jobs.stopping import memorised_after, passed_peak, stopped
+from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, HELD_OUT_LOSS, RETRIEVAL
+from sslmlflow.tracking.spool import Spool
 
 
 @pytest.mark.parametrize(
@@ -18,3 +23,58 @@ from sslmlflow.jobs.stopping import passed_peak
 )
 def test_the_peak_is_passed_after_so_many_milestones(values: dict[int, float], patience: int, peak: int | None) -> None:
     assert passed_peak([0, 5, 10, 15], values, patience) == peak
+
+
+def test_of_a_loss_the_peak_is_the_lowest() -> None:
+    values = {0: 3.0, 5: 1.0, 10: 1.0, 15: 2.0}
+    assert passed_peak([0, 5, 10, 15], values, 2, lower_is_better=True) == 5
+    assert passed_peak([0, 5, 10, 15], values, 3, lower_is_better=True) is None
+
+
+@pytest.mark.parametrize(
+    ("alarmed", "patience", "last_sound"),
+    [
+        ({10, 15}, 2, 5),
+        ({10, 15}, 3, None),
+        ({5, 15}, 2, None),  # not in a row
+        ({5, 15}, 1, 10),
+        ({0, 5, 10, 15}, 3, 0),  # from the beginning
+        (set(), 1, None),
+    ],
+)
+def test_a_training_memorises_after_so_many_alarms_in_a_row(
+    alarmed: set[int], patience: int, last_sound: int | None
+) -> None:
+    assert memorised_after([0, 5, 10, 15], alarmed, patience) == last_sound
+    assert memorised_after([], alarmed, patience) is None
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """A training whose loss is lowest at epoch 10, and which memorises from epoch 15 on."""
+    spool = Spool(tmp_path / "spool.db")
+    for epoch, loss, gap in ((0, 3.0, 0.0), (5, 2.0, 0.1), (10, 1.5, 0.4), (15, 1.6, 1.5), (20, 1.7, 2.5)):
+        interval = {f"{GAP_CRR}_low": gap - 0.5, f"{GAP_CRR}_high": gap + 0.5}
+        values = {HELD_OUT_LOSS: loss, CRR_ADJUSTED: 4.0, GAP_CRR: gap, GAP_RETRIEVAL: gap / 10, RETRIEVAL: 0.3}
+        spool.add_milestone(epoch, tmp_path, {**values, **interval})
+    return spool
+
+
+@pytest.mark.parametrize(
+    ("stop_on", "patience", "peak", "words"),
+    [
+        (MEMORISATION, 2, 10, "every milestone after epoch 10 is better on training images than on as many held-out"),
+        (MEMORISATION, 3, None, ""),
+        (HELD_OUT_LOSS, 2, 10, "lowest held-out loss at epoch 10"),
+        (HELD_OUT_LOSS, 3, None, ""),
+        (CRR_ADJUSTED, 4, 0, "highest adjusted CRR at epoch 0"),
+        ("no", 1, None, ""),
+    ],
+)
+def test_a_training_stops_by_what_its_milestones_show(
+    spool: Spool, stop_on: str, patience: int, peak: int | None, words: str
+) -> None:
+    found = stopped(TrainingOptions(stop_on=stop_on, patience=patience), spool)
+    assert (found.peak if found else None) == peak
+    assert words in (found.words if found else "")
+    spool.close()

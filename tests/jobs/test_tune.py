@@ -141,7 +141,7 @@ def test_a_trial_is_what_umm_makes_of_its_values_and_the_best_within_the_limits_
     seeds = [value(client, children[f"trial 0: alpha = 0.02, beta = 2, seed {s}"], "label_free/rankme") for s in (0, 1)]
     found = trials(client, tune)
     assert float(found[0]["label_free/rankme"]) == pytest.approx(sum(seeds) / 2)
-    limits = ("limit: alignment", "limit: pooled coding rate reduction", "limit: held-out loss")
+    limits = ("limit: pooled CRR", "limit: held-out loss")
     sound = [seat for seat, told in found.items() if all(float(told[limit]) <= 0 for limit in limits)]
     best = max(sound, key=lambda seat: float(found[seat]["label_free/rankme"]), default=None)
     beaten = best is not None and float(found[best]["label_free/rankme"]) > tune.data.metrics["tune/untuned"]

@@ -274,7 +274,7 @@ def test_pretraining_stops_past_the_peak_and_keeps_it(sslmlflow: Command, enviro
     assert max(epochs) == peak + 2 < 40
     assert run.data.tags["sslmlflow.peak_epoch"] == str(peak)
     assert run.data.tags["sslmlflow.stopped_epoch"] == str(peak + 2)
-    assert f"stopped after epoch {peak + 2}: RankMe was highest at epoch {peak}" in done.stdout
+    assert f"stopped after epoch {peak + 2}: highest RankMe at epoch {peak}" in done.stdout
     models = client.search_logged_models(["0"], f"source_run_id = '{run.info.run_id}'")
     assert str(peak) in {model.params["epoch"] for model in models}
     again = sslmlflow(*training, "--stop_on=label_free/rankme", "--patience=2", f"--resume={run.info.run_id}")

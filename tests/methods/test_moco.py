@@ -49,23 +49,25 @@ def eq_1(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> f
 
 
 def step(method: MoCo, keys: Tensor) -> None:
-    method.after_step({"query": keys, "key": keys, "negatives": method.queue.clone()}, progress=0.5)
+    method.after_step({"query": keys, "key": keys}, progress=0.5)
 
 
 @pytest.mark.parametrize(("n", "queue", "temperature"), [(1, 1, 0.1), (4, 9, 0.1), (6, 3, 1.0), (3, 20, 0.07)])
 def test_the_loss_is_eq_1(n: int, queue: int, temperature: float) -> None:
     query, key, negatives = 5 * numbers(n, 6), numbers(n, 6, seed=1), numbers(queue, 6, seed=2)
     negatives = torch.tensor([unit(row) for row in negatives.tolist()])
-    given = {"query": query, "key": key, "negatives": negatives}
-    loss = moco(f"temperature={temperature}").loss(given)["loss"].item()
+    method = moco(f"temperature={temperature}")
+    method.queue = negatives.float()
+    loss = method.loss({"query": query, "key": key})["loss"].item()
     # The loss is computed in float32: near 0 its error is that of numbers of size 1.
     assert loss == pytest.approx(eq_1(query, key, negatives, temperature), rel=1e-6, abs=1e-7)
 
 
 def test_a_query_that_equals_its_key_and_is_orthogonal_to_the_queue_has_the_loss_of_the_closed_form() -> None:
     query = torch.eye(3, 12)
-    negatives = torch.eye(12)[4:]
-    loss = moco("temperature=0.5").loss({"query": 2 * query, "key": 3 * query, "negatives": negatives})["loss"].item()
+    method = moco("temperature=0.5")
+    method.queue = torch.eye(12)[4:]
+    loss = method.loss({"query": 2 * query, "key": 3 * query})["loss"].item()
     assert loss == pytest.approx(math.log(math.exp(2) + 8) - 2, rel=1e-6)
 
 
@@ -105,13 +107,27 @@ def test_of_a_batch_larger_than_the_queue_the_last_keys_stay(count: int) -> None
     assert not torch.isclose(method.queue, oldest).all(dim=1).any()
 
 
-def test_the_negatives_are_earlier_keys_only_and_stay_what_they_were() -> None:
+def test_the_negatives_are_earlier_keys_only() -> None:
     method = moco()
-    before = method.queue.clone()
     projections = method.project(torch.randn(2, 4, 3, 8, 8))
+    before, loss = method.queue.clone(), method.loss(projections)["loss"]
     method.after_step(projections, progress=0.5)
-    assert torch.equal(projections["negatives"], before)
     assert not torch.equal(method.queue, before)
+    expected = eq_1(projections["query"].detach(), projections["key"], before, 0.1)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_held_out_loss_is_eq_1_with_the_other_images_as_negatives_whatever_the_queue_holds() -> None:
+    query, key = 5 * numbers(6, 8), numbers(6, 8, seed=1)
+    each = []
+    for place in range(6):
+        others = torch.tensor([unit(row) for row in key[torch.arange(6) != place].tolist()])
+        each.append(eq_1(query[place : place + 1], key[place : place + 1], others, 0.1))
+    method = moco()
+    found = method.held_out_loss({"query": query, "key": key}).item()
+    assert found == pytest.approx(sum(each) / 6, rel=1e-6)
+    step(method, numbers(10, 8, seed=2))
+    assert method.held_out_loss({"query": query, "key": key}).item() == found
 
 
 def train(method: MoCo, steps: int, first: int = 0) -> list[float]:

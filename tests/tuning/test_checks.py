@@ -1,50 +1,82 @@
 """Limits and alarms of a tuned encoder beside the untuned one."""
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from sslmlflow.measures import ALIGNMENT, HELD_OUT_LOSS, SPREAD
-from sslmlflow.tuning.checks import NOISY, POOLED, alarms, limits
+from sslmlflow.measures import HELD_OUT_LOSS, SPREAD
+from sslmlflow.tuning.checks import NOISY, POOLED, Limit, Measured, alarms, limits
 
-UNTUNED = {ALIGNMENT: 0.80, POOLED: 5.0, HELD_OUT_LOSS: 2.0}
 CRR = "label_free/crr"
+COMMON = np.random.default_rng(0).normal(size=50)  # what the choice of images does to both encoders
+
+
+def measured(loss: float = 2.0, pooled: float = 5.0, own: float = 0.1, seed: int = 1) -> Measured:
+    """An encoder whose deviations are those of the images and, `own` times as large, some of its own."""
+    random = np.random.default_rng(seed)
+    deviations = {key: (COMMON + own * random.normal(size=50)).tolist() for key in (HELD_OUT_LOSS, POOLED)}
+    return Measured({HELD_OUT_LOSS: loss, POOLED: pooled}, deviations)
+
+
+UNTUNED = measured(seed=2)
+
+
+def passed(tuned: Measured, untuned: Measured = UNTUNED) -> list[str]:
+    return [limit.name for limit in limits(tuned, untuned) if limit.excess > 0]
 
 
 @pytest.mark.parametrize(
     ("tuned", "broken"),
     [
-        ({}, []),
-        ({ALIGNMENT: 0.79, POOLED: 5.0, HELD_OUT_LOSS: 2.09}, []),
-        ({ALIGNMENT: 0.95, POOLED: 9.0, HELD_OUT_LOSS: 0.1}, []),
-        ({ALIGNMENT: 0.77}, ["alignment"]),
-        ({POOLED: 4.99}, ["pooled coding rate reduction"]),
-        ({HELD_OUT_LOSS: 2.11}, ["held-out loss"]),
+        (measured(), []),
+        (measured(loss=2.2, pooled=4.8), []),  # within what other images would explain
+        (measured(loss=0.1, pooled=9.0), []),
+        (measured(loss=2.5), ["held-out loss"]),
+        (measured(pooled=4.5), ["pooled CRR"]),
+        (measured(loss=2.5, pooled=4.5, own=1.0), []),  # of an encoder that varies so much
     ],
 )
-def test_limits_are_those_of_the_specification(tuned: dict[str, float], broken: list[str]) -> None:
-    found = limits(UNTUNED)
-    assert [limit.name for limit in found if limit.excess({**UNTUNED, **tuned}) > 0] == broken
-    assert len(found) == 3
+def test_a_limit_is_passed_by_what_is_separably_worse(tuned: Measured, broken: list[str]) -> None:
+    assert passed(tuned) == broken
 
 
-def test_a_passed_limit_is_told_with_its_value() -> None:
-    alignment, _, loss = limits(UNTUNED)
-    assert alignment.told({ALIGNMENT: 0.77}) == "alignment 0.77, the limit is 0.78"
-    assert loss.told({HELD_OUT_LOSS: 2.11}) == "held-out loss 2.11, the limit is 2.1"
-    assert loss.told({}) == "held-out loss has no value"
+def test_the_excess_is_the_near_end_of_the_interval_of_the_difference() -> None:
+    tuned = measured(loss=2.5, pooled=4.9)
+    loss, pooled = limits(tuned, UNTUNED)
+    for limit, key, worse in ((loss, HELD_OUT_LOSS, 0.5), (pooled, POOLED, 0.1)):
+        spread = np.std(np.subtract(tuned.deviations[key], UNTUNED.deviations[key]), ddof=1)
+        assert limit.excess == pytest.approx(worse - stats.t(49).ppf(0.975) * spread)
 
 
-def test_a_loss_below_zero_may_rise_as_far() -> None:
-    untuned = {**UNTUNED, HELD_OUT_LOSS: -0.8}  # SimSiam's
-    for loss, kept in ((-0.8, True), (-0.77, True), (-0.75, False), (-0.9, True)):
-        (limit,) = (limit for limit in limits(untuned) if limit.key == HELD_OUT_LOSS)
-        assert (limit.excess({HELD_OUT_LOSS: loss}) <= 0) == kept
+def test_a_passed_limit_names_its_evidence() -> None:
+    loss, pooled = limits(measured(loss=2.5, pooled=4.0), UNTUNED)
+    low, high = loss.excess, 2 * 0.5 - loss.excess
+    expected = f"held-out loss 2.500 is above the untuned 2.000 by 0.500 (95 % interval {low:.3f} to {high:.3f})"
+    assert loss.words == expected
+    assert pooled.words.startswith("pooled CRR 4.000 is below the untuned 5.000 by 1.000 (95 % interval 0.")
 
 
-@pytest.mark.parametrize("lacking", list(UNTUNED))
+@pytest.mark.parametrize("lacking", [HELD_OUT_LOSS, POOLED])
 def test_what_was_not_measured_keeps_no_limit(lacking: str) -> None:
-    rest = {key: value for key, value in UNTUNED.items() if key != lacking}
-    for tuned, untuned in ((rest, UNTUNED), (UNTUNED, rest)):
-        assert sum(limit.excess(tuned) > 0 for limit in limits(untuned)) == 1
+    without = {key: value for key, value in measured().values.items() if key != lacking}
+    for lacks in (
+        Measured(without, measured().deviations),
+        Measured(measured().values, {**UNTUNED.deviations, lacking: []}),
+    ):
+        assert len(passed(lacks)) == len(passed(measured(), lacks)) == 1
+    (limit,) = (limit for limit in limits(lacks, UNTUNED) if limit.excess > 0)
+    assert limit == Limit(limit.name, 1.0, f"{limit.name} has no value")
+    (limit,) = (limit for limit in limits(measured(), lacks) if limit.excess > 0)
+    assert limit.words == f"{limit.name} of the untuned encoder has no value"
+
+
+def test_the_mean_over_seeds_is_of_values_and_of_each_half() -> None:
+    one = Measured({CRR: 1.0, POOLED: 2.0, SPREAD: 0.5}, {POOLED: [1.0, -1.0], CRR: [2.0, -2.0]})
+    other = Measured({CRR: 3.0, POOLED: 4.0}, {POOLED: [-3.0, 3.0]})
+    mean = Measured.mean([one, other])
+    assert mean.values == {CRR: 2.0, POOLED: 3.0}
+    assert {key: list(of) for key, of in mean.deviations.items()} == {POOLED: [-1.0, 1.0]}
+    assert Measured.mean([one]).values == one.values
 
 
 def test_alarms_are_spread_and_what_noise_improves() -> None:

@@ -90,6 +90,40 @@ def retrieval_accuracy(views: Views) -> float:
     return found / (2 * n)
 
 
+def infonce(views: Views, temperature: float = 0.1) -> float:
+    """Cross-entropy, in nats, of finding an image's other view among those of all images by a softmax over cosines.
+
+    What contrastive methods minimise, of the embeddings themselves and with all n - 1 other images as negatives: 0
+    (each view has its like alone) to above log(n), chance. The mean over both views. Lower is better; compare equal n
+    and temperature only.
+
+    Args:
+        views: Two arrays (n, d), row i of each from image i, or one (2, n, d) array; rows are scaled to norm 1.
+        temperature: Divides the cosines, above 0.
+
+    Raises:
+        ValueError: Other shapes, non-finite values, n < 2, or a temperature that is not a finite number above 0.
+
+    Source: van den Oord et al. 2018, arXiv 1807.03748, Eq. 4, with cosines as in arXiv 1911.05722, Eq. 1.
+
+    >>> import numpy as np
+    >>> round(infonce(np.array([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]]), temperature=1.0), 6)
+    0.313262
+    """
+    if not 0 < temperature < inf:
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+    one, other = directions(_two(views))
+    n = len(one)
+    if n < 2:
+        raise ValueError(f"views must be of at least 2 images, got {n}")
+    total = 0.0
+    for from_, to in ((one, other), (other, one)):
+        for rows in torch.split(torch.arange(n, device=one.device), max(1, BLOCK // n)):
+            logits = matmul(from_[rows], to.T) / temperature
+            total += float((logits.logsumexp(1) - logits[torch.arange(len(rows)), rows]).sum())
+    return total / (2 * n)
+
+
 def _two(views: Views) -> Tensor:
     z = as_views(views)
     if len(z) != 2:

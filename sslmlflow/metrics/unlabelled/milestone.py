@@ -24,7 +24,7 @@ from sslmlflow.metrics.unlabelled.collapse import (
     near_duplicates,
 )
 from sslmlflow.metrics.unlabelled.determinants import check_eps
-from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, infonce, retrieval_accuracy, uniformity_loss
 from sslmlflow.metrics.unlabelled.lidar import lidar
 from sslmlflow.metrics.unlabelled.spectrum import alpha_req, rankme, stable_rank
 
@@ -33,7 +33,7 @@ POOLED = ("crr_pooled",)
 ADJUSTED = ("crr_adjusted", "crr_adjusted_resolution")
 RANKME = ("rankme",)
 EARLY = ("collapsed", *PAIRS, *POOLED, *ADJUSTED, *RANKME)
-LAST = (*EARLY, "stable_rank", "alpha_req", "alignment_loss", "uniformity_loss", "retrieval", *PARTIAL)
+LAST = (*EARLY, "stable_rank", "alpha_req", "alignment_loss", "uniformity_loss", "retrieval", "infonce", *PARTIAL)
 NOT_FINITE = {
     "crr_U": "an embedding is zero and so has no direction",
     "crr_A": "needs two views, two features and no embedding of zero",
@@ -68,7 +68,8 @@ def milestone_metrics(early: Array, last: Array, eps: float = 0.5) -> Scores:
     class per image), `crr_pooled`, `crr_adjusted` and `crr_adjusted_resolution` (mean and range over three shifts),
     all of unit rows; `rankme` of the first view's raw embeddings; `collapsed`, 1.0 when any view is, else 0.0. For the
     last layer also `stable_rank` and `alpha_req`, as `rankme`, and `alignment_loss`, `uniformity_loss` (first
-    view) and `retrieval`, of unit rows, and `lost_directions` and `near_duplicates` of the first view's raw embeddings.
+    view), `retrieval` and `infonce`, of unit rows, and `lost_directions` and `near_duplicates` of the first view's raw
+    embeddings.
 
     Every name is in exactly one of the two dicts. Non-finite embeddings and fewer than 4 images leave all metrics of
     a layer undefined, collapse leaves all but `collapsed`: a collapsed layer has no score that could look good.
@@ -120,6 +121,7 @@ def _measured(views: Tensor, eps: float, wanted: Sequence[str]) -> Scores:
         (("alignment_loss",), lambda: (alignment_loss(unit),)),
         (("uniformity_loss",), lambda: (uniformity_loss(unit[0]),)),
         (("retrieval",), lambda: (retrieval_accuracy(views),)),
+        (("infonce",), lambda: (infonce(unit),)),
         (("lost_directions",), lambda: (lost_directions(views[0]),)),
         (("near_duplicates",), lambda: (near_duplicates(views[0]),)),
     ]

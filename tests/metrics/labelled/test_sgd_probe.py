@@ -15,7 +15,16 @@ DIGITS = X[::2], y[::2], X[1::2], y[1::2]
 
 def test_it_comes_near_what_a_solver_finds():
     best = LogisticRegression(max_iter=5000).fit(*DIGITS[:2]).score(*DIGITS[2:])
-    assert sgd_probe(*DIGITS, epochs=100, batch=32) > best - 0.03
+    assert sgd_probe(*DIGITS, epochs=100, batch=32).top1 > best - 0.03
+
+
+def test_the_top_5_are_the_five_likeliest_classes():
+    found = sgd_probe(*DIGITS, epochs=3)
+    assert found.top1 < found.top5 < 1
+    swapped = sgd_probe(DIGITS[0], DIGITS[1], DIGITS[2], (DIGITS[3] + 5) % 10, epochs=3)
+    assert swapped.top1 < 0.1
+    five = DIGITS[1] < 5, DIGITS[3] < 5
+    assert sgd_probe(DIGITS[0][five[0]], DIGITS[1][five[0]], DIGITS[2], DIGITS[3], epochs=3).top5 == np.mean(five[1])
 
 
 def test_names_of_classes_and_the_global_seed_have_no_part():

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves, adjusted_interval
-from sslmlflow.metrics.unlabelled.halves import Halves, difference, mean_of
+from sslmlflow.metrics.unlabelled.halves import Halves, difference, gap, mean_of, over_halves
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
 
 
@@ -215,6 +215,34 @@ def test_equal_encoders_are_rarely_apart_and_unequal_ones_more_often_than_by_int
         shares[name] = paired / 80, unpaired / 80
     assert shares["equal"][0] <= 0.05 + 3 * (0.05 * 0.95 / 80) ** 0.5
     assert shares["unequal"][0] > shares["unequal"][1] + 0.1
+
+
+def test_the_gap_between_other_images_is_that_of_students_t_of_both_spreads():
+    first, second = two_encoders(np.random.default_rng(0), 60, 6, (0.3, 0.5))
+    halves = [adjusted_halves(views, resamples=20) for views in (first[:, :30], second[:, 30:])]
+    spread = np.sqrt(sum(np.var(one.deviations, ddof=1) for one in halves))
+    for level in (0.8, 0.95):
+        expected = stats.t(19, loc=halves[0].value - halves[1].value, scale=spread).interval(level)
+        assert gap(*halves, level) == pytest.approx((halves[0].value - halves[1].value, *expected), rel=1e-8)
+
+
+@pytest.mark.slow
+def test_a_gap_between_images_of_one_source_is_rarely_beyond_chance():
+    rng, beyond = np.random.default_rng(0), 0
+    for _ in range(100):
+        (views,) = two_encoders(rng, 240, 8, (0.4,))
+        found = gap(*(adjusted_halves(part, resamples=40) for part in (views[:, :120], views[:, 120:])))
+        beyond += not found.low <= 0 <= found.high
+    assert beyond <= 5 + 3 * (100 * 0.05 * 0.95) ** 0.5
+
+
+def test_halves_of_a_mean_vary_as_the_mean_of_fresh_images_does():
+    x = np.random.default_rng(0).normal(size=400)
+    found = over_halves(float(x.mean()), lambda rows: float(x[rows].mean()), 400, resamples=2000)
+    assert np.mean(found.deviations) == pytest.approx(0, abs=1e-12)
+    assert np.std(found.deviations) == pytest.approx(x.std(ddof=1) / 20, rel=0.05)
+    few = over_halves(0.0, lambda rows: float(x[rows].mean()), 400, resamples=2000, kept=40)
+    assert np.std(few.deviations) == pytest.approx(x.std(ddof=1) / 20, rel=0.05)
 
 
 def test_the_mean_over_seeds_is_that_of_each_half():

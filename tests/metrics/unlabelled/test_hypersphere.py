@@ -1,11 +1,11 @@
-"""Alignment, uniformity and retrieval: written out in NumPy, and what their papers say of them."""
+"""Alignment, uniformity, retrieval and InfoNCE: written out in NumPy, and what their papers say of them."""
 
 import numpy as np
 import pytest
 import torch
 
 from sslmlflow.metrics.unlabelled import hypersphere
-from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, infonce, retrieval_accuracy, uniformity_loss
 
 
 def views_with_noise(noise, n=60, d=8, seed=0):
@@ -40,6 +40,35 @@ def test_retrieval_is_counted_from_either_view(monkeypatch):
     assert 0.1 < there < 0.9
     assert there != back
     assert retrieval_accuracy(views_with_noise(1.0)) == pytest.approx((there + back) / 2)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+def test_infonce_is_the_mean_log_loss_of_a_softmax_over_all_images(monkeypatch, temperature):
+    monkeypatch.setattr(hypersphere, "BLOCK", 600)
+    one, other = unit(views_with_noise(1.0))
+    losses = []
+    for from_, to in ((one, other), (other, one)):
+        for i in range(60):
+            powers = [np.exp(from_[i] @ to[j] / temperature) for j in range(60)]
+            losses.append(-np.log(powers[i] / sum(powers)))
+    assert infonce(3 * views_with_noise(1.0), temperature) == pytest.approx(np.mean(losses))
+
+
+def test_infonce_of_what_cannot_be_told_apart_is_chance_and_of_orthogonal_images_near_zero():
+    same = np.ones((2, 50, 4))
+    assert infonce(same) == pytest.approx(np.log(50))
+    apart = np.stack([np.eye(50)] * 2)
+    assert infonce(apart) == pytest.approx(np.log(1 + 49 * np.exp(-10)), rel=1e-6)
+    swapped = np.stack([np.eye(50), np.roll(np.eye(50), 1, 0)])
+    assert infonce(swapped) > np.log(50)
+    noisy = [infonce(views_with_noise(noise)) for noise in (0.1, 0.5, 2.0)]
+    assert noisy == sorted(noisy)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf, np.nan])
+def test_infonce_refuses_what_is_no_temperature(temperature):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+        infonce(np.ones((2, 3, 2)), temperature)
 
 
 def test_noise_between_views_worsens_alignment_and_retrieval_alone():

@@ -1,0 +1,86 @@
+"""Images that are watched: the same views of them for every encoder, and the loss of a method on these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import Images, draw, subset
+from sslmlflow.data.views import Augmentation, fixed_views
+from sslmlflow.embedding import embed_views
+from sslmlflow.encoders import Encoder
+from sslmlflow.methods import Method
+
+LOSS_BATCH = 256  # contrastive losses grow with the batch: one size, whatever a training's
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Images and the views of them that are measured; `places` (n,) are their numbers in their data set."""
+
+    images: Images
+    places: NDArray[np.int64]
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows(self, count: int) -> NDArray[np.int64]:
+        """`count` of the images, drawn at random and always the same: data sets may be stored class by class."""
+        return draw(len(self), count, self.seed, "test")
+
+    def part(self, rows: NDArray[np.int64]) -> "Watched":
+        """Some of the images, with the views that they have among all."""
+        return replace(self, images=subset(self.images, rows), places=self.places[rows])
+
+    def embed(self, encoder: Encoder, views: int = 2) -> tuple[Tensor, Tensor]:
+        """Embeddings (views, n, d) of the early and of the last layer."""
+        how = self.preprocessing, self.augmentation, self.seed
+        return embed_views(encoder, self.images, *how, views=views, places=self.places)
+
+    @torch.no_grad()
+    def project(self, method: Method) -> dict[str, Tensor]:
+        """What a method makes of two views of each image, in eval mode and float32: its projections (n, ...)."""
+        device = next(method.parameters()).device
+        mean, std = self.preprocessing.tensors(device)
+        was_training = method.training
+        method.eval()
+        try:
+            found = []
+            for start in range(0, len(self), LOSS_BATCH):
+                block = np.arange(start, min(start + LOSS_BATCH, len(self)))
+                images = torch.from_numpy(self.images.read(block)).to(device)
+                views = fixed_views(images, self.augmentation, mean, std, self.places[block], self.seed)
+                found.append(method.project(views))
+        finally:
+            method.train(was_training)
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+
+
+@torch.no_grad()
+def batched_loss(
+    method: Method, projections: Mapping[str, Tensor], seed: int, rows: NDArray[np.int64] | None = None
+) -> float:
+    """The mean loss over random batches of the projections (n, ...), or of some rows of them.
+
+    Batches have 256 images, or half of all where these are fewer; what does not fill one is left out. The negatives of
+    an image are in its batch, so the loss of other images, or fewer, can be compared with it.
+    """
+    n = len(next(iter(projections.values())))
+    size = max(min(LOSS_BATCH, n // 2), 1)
+    drawn = np.random.default_rng(seed).permutation(np.arange(n) if rows is None else rows)
+    losses = []
+    for batch in np.split(drawn[: len(drawn) // size * size], len(drawn) // size):
+        index = torch.from_numpy(batch)
+        losses.append(float(method.held_out_loss({k: v[index.to(v.device)] for k, v in projections.items()})))
+    mean = float(np.mean(losses))
+    if not isfinite(mean):
+        raise ValueError(f"the loss is {mean}")
+    return mean

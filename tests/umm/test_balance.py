@@ -1,0 +1,88 @@
+"""The weights with which UMM's terms pull as strongly as the loss, and the soft form of the coding rate reduction."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sslmlflow.methods import Method
+from sslmlflow.umm.balance import balance
+from sslmlflow.umm.early import fixed_early, tuned_parameters
+from sslmlflow.umm.objective import Objectives, Weights
+from tests.umm.test_step import CPU, VIEWS, trained
+
+WEIGHTS = Weights(0.0, 0.0, directions=4, js_images=12)
+
+
+def length(method: Method, value: Callable[[], Tensor]) -> float:
+    """Of the gradient of what a method with plain autograd gives, in the late part."""
+    late = list(method.encoder.late.parameters())
+    slopes = torch.autograd.grad(value(), late, materialize_grads=True)
+    return float(torch.cat([slope.flatten() for slope in slopes]).norm())
+
+
+@pytest.mark.parametrize("crr", ["pairs", "soft"])
+def test_with_these_weights_the_gradients_in_the_late_part_are_equally_long(crr: str) -> None:
+    method, weights = trained("simclr"), replace(WEIGHTS, crr=crr)
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    found = balance(method, [VIEWS], weights, CPU, seed=0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    tuned = tuned_parameters(method)
+    with fixed_early(method, VIEWS, CPU) as maps:
+        terms = Objectives(method, VIEWS, maps, list(tuned), weights, CPU, seed=0)
+        divergence = length(method, lambda: terms.divergence(tuple(tuned.values())))
+    method.encoder.early.eval()
+    loss = length(method, lambda: method.loss(method.project(VIEWS))["loss"])
+    rate = length(method, lambda: reduction(method.encoder.embed(VIEWS.flatten(0, 1))[1], crr))
+    assert found.alpha * rate == pytest.approx(loss, rel=1e-3)
+    assert found.beta * divergence == pytest.approx(loss, rel=1e-3)
+
+
+def test_of_several_batches_it_is_the_median_of_each_gradient() -> None:
+    method = trained("simclr")
+    several = [VIEWS, VIEWS.flip(0) * 0.5, VIEWS.flip(1) * 0.2]
+    alone = [balance(method, [views], WEIGHTS, CPU, seed=0).alpha for views in several]
+    together = balance(method, several, WEIGHTS, CPU, seed=0).alpha
+    assert min(alone) <= together <= max(alone)
+
+
+def test_a_term_without_a_gradient_is_named() -> None:
+    method = trained("simclr")
+    with pytest.raises(ValueError, match="divergence of the densities has no gradient"):
+        balance(method, [VIEWS[:1, :1].expand(2, 12, 3, 8, 8).contiguous()], WEIGHTS, CPU, seed=0)
+
+
+def reduction(late: Tensor, crr: str, eps: float = 0.5) -> Tensor:
+    """The coding rate reduction of late embeddings (2n, d), all first views and then all second ones, written out."""
+    z = (late / late.norm(dim=1, keepdim=True)).double()
+    m, d = z.shape
+    whole = torch.logdet(torch.eye(d) + d / (m * eps**2) * z.T @ z) / 2
+    if crr == "pairs":
+        classes = torch.eye(m // 2, dtype=torch.float64).repeat(2, 1)
+    else:
+        powers = torch.exp(z @ z.T / 0.1) * (1 - torch.eye(m))
+        classes = powers / powers.sum(1, keepdim=True)  # of every view, over the anchors
+    parts = []
+    for members in classes.T:
+        t = members.sum()
+        parts.append(t / (2 * m) * torch.logdet(torch.eye(d) + d / (t * eps**2) * (z * members[:, None]).T @ z))
+    return whole - torch.stack(parts).sum()
+
+
+@pytest.mark.parametrize("crr", ["pairs", "soft"])
+def test_the_reduction_and_its_gradient_are_those_of_the_equations(crr: str) -> None:
+    method = trained("simclr")
+    tuned = tuned_parameters(method)
+    with fixed_early(method, VIEWS, CPU) as maps:
+        terms = Objectives(method, VIEWS, maps, list(tuned), replace(WEIGHTS, crr=crr), CPU, seed=0)
+        found = terms.reduction(tuple(tuned.values()))
+        late = list(method.encoder.late.parameters())
+        slopes = torch.autograd.grad(found, late)
+        expected = reduction(method.encoder.late(maps), crr)
+        by_hand = torch.autograd.grad(expected, late)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+    for slope, hand in zip(slopes, by_hand, strict=True):
+        np.testing.assert_allclose(slope, hand, rtol=2e-3, atol=1e-5)
