@@ -21,7 +21,7 @@ import mlflow
 import torch
 
 from sslmlflow.config.umm import Umm
-from sslmlflow.jobs.soundness import held_out_loss, objective_with_noise
+from sslmlflow.jobs.soundness import limits_over_halves, objective_with_noise
 from sslmlflow.jobs.starting import starting_milestone
 from sslmlflow.jobs.training import Training
 from sslmlflow.jobs.umm import prepare
@@ -32,7 +32,15 @@ from sslmlflow.tuning.study import Seats
 
 TINY = ("--width=4", "--max_train_images=96", "--max_test_images=60", "--batch_size=32", "--monitor_images=40")
 TUNING = ("--js_images=4", "--directions=2")
-SEARCH = ("tune", *TUNING, "--prune=false", "--labels=none", "--study=study", "--precision=float32")
+SEARCH = (
+    "tune",
+    *TUNING,
+    "--prune=false",
+    "--labels=none",
+    "--study=study",
+    "--precision=float32",
+    "--untuned_seeds=1",
+)
 
 
 def main() -> None:
@@ -86,8 +94,8 @@ def _bare(training: Training) -> float:
     state = training.start()
     for event in train(state, training.sets.train, training.plan, training.machine, training.take_step):
         if isinstance(event, Milestone):
-            training.monitor.measure(state.method.encoder)
-    held_out_loss(state.method, training.monitor, training.plan.batch_size)
+            scores, _ = training.monitor.measure(state.method.encoder, state.method)
+    limits_over_halves(state.method, training.monitor, scores.values)
     objective_with_noise(state.method, training.monitor, CRR_ADJUSTED)
     return time.perf_counter() - began
 

@@ -33,6 +33,12 @@ class Tune(EvaluationOptions, RunOptions, UmmOptions):
         20, "trials of the study in all; a larger number extends it later", minimum=1, changes_result=False
     )
     trial_seeds: int = option(1, "seeds with which each trial is tuned; their mean is its value", minimum=1)
+    untuned_seeds: int = option(
+        3,
+        "seeds with which the encoder is tuned with alpha = beta = 0, at least trial_seeds; their spread is a part of "
+        "what a trial may differ by",
+        minimum=1,
+    )
     sampler: str = option(
         "tpe", "how values are drawn; alpha and beta as given are tried first", choices=("tpe", "gp", "quasi-random")
     )

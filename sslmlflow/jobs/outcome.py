@@ -9,14 +9,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.jobs.choice import register_model
 from sslmlflow.jobs.tables import markdown_table
-from sslmlflow.jobs.trials import ALARMS, DEVIATIONS, MEASURED, RUNS, VALUES, remarks, values_told
+from sslmlflow.jobs.trials import ALARMS, MEASURED, RUNS, VALUES, measured_of, remarks, values_told
 from sslmlflow.jobs.tune_figures import log_figures
 from sslmlflow.measures import MEASURES
-from sslmlflow.metrics.unlabelled.halves import Interval, difference
+from sslmlflow.metrics.unlabelled.halves import Interval
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import milestones_of_run
-from sslmlflow.tuning.checks import Measured
+from sslmlflow.tuning.checks import Measured, rise
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, Seats
@@ -47,18 +47,13 @@ class Outcome:
 
     @property
     def gain(self) -> Interval | None:
-        """By how much the chosen trial is better than the untuned on the same halves of the images; None without them.
-
-        Halves were measured of the adjusted CRR and of what sets limits.
-        """
+        """By how much the chosen trial is better than the untuned; None where the metric was not measured on halves."""
         if self.chosen is None:
             return None
-        of_chosen = Measured(self.chosen.user_attrs[MEASURED], self.chosen.user_attrs[DEVIATIONS]).halves(self.key)
-        of_untuned = self.untuned.halves(self.key)
-        if of_chosen is None or of_untuned is None:
-            return None
-        lower = MEASURES[self.key].lower_is_better
-        return difference(of_untuned, of_chosen) if lower else difference(of_chosen, of_untuned)
+        found = rise(self.key, measured_of(self.chosen), self.untuned)
+        if found is None or not MEASURES[self.key].lower_is_better:
+            return found
+        return Interval(-found.value, -found.high, -found.low)
 
     def beats_untuned(self) -> bool:
         """Whether the chosen trial is better than tuning with alpha = beta = 0, beyond the interval if there is one."""
@@ -143,7 +138,7 @@ def _compared(outcome: Outcome) -> str:
     if gain := outcome.gain:
         which = "lower" if MEASURES[outcome.key].lower_is_better else "higher"
         ends = f"95 % interval {gain.low:.3f} to {gain.high:.3f}"
-        text = f" On the same images it is {which} by {gain.value:.3f} ({ends}):"
+        text = f" It is {which} by {gain.value:.3f} ({ends}):"
         return text + (" separated by the criterion." if outcome.beats_untuned() else " not separated, so keep that.")
     if not outcome.beats_untuned():
         return " The untuned one is at least as good: keep that."

@@ -20,7 +20,7 @@ from sslmlflow.jobs.datasets import dataset_spec
 from sslmlflow.jobs.evaluation import evaluate
 from sslmlflow.jobs.soundness import soundness
 from sslmlflow.jobs.training import train_to_end
-from sslmlflow.jobs.trials import ALARMS, BEHIND, BEYOND, DEVIATIONS, MEASURED, RUNS, VALUES, trial_told, values_told
+from sslmlflow.jobs.trials import ALARMS, BEHIND, BEYOND, RUNS, VALUES, keep_measured, trial_told, values_told
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
 from sslmlflow.tracking.lock import is_busy, run_folder
@@ -53,7 +53,8 @@ class Search:
     def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> Measured:
         """What as long a tuning with alpha = beta = 0 comes to; trials are measured against it."""
         print("\nuntuned: as long with alpha = beta = 0, which sets the limits")
-        return self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, done, started)
+        seeds = max(self._config.untuned_seeds, self._config.trial_seeds)
+        return self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, seeds, done, started)
 
     def against(self, untuned: Measured) -> "Search":
         """Judge the trials to come beside the untuned encoder."""
@@ -72,13 +73,19 @@ class Search:
         print(f"\n{name}")
         done = trial.user_attrs.get(RUNS, [])
         try:
-            measured = self._tune(name, values, done, lambda runs: trial.set_user_attr(RUNS, runs), self._watch(trial))
+            measured = self._tune(
+                name,
+                values,
+                self._config.trial_seeds,
+                done,
+                lambda runs: trial.set_user_attr(RUNS, runs),
+                self._watch(trial),
+            )
         except PrunedError as error:
             trial.set_user_attr(BEHIND, str(error))
             raise optuna.TrialPruned(str(error)) from None
         found = limits(measured, self._untuned)
-        trial.set_user_attr(MEASURED, measured.values)
-        trial.set_user_attr(DEVIATIONS, measured.deviations)
+        keep_measured(trial, measured)
         trial.set_user_attr(ALARMS, alarms(measured.values, self.key, MEASURES[self.key].lower_is_better))
         trial.set_user_attr(BEYOND, [limit.words for limit in found if limit.excess > 0])
         for limit in found:
@@ -111,17 +118,18 @@ class Search:
         self,
         name: str,
         values: Mapping[str, float],
+        seeds: int,
         done: Sequence[str],
         started: Callable[[list[str]], None],
         watch: Watch | None = None,
     ) -> Measured:
-        """Tune with every seed and measure; the means. `done` are runs that were begun before a kill, by seed."""
+        """Tune with so many seeds and measure; the means. `done` are runs that were begun before a kill, by seed."""
         runs = list(done)
         measured = []
-        for number in range(self._config.trial_seeds):
+        for number in range(seeds):
             before = done[number] if number < len(done) else None
             seed = self._config.seed + number
-            told = name if self._config.trial_seeds == 1 else f"{name}, seed {seed}"
+            told = name if seeds == 1 else f"{name}, seed {seed}"
             one = self._one({**values, "seed": seed, "resume": _goes_on(before)})
 
             def begun(run_id: str, number: int = number) -> None:

@@ -2,20 +2,33 @@
 
 from collections.abc import Mapping
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sslmlflow.measures import MEASURES
 from sslmlflow.texts import printable
+from sslmlflow.tuning.checks import Measured
 from sslmlflow.tuning.study import SEAT, WHY
 
 # Attributes.
-RUNS, MEASURED, DEVIATIONS, VALUES = "runs", "measured", "deviations", "values"
+RUNS, MEASURED, DEVIATIONS, BY_SEED, VALUES = "runs", "measured", "deviations", "by_seed", "values"
 ALARMS, BEYOND, BEHIND = "alarms", "beyond", "behind"  # words
 
 
 def values_told(values: Mapping[str, float]) -> str:
     """The values that a trial tries, in words."""
     return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+
+
+def keep_measured(trial: Trial, measured: Measured) -> None:
+    """Keep in a trial what was measured."""
+    trial.set_user_attr(MEASURED, measured.values)
+    trial.set_user_attr(DEVIATIONS, measured.deviations)
+    trial.set_user_attr(BY_SEED, measured.by_seed)
+
+
+def measured_of(trial: FrozenTrial) -> Measured:
+    """What was measured of a finished trial."""
+    return Measured(*(trial.user_attrs[name] for name in (MEASURED, DEVIATIONS, BY_SEED)))
 
 
 def remarks(trial: FrozenTrial) -> str:

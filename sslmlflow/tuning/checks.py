@@ -4,11 +4,14 @@ Coding rates alone cannot say so: a tuning that is trained on them can raise the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, field
+from math import hypot
+from statistics import fmean, stdev
+
+from scipy.stats import t as students_t
 
 from sslmlflow.measures import HELD_OUT_LOSS, MEASURES, SPREAD, lower_is_better
-from sslmlflow.metrics.unlabelled.halves import Halves, difference, mean_of
+from sslmlflow.metrics.unlabelled.halves import Halves, Interval, difference, mean_of
 
 POOLED = "label_free/crr_pooled"
 NOISY = "tune/objective_with_noise"
@@ -18,10 +21,14 @@ MOST_SPREAD = 0.95
 
 @dataclass(frozen=True)
 class Measured:
-    """What a tuning came to: metrics by key, and how some of them vary over the same halves of the held-out images."""
+    """What a tuning came to: metrics by key, and how some of them vary over the same halves of the held-out images.
+
+    With several seeds these are means, and `by_seed` has the values of each.
+    """
 
     values: Mapping[str, float]
     deviations: Mapping[str, Sequence[float]]
+    by_seed: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def halves(self, key: str) -> Halves | None:
         """A metric over the halves, where it has a value and was measured on them."""
@@ -35,10 +42,28 @@ class Measured:
         keys = [key for key in several[0].values if all(key in one.values for one in several)]
         halves = {key: [found for one in several if (found := one.halves(key))] for key in keys}
         means = {key: mean_of(found) for key, found in halves.items() if len(found) == len(several)}
-        return cls(
-            {key: fmean(one.values[key] for one in several) for key in keys},
-            {key: mean.deviations for key, mean in means.items()},
-        )
+        by_seed = {key: [one.values[key] for one in several] for key in keys}
+        values = {key: fmean(of_seeds) for key, of_seeds in by_seed.items()}
+        return cls(values, {key: mean.deviations for key, mean in means.items()}, by_seed)
+
+
+def rise(key: str, tuned: Measured, untuned: Measured) -> Interval | None:
+    """By how much a metric is higher after tuning, with its 95 % interval; None where it was not measured on halves.
+
+    Two things could make it differ by chance. Other held-out images: the standard deviation of the difference over the
+    same halves, Student's t. Another seed of the tuning: the standard deviation over the seeds of the untuned one, for
+    means of as many seeds as there are, Student's t; nothing where that has one seed. The half widths add in squares.
+    """
+    of_tuned, of_untuned = tuned.halves(key), untuned.halves(key)
+    if of_tuned is None or of_untuned is None:
+        return None
+    found = difference(of_tuned, of_untuned)
+    seeds, seeds_tuned = untuned.by_seed.get(key, ()), max(len(tuned.by_seed.get(key, ())), 1)
+    width = found.high - found.value
+    if (count := len(seeds)) > 1:
+        factor = float(students_t.ppf(0.975, count - 1)) * (1 / seeds_tuned + 1 / count) ** 0.5
+        width = hypot(width, factor * stdev(seeds))
+    return Interval(found.value, found.value - width, found.value + width)
 
 
 @dataclass(frozen=True)
@@ -54,26 +79,24 @@ def limits(tuned: Measured, untuned: Measured) -> list[Limit]:
     """What the encoder that was tuned with alpha = beta = 0 sets for a tuned one: nothing may be separably worse.
 
     The method's own loss on held-out images may not be higher, and the pooled coding rate reduction not lower, by more
-    than other held-out images would explain: the 95 % interval of the difference over the same halves of the images
-    must reach 0. What has no value passes its limit by 1.
+    than other images and seeds would explain: the interval of `rise` must reach 0. What has no value passes its limit
+    by 1.
     """
     return [_limit(key, tuned, untuned) for key in LIMITED]
 
 
 def _limit(key: str, tuned: Measured, untuned: Measured) -> Limit:
-    measure, of_tuned, of_untuned = MEASURES[key], tuned.halves(key), untuned.halves(key)
-    if of_tuned is None or of_untuned is None:
-        which = "of the untuned encoder " if of_untuned is None else ""
+    measure, found = MEASURES[key], rise(key, tuned, untuned)
+    if found is None:
+        which = "of the untuned encoder " if untuned.halves(key) is None else ""
         return Limit(measure.name, 1.0, f"{measure.name} {which}has no value")
-    rise = difference(of_tuned, of_untuned)
     lower = lower_is_better(key)
-    excess = rise.low if lower else -rise.high
-    by, ends = (rise.value, rise[1:]) if lower else (-rise.value, (-rise.high, -rise.low))
+    worse = found if lower else Interval(-found.value, -found.high, -found.low)
     return Limit(
         measure.name,
-        excess,
-        f"{measure.name} {measure.told(of_tuned.value)} is {'above' if lower else 'below'} the untuned "
-        f"{measure.told(of_untuned.value)} by {by:.3f} (95 % interval {ends[0]:.3f} to {ends[1]:.3f})",
+        worse.low,
+        f"{measure.name} {measure.told(tuned.values[key])} is {'above' if lower else 'below'} the untuned "
+        f"{measure.told(untuned.values[key])} by {worse.value:.3f} (95 % interval {worse.low:.3f} to {worse.high:.3f})",
     )
 
 

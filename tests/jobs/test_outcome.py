@@ -27,6 +27,7 @@ def made(
         "runs": [f"run{seat}"],
         "measured": {},
         "deviations": {},
+        "by_seed": {},
     }
     study = optuna.create_study()
     trial = study.ask()

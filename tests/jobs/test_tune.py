@@ -27,7 +27,7 @@ from tests.jobs.small import SMALL
 from tests.tuning.postgres import postgres
 
 pytestmark = pytest.mark.slow
-QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--milestone_every=1"]
+QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--milestone_every=1", "--untuned_seeds=1"]
 
 ENOUGH = ["--max_test_images=200", "--monitor_images=200"]  # with fewer held-out images nothing is registered
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from sslmlflow.measures import HELD_OUT_LOSS, SPREAD
-from sslmlflow.tuning.checks import NOISY, POOLED, Limit, Measured, alarms, limits
+from sslmlflow.tuning.checks import NOISY, POOLED, Limit, Measured, alarms, limits, rise
 
 CRR = "label_free/crr"
 COMMON = np.random.default_rng(0).normal(size=50)  # what the choice of images does to both encoders
@@ -48,6 +48,20 @@ def test_the_excess_is_the_near_end_of_the_interval_of_the_difference() -> None:
         assert limit.excess == pytest.approx(worse - stats.t(49).ppf(0.975) * spread)
 
 
+@pytest.mark.parametrize("trial_seeds", [1, 2])
+def test_the_spread_over_seeds_of_the_untuned_adds_to_that_over_halves(trial_seeds: int) -> None:
+    losses, own = [1.9, 2.0, 2.1], {HELD_OUT_LOSS: [2.5] * trial_seeds}
+    untuned = Measured(UNTUNED.values, UNTUNED.deviations, {HELD_OUT_LOSS: losses})
+    tuned = measured(loss=2.5)
+    tuned = Measured(tuned.values, tuned.deviations, own)
+    found, alone = rise(HELD_OUT_LOSS, tuned, untuned), rise(HELD_OUT_LOSS, tuned, UNTUNED)
+    assert found is not None
+    assert alone is not None
+    of_seeds = stats.t(2).ppf(0.975) * np.std(losses, ddof=1) * np.sqrt(1 / trial_seeds + 1 / 3)
+    width = np.hypot(alone.high - alone.value, of_seeds)
+    assert found == pytest.approx((0.5, 0.5 - width, 0.5 + width))
+
+
 def test_a_passed_limit_names_its_evidence() -> None:
     loss, pooled = limits(measured(loss=2.5, pooled=4.0), UNTUNED)
     low, high = loss.excess, 2 * 0.5 - loss.excess
@@ -76,6 +90,7 @@ def test_the_mean_over_seeds_is_of_values_and_of_each_half() -> None:
     mean = Measured.mean([one, other])
     assert mean.values == {CRR: 2.0, POOLED: 3.0}
     assert {key: list(of) for key, of in mean.deviations.items()} == {POOLED: [-1.0, 1.0]}
+    assert mean.by_seed == {CRR: [1.0, 3.0], POOLED: [2.0, 4.0]}
     assert Measured.mean([one]).values == one.values
 
 
