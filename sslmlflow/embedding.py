@@ -53,7 +53,7 @@ def embed_views(
         return fixed_views(block, augmentation, mean, std, numbers[indices], seed, views).flatten(0, 1)
 
     early, last = zip(
-        *(_views_first(parts, views) for parts in _embedded_blocks(encoder, images, prepare)), strict=True
+        *(_views_first(parts, views) for parts in _embedded_blocks(encoder, images, prepare, views)), strict=True
     )
     return torch.cat(early, dim=1), torch.cat(last, dim=1)
 
@@ -65,19 +65,20 @@ def _views_first(parts: tuple[Tensor, Tensor], views: int) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def _embedded_blocks(
-    encoder: Encoder, images: Images, prepare: Callable[[Tensor, NDArray[np.int64]], Tensor]
+    encoder: Encoder, images: Images, prepare: Callable[[Tensor, NDArray[np.int64]], Tensor], views: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
     was_training = encoder.training
     encoder.eval()
     try:
-        for block in _blocks(len(images), encoder.block):
+        for block in blocks(len(images), max(2 * encoder.block // max(views, 2), 1)):
             early, last = encoder.embed(prepare(torch.from_numpy(images.read(block)), block))
             yield early.float().cpu(), last.float().cpu()
     finally:
         encoder.train(was_training)
 
 
-def _blocks(count: int, size: int) -> list[NDArray[np.int64]]:
+def blocks(count: int, size: int) -> list[NDArray[np.int64]]:
+    """The numbers 0..count-1 in runs of at most `size`."""
     return np.array_split(np.arange(count), range(size, count, size))
 
 

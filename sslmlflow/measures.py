@@ -11,6 +11,7 @@ PROBE, STANDARDISED, KNN = "labelled/linear_probe", "labelled/linear_probe_stand
 LIDAR = "label_free/lidar"
 HELD_OUT_LOSS, INFONCE, RETRIEVAL = "label_free/held_out_loss", "label_free/infonce", "label_free/retrieval"
 GAP_CRR, GAP_RETRIEVAL = "label_free/gap_crr_adjusted", "label_free/gap_retrieval"
+SEEN_CRR, SEEN_RETRIEVAL = "label_free/train_crr_adjusted", "label_free/train_retrieval"
 GAP_LOSS, OUTLIERS = "label_free/gap_held_out_loss", "label_free/map_outliers"
 DIMENSION, LEARNABILITY = "label_free/intrinsic_dimension", "label_free/cluster_learnability"
 EARLY_STANDARDISED = "early/linear_probe_standardised"
@@ -23,7 +24,8 @@ LEAST_IMAGES = 200  # held out; with fewer the choice of a milestone rests on to
 class Measure:
     """A metric of a milestone; a criterion is a label-free one by which a milestone can be chosen.
 
-    `live` ones are measured at once, while the encoder trains; the others by `evaluate`.
+    `live` ones are measured at once, while the encoder trains; the others by `evaluate`. Of one that is not `directed`
+    neither high nor low is better, and nothing is chosen by it.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Measure:
     live: bool = False
     accuracy: bool = False
     lower_is_better: bool = False
+    directed: bool = True
 
     @property
     def best(self) -> str:
@@ -62,9 +65,9 @@ _IN_ORDER = (  # of Table I of the monitoring paper, then ours
     Measure(RETRIEVAL, "retrieval", criterion=True, live=True),
     Measure(INFONCE, "InfoNCE", criterion=True, live=True, lower_is_better=True),
     Measure(HELD_OUT_LOSS, "held-out loss", criterion=True, live=True, lower_is_better=True),
-    Measure(GAP_CRR, "gap of adjusted CRR", lower_is_better=True),
-    Measure(GAP_RETRIEVAL, "gap of retrieval", lower_is_better=True),
-    Measure(GAP_LOSS, "gap of held-out loss", lower_is_better=True),
+    Measure(GAP_CRR, "gap of adjusted CRR", directed=False),
+    Measure(GAP_RETRIEVAL, "gap of retrieval", directed=False),
+    Measure(GAP_LOSS, "gap of held-out loss", directed=False),
     Measure(DIMENSION, "intrinsic dimension"),
     Measure(LEARNABILITY, "cluster learnability"),
     Measure(PROBE, "linear probe", accuracy=True),
@@ -78,6 +81,7 @@ ACCURACIES = tuple(key for key, measure in MEASURES.items() if measure.accuracy)
 CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion)
 LIVE_CRITERIA = tuple(key for key, measure in MEASURES.items() if measure.criterion and measure.live)
 LABEL_FREE = tuple(key for key in MEASURES if key.startswith("label_free/"))
+OBJECTIVES = tuple(key for key in LABEL_FREE if MEASURES[key].directed)
 
 
 def short_name(key: str) -> str:

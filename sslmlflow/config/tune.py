@@ -6,7 +6,7 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import option, options_of
 from sslmlflow.config.training import RunOptions
 from sslmlflow.config.umm import Umm, UmmOptions
-from sslmlflow.measures import CRR_ADJUSTED, LABEL_FREE, short_name
+from sslmlflow.measures import CRR_ADJUSTED, OBJECTIVES, short_name
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Tune(EvaluationOptions, RunOptions, UmmOptions):
     objective: str = option(
         short_name(CRR_ADJUSTED),
         "label-free metric of the last milestone, on held-out images, by which trials are judged",
-        choices=tuple(map(short_name, LABEL_FREE)),
+        choices=tuple(map(short_name, OBJECTIVES)),
     )
     alpha_range: str | None = option(
         None,

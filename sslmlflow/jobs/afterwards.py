@@ -17,8 +17,8 @@ from sslmlflow.jobs.outcome import Outcome
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import training_images
-from sslmlflow.measures import ACCURACIES, ALIGNMENT, LABEL_FREE, MEASURES, STANDARDISED
-from sslmlflow.metrics.correlation import corrected, regret, spearman
+from sslmlflow.measures import ACCURACIES, ALIGNMENT, MEASURES, OBJECTIVES, STANDARDISED
+from sslmlflow.metrics.correlation import corrected, lost_at_random, regret, spearman
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from sslmlflow.training.device import choose_machine
@@ -27,7 +27,7 @@ from sslmlflow.tuning.study import SEAT
 Values = dict[str, float]
 LEAST = 4  # trials, below which a rank correlation says nothing
 # What could be judged by without labels: name, and whether lower is better.
-JUDGED = {key: (MEASURES[key].name, MEASURES[key].lower_is_better) for key in LABEL_FREE}
+JUDGED = {key: (MEASURES[key].name, MEASURES[key].lower_is_better) for key in OBJECTIVES}
 JUDGED[ALIGNMENT] = "alignment A", False
 
 
@@ -123,5 +123,7 @@ def _objectives(measured: Mapping[int, Values]) -> str:
     for (name, found, lost), p in zip(judged, corrected([found.p for _, found, _ in judged]), strict=True):
         told = [f"{found.r:+.2f}", "< 0.001" if p < 0.001 else f"{p:.3f}"] if found.reason is None else ["–", "–"]
         rows.append([name, *told, f"{lost:.1f}"])
+    random = lost_at_random([measured[seat][STANDARDISED] for seat in seats]) or 0.0
+    rows.append(["a random trial, on average (baseline)", "–", "–", f"{100 * random:.1f}"])
     table = markdown_table(rows, words=1)
     return f"Over {len(seats)} finished trials, limits aside; a metric to be low is taken negative:\n\n{table}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
 from sslmlflow.jobs.course import Course
@@ -34,10 +35,21 @@ class Cell:
         """The epochs of the compared milestones."""
         return self.course.epochs[-len(self.compared.values) :]
 
-    @property
+    @cached_property
     def given_epoch(self) -> Correlation:
         """What the metric knows of the accuracy beyond the epoch."""
         return partial_correlation(self.compared.values, self.compared.accuracies, self.epochs)
+
+    @property
+    def of_epoch(self) -> str:
+        """Pearson's r of the number of the epoch, as tables write it: what any metric has to beat."""
+        found = pearson(self.epochs, self.compared.accuracies)
+        return "–" if found.reason else f"{found.r:.2f}"
+
+    @property
+    def beyond_epoch(self) -> str:
+        """r given the epoch, as tables write it."""
+        return "–" if self.given_epoch.reason else f"{self.given_epoch.r:.2f}"
 
 
 def correlations(courses: Sequence[Course], probe: str) -> list[Cell]:
@@ -99,7 +111,7 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     for key in dict.fromkeys(cell.metric for cell in cells):
         lines.append([MEASURES[key].name, *(told.get((key, *column), "–") for column in columns)])
     below: dict[str, Callable[[Cell], str]] = {
-        "epoch number (baseline)": _of_epoch,
+        "epoch number (baseline)": lambda cell: cell.of_epoch,
         "range of the probe": lambda cell: cell.compared.range,
     }
     for name, number in below.items():
@@ -108,18 +120,11 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     return f"{markdown_table(lines, words=1)}\n\n\\{STAR}\n\n{_given_epoch(cells, head, columns)}\n\n{_regrets(cells)}"
 
 
-def _of_epoch(cell: Cell) -> str:
-    """Pearson's r of the number of the epoch."""
-    found = pearson(cell.epochs, cell.compared.accuracies)
-    return "–" if found.reason else f"{found.r:.2f}"
-
-
 def _given_epoch(cells: Sequence[Cell], head: Sequence[str], columns: Sequence[tuple[str, bool]]) -> str:
     lines = [[f"r with the {MEASURES[cells[0].probe].name} given the epoch", *head]]
-    found = {(cell.metric, cell.course.run_id, cell.with_init): cell.given_epoch for cell in cells}
+    found = {(cell.metric, cell.course.run_id, cell.with_init): cell.beyond_epoch for cell in cells}
     for key in dict.fromkeys(cell.metric for cell in cells):
-        row = (found.get((key, *column)) for column in columns)
-        lines.append([MEASURES[key].name, *("–" if r is None or r.reason else f"{r.r:.2f}" for r in row)])
+        lines.append([MEASURES[key].name, *(found.get((key, *column), "–") for column in columns)])
     return markdown_table(lines, words=1)
 
 
@@ -128,7 +133,7 @@ def _regrets(cells: Sequence[Cell]) -> str:
     names = {cell.course.run_id: cell.course.name for cell in chosen}
     rows = [[f"points of the {MEASURES[cells[0].probe].name} lost by choosing by it", *names.values()]]
     by_place = {(cell.metric, cell.course.run_id): cell.compared.regret for cell in chosen}
-    for key in dict.fromkeys(cell.metric for cell in chosen):
+    for key in dict.fromkeys(cell.metric for cell in chosen if MEASURES[cell.metric].directed):
         lost = (by_place.get((key, run_id)) for run_id in names)
         rows.append([MEASURES[key].best, *map(_points, lost)])
     of = {cell.course.run_id: cell.compared.accuracies for cell in chosen}

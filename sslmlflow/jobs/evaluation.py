@@ -58,6 +58,7 @@ class _Evaluation:
     ) -> None:
         self._tracked = tracked
         self._pictured = pictured
+        self._options = options
         self._device = device
         self._trained_on = trained_on
         self._sets = open_and_tell(spec)
@@ -74,7 +75,8 @@ class _Evaluation:
         truth = self._labelled.truth_digest if self._labelled else "unlabelled"
         clustered = f"{CLUSTERED}.{self._held_out.digest}.{truth}"
         probed = f"{PROBED}.{self._labelled.digest}" if self._labelled else clustered
-        left = {tag for tag in (clustered, probed) if not is_there(self._tracked.client, model.tags.get(tag))}
+        by_sgd = f"{PROBED}.{self._labelled.sgd_digest}" if self._labelled and self._options.sgd_probe else probed
+        left = {tag for tag in (clustered, probed, by_sgd) if not is_there(self._tracked.client, model.tags.get(tag))}
         if not left:
             print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[probed]}")
             return
@@ -90,6 +92,8 @@ class _Evaluation:
             results += self._clustered(milestone, embeddings[1])
         if self._labelled and probed in left:
             results.append((self._labelled.measure(milestone, embeddings), self._labelled.digest))
+        if self._labelled and by_sgd != probed and by_sgd in left:
+            results.append((self._labelled.measure_sgd(milestone, embeddings[1]), self._labelled.sgd_digest))
         # The UI's columns are in the order of the first values: seconds last.
         for measured, digest in [*results, (embedding, self._held_out.digest)]:
             self._log(model, measured, digest)

@@ -3,26 +3,32 @@
 from collections.abc import Mapping
 
 from sslmlflow.jobs.course import Course
-from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, RETRIEVAL
+from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, SEEN_CRR, SEEN_RETRIEVAL
 
-EVIDENCE = (GAP_CRR, f"{GAP_CRR}_low", f"{GAP_CRR}_high", CRR_ADJUSTED, GAP_RETRIEVAL, RETRIEVAL)
+RESOLUTION = f"{CRR_ADJUSTED}_resolution"
+FROM_THE_FIRST = (
+    "The first milestone shows it already: the training images differ from the held-out ones, or the encoder that it "
+    "began with had seen them."
+)
+EVIDENCE = (GAP_CRR, f"{GAP_CRR}_low", f"{GAP_CRR}_high", GAP_RETRIEVAL, SEEN_CRR, SEEN_RETRIEVAL, RESOLUTION)
 LEAST_GAP = 0.1  # of the adjusted CRR of the training images
 
 
 def memorising(values: Mapping[str, float]) -> list[str]:
     """Name, in words, the evidence that an encoder has memorised its training images; none is no alarm.
 
-    It takes a gap of the adjusted coding rate reduction whose 95 % interval lies above 0 and that is at least a tenth
-    of what the training images have, and a higher retrieval among these.
+    It takes an adjusted coding rate reduction of the training images beyond its resolution, a gap whose 95 % interval
+    lies above 0 and that is at least a tenth of it, and a higher retrieval among the training images.
     """
-    gap, low, high, held_out, found_gap, found = (values.get(key) for key in EVIDENCE)
-    if gap is None or low is None or high is None or held_out is None or found_gap is None or found is None:
+    if any(key not in values for key in EVIDENCE):
         return []
-    if low <= 0 or gap < LEAST_GAP * (held_out + gap) or found_gap <= 0:
+    gap, low, high, gap_found, seen, seen_found, resolution = (values[key] for key in EVIDENCE)
+    if seen < resolution or low <= 0 or gap < LEAST_GAP * seen or gap_found <= 0:
         return []
+    interval = f"gap {gap:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     return [
-        f"it memorises: adjusted CRR {held_out + gap:.2f} of training images, {held_out:.2f} of held-out ones (gap "
-        f"{gap:.2f}, 95 % interval {low:.2f} to {high:.2f}); retrieval {found + found_gap:.2f} and {found:.2f}"
+        f"it memorises: adjusted CRR {seen:.2f} of training images, {seen - gap:.2f} of as many held-out ones "
+        f"({interval}); retrieval {seen_found:.2f} and {seen_found - gap_found:.2f}"
     ]
 
 
@@ -35,5 +41,5 @@ def memorised(course: Course) -> str:
             found[epoch] = alarm[0]
     if not found:
         return ""
-    epochs = ", ".join(map(str, found))
-    return f"Memorisation at epoch {epochs}; at epoch {max(found)} {found[max(found)]}."
+    words = f"Memorisation at epoch {', '.join(map(str, found))}; at epoch {max(found)} {found[max(found)]}."
+    return f"{words} {FROM_THE_FIRST}" if course.epochs[0] in found else words

@@ -11,14 +11,14 @@ from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation
 from sslmlflow.digests import digest
 from sslmlflow.encoders import Encoder
-from sslmlflow.jobs.gaps import Side, gaps
-from sslmlflow.jobs.watched import LOSS_BATCH, Watched, batched_loss
+from sslmlflow.jobs.gaps import LOSS, gaps, side
+from sslmlflow.jobs.watched import LOSS_BATCH, Watched
 from sslmlflow.measures import CRR, CRR_ADJUSTED, HELD_OUT_LOSS, LEAST_IMAGES, LIDAR
 from sslmlflow.methods import Method
 from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
 from sslmlflow.metrics.unlabelled.coding_rate import directions
-from sslmlflow.metrics.unlabelled.halves import interval
+from sslmlflow.metrics.unlabelled.halves import Halves, interval
 from sslmlflow.metrics.unlabelled.milestone import Scores, layer_metrics, milestone_metrics
 from sslmlflow.rules import versions
 
@@ -90,14 +90,13 @@ class Monitor:
         embedded = time.perf_counter()
         scores = milestone_metrics(early, last, self.eps)
         self._add_lidar(scores, encoder)
-        if CRR_ADJUSTED in scores.values:
-            scores = self._with_interval(scores, last)
+        halves = self._add_interval(scores, last)
         if method is not None:
-            self._add_loss_and_gaps(scores, method, last)
+            self._add_loss_and_gaps(scores, method, last, halves)
         seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
         if CRR in scores.seconds:
             seconds["time/crr_s"] = scores.seconds[CRR]
-        return scores, seconds
+        return replace(scores, deviations=halves.deviations if halves else ()), seconds
 
     def _add_lidar(self, scores: Scores, encoder: Encoder) -> None:
         """LiDAR, for which two views of an image are too few: of more views of fewer images."""
@@ -108,28 +107,35 @@ class Monitor:
         else:
             scores.undefined[LIDAR] = found.undefined["lidar"]
 
-    def _with_interval(self, scores: Scores, last: Tensor) -> Scores:
+    def _add_interval(self, scores: Scores, last: Tensor) -> Halves | None:
         """How far the adjusted coding rate reduction would move with other held-out images."""
-        bounds = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
+        if CRR_ADJUSTED not in scores.values:
+            return None
+        ends = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
         try:
             halves = adjusted_halves(directions(last), self.eps)
         except FAILURES as error:
-            return replace(scores, undefined={**scores.undefined, **dict.fromkeys(bounds, why(error))})
-        _, low, high = interval(halves)
-        return replace(scores, values={**scores.values, bounds[0]: low, bounds[1]: high}, deviations=halves.deviations)
+            scores.undefined.update(dict.fromkeys(ends, why(error)))
+            return None
+        scores.values.update(zip(ends, interval(halves)[1:], strict=True))
+        return halves
 
-    def _add_loss_and_gaps(self, scores: Scores, method: Method, last: Tensor) -> None:
+    def _add_loss_and_gaps(self, scores: Scores, method: Method, last: Tensor, halves: Halves | None) -> None:
         """The method's own loss on the held-out images, and what as many training images have more of."""
+        how = self.eps, self.seed
         projections = self.held_out.project(method)
-        try:
-            scores.values[HELD_OUT_LOSS] = batched_loss(method, projections, self.seed)
-        except FAILURES as error:
-            scores.undefined[HELD_OUT_LOSS] = why(error)
+        whole = side(method, last, projections, *how, halves)
+        if LOSS in whole.values:
+            scores.values[HELD_OUT_LOSS] = whole.values[LOSS]
+        else:
+            scores.undefined[HELD_OUT_LOSS] = whole.undefined[LOSS]
         if self._training is None:
             return
         rows = self.held_out.rows(len(self._training))
-        unseen = Side(last[:, rows], {name: rows_of[rows] for name, rows_of in projections.items()})
-        seen = Side(self._training.embed(method.encoder)[1], self._training.project(method))
-        found = gaps(method, seen, unseen, self.eps, self.seed)
+        unseen = whole
+        if len(rows) < len(self.held_out):
+            unseen = side(method, last[:, rows], {name: of[rows] for name, of in projections.items()}, *how)
+        seen = side(method, self._training.embed(method.encoder)[1], self._training.project(method), *how)
+        found = gaps(seen, unseen)
         scores.values.update(found.values)
         scores.undefined.update(found.undefined)

@@ -47,10 +47,14 @@ class Outcome:
 
     @property
     def gain(self) -> Interval | None:
-        """By how much the chosen trial is better than the untuned; None where the metric was not measured on halves."""
+        """By how much the chosen trial is better than the untuned; None where the metric was not measured on halves.
+
+        The interval is as much wider as the choice of one of so many trials asks for (Bonferroni).
+        """
         if self.chosen is None:
             return None
-        found = rise(self.key, measured_of(self.chosen), self.untuned)
+        level = 1 - 0.05 / max(len(self.complete), 1)
+        found = rise(self.key, measured_of(self.chosen), self.untuned, level)
         if found is None or not MEASURES[self.key].lower_is_better:
             return found
         return Interval(-found.value, -found.high, -found.low)
@@ -136,10 +140,12 @@ def _limits(outcome: Outcome) -> str:
 
 def _compared(outcome: Outcome) -> str:
     if gain := outcome.gain:
-        which = "lower" if MEASURES[outcome.key].lower_is_better else "higher"
-        ends = f"95 % interval {gain.low:.3f} to {gain.high:.3f}"
-        text = f" It is {which} by {gain.value:.3f} ({ends}):"
-        return text + (" separated by the criterion." if outcome.beats_untuned() else " not separated, so keep that.")
+        count = len(outcome.complete)
+        ends = f"95 % interval {gain.low:.3f} to {gain.high:.3f}{f', for the best of {count}' if count > 1 else ''}"
+        text = f" It is {'better' if gain.value > 0 else 'worse'} by {abs(gain.value):.3f} (gain: {ends}):"
+        if gain.low > 0:
+            return text + " separated by the criterion."
+        return text + f" {'separably so' if gain.high < 0 else 'not separated'}: keep the untuned one."
     if not outcome.beats_untuned():
         return " The untuned one is at least as good: keep that."
     return " This metric has no interval: whether the gain is more than chance, nobody says."

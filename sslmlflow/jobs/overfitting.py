@@ -58,10 +58,20 @@ def overfitting_table(courses: Sequence[Course]) -> str:
     rows = []
     for (layer, cell), p in zip(found, significance([cell for _, cell in found]), strict=True):
         r = cell.compared
-        rows.append([cell.course.name, layer, r.told(p), str(r.correlation.n), r.range])
+        rows.append(
+            [cell.course.name, layer, r.told(p), cell.of_epoch, cell.beyond_epoch, str(r.correlation.n), r.range]
+        )
     watched = {cell.course.run_id: cell.course for _, cell in found}.values()
     fallen = [f"{in_markdown(course.name)}, last layer: {_fallen(course)}." for course in watched]
-    head = ["training", "layer", f"Pearson's r of {MEASURES[CRR].name} and accuracy", "n", "range of the accuracy"]
+    head = [
+        "training",
+        "layer",
+        f"Pearson's r of {MEASURES[CRR].name} and accuracy",
+        "of the epoch number (baseline)",
+        "given the epoch",
+        "n",
+        "range of the accuracy",
+    ]
     return "\n\n".join([markdown_table([head, *rows], words=2), f"\\{STAR}", *fallen])
 
 

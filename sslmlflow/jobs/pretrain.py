@@ -14,9 +14,9 @@ from sslmlflow.jobs.copies import count_near_copies
 from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.settings import Settings, settle
+from sslmlflow.jobs.stopping import keep_of
 from sslmlflow.jobs.training import Training, full_batches, log_views, require_checkpoints, resolved, train_to_end
 from sslmlflow.methods import build_method, method_options_text, read_method_options
-from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
@@ -43,7 +43,7 @@ def prepare(config: Pretrain) -> Training:
     """Check what can be checked without data, then open the images and settle every `auto`."""
     settings = settle(config)
     _check(config, settings)
-    keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
+    keep, machine = keep_of(config), choose_machine(config.device, config.precision)
     check_experiment(connect())
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)

@@ -22,7 +22,7 @@ from sslmlflow.jobs.soundness import soundness
 from sslmlflow.jobs.training import train_to_end
 from sslmlflow.jobs.trials import ALARMS, BEHIND, BEYOND, RUNS, VALUES, keep_measured, trial_told, values_told
 from sslmlflow.jobs.umm import prepare, training_images, umm_run
-from sslmlflow.measures import LABEL_FREE, MEASURES, short_name
+from sslmlflow.measures import LABEL_FREE, LIVE_CRITERIA, MEASURES, OBJECTIVES, short_name
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.milestones import log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
@@ -160,7 +160,7 @@ class Search:
             noisy, deviations = soundness(training, last, self.key, measured)
             log_missing_metrics(self._client, child.run_id, last, noisy)
             measured |= noisy
-            if self.key not in measured:
+            if self.key not in measured and self.key not in LIVE_CRITERIA:
                 measured |= self._clustered(child, one, last, training.machine.device)
             if not math.isfinite(measured.get(self.key, math.nan)):
                 raise DivergedError(
@@ -182,7 +182,7 @@ class Search:
 
 def key_of(objective: str) -> str:
     """The metric that an objective names."""
-    return next(key for key in LABEL_FREE if short_name(key) == objective)
+    return next(key for key in OBJECTIVES if short_name(key) == objective)
 
 
 def _goes_on(run_id: str | None) -> str:

@@ -8,12 +8,12 @@ from mlflow.entities import LoggedModel
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.training import Training
 from sslmlflow.jobs.watched import batched_loss
-from sslmlflow.measures import CRR_ADJUSTED, HELD_OUT_LOSS
+from sslmlflow.measures import CRR_ADJUSTED, HELD_OUT_LOSS, short_name
 from sslmlflow.methods import Method
 from sslmlflow.metrics.failures import FAILURES
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pooled, directions
 from sslmlflow.metrics.unlabelled.halves import over_halves
-from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
+from sslmlflow.metrics.unlabelled.milestone import LAST, layer_metrics
 from sslmlflow.tracking.milestones import load_method, load_milestone
 from sslmlflow.tracking.stored import deviations_of
 from sslmlflow.training.device import memory_format
@@ -25,10 +25,7 @@ NOISE = 0.3  # standard deviations of the embeddings
 def soundness(
     training: Training, last: LoggedModel, objective: str, values: Mapping[str, float]
 ) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
-    """Of a milestone with metrics `values`: the objective with noise, and deviations over halves of the images.
-
-    An objective that is not measured while training has no value with noise.
-    """
+    """Of a milestone with metrics `values`: the objective with noise, and deviations over halves of the images."""
     method, _ = load_method(load_milestone(last.model_id), training.encoder.early)
     device = training.machine.device
     method.to(device, memory_format=memory_format(method.encoder, device))  # type: ignore[call-overload]
@@ -62,11 +59,15 @@ def limits_over_halves(method: Method, monitor: Monitor, values: Mapping[str, fl
 
 
 def objective_with_noise(method: Method, monitor: Monitor, objective: str) -> float | None:
-    """A live metric after noise of 0.3 standard deviations, of each view its own; None where it has no value."""
-    views = monitor.held_out.embed(method.encoder)
+    """A metric of two views after noise of 0.3 standard deviations, of each view its own.
+
+    None where it has no value, and for what is not measured on the embeddings of two views: LiDAR, the held-out loss,
+    and what only `evaluate` measures.
+    """
+    name = short_name(objective)
+    if name not in LAST:
+        return None
+    _, last = monitor.held_out.embed(method.encoder)
     generator = torch.Generator().manual_seed(monitor.seed)
-    early, last = (
-        layer + NOISE * layer.std() * torch.randn(layer.shape, generator=generator, dtype=layer.dtype)
-        for layer in views
-    )
-    return milestone_metrics(early, last, monitor.eps).values.get(objective)
+    noise = torch.randn(last.shape, generator=generator, dtype=last.dtype)
+    return layer_metrics(last + NOISE * last.std() * noise, monitor.eps, ("collapsed", name)).values.get(name)

@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sslmlflow.config.training import MEMORISATION, TrainingOptions
+from sslmlflow.errors import ConfigError
 from sslmlflow.jobs.memorising import EVIDENCE, memorising
-from sslmlflow.measures import MEASURES
+from sslmlflow.measures import CRR_ADJUSTED, MEASURES
+from sslmlflow.tracking.keeping import Keep, read_keep
 from sslmlflow.tracking.spool import Spool
 
 
@@ -14,6 +16,17 @@ class Stop(NamedTuple):
 
     peak: int
     words: str
+
+
+def keep_of(options: TrainingOptions) -> Keep:
+    """Which milestones stay; ConfigError where the one that stopping names might be deleted."""
+    keep = read_keep(options.keep)
+    if keep.best is not None and options.stop_on not in ("no", CRR_ADJUSTED):
+        raise ConfigError(
+            f"keep={options.keep} is not possible with stop_on={options.stop_on}: it keeps the milestones with the "
+            f"highest adjusted CRR, and may delete the one at which to stop. Allowed: all, or stop_on={CRR_ADJUSTED}."
+        )
+    return keep
 
 
 def stopped(options: TrainingOptions, spool: Spool) -> Stop | None:
@@ -31,10 +44,7 @@ def stopped(options: TrainingOptions, spool: Spool) -> Stop | None:
     else:
         measure = MEASURES[options.stop_on]
         peak = passed_peak(epochs, spool.milestone_values(options.stop_on), patience, measure.lower_is_better)
-        words = (
-            f"{measure.best} at epoch {peak}, whose milestone is kept like all others, and {patience} milestones have "
-            "not passed it"
-        )
+        words = f"{measure.best} at epoch {peak}, and {patience} milestones have not passed it"
     return None if peak is None else Stop(peak, words)
 
 
@@ -59,11 +69,13 @@ def passed_peak(
 def memorised_after(epochs: Sequence[int], memorising: Collection[int], patience: int) -> int | None:
     """The last epoch before the alarm, if the last `patience` milestones or more gave it; else None.
 
-    epochs: of all milestones so far, ascending; memorising: those that gave the alarm. Where all did, the first counts
-    as the last before it.
+    epochs: of all milestones so far, ascending; memorising: those that gave the alarm. A training whose first
+    milestone gave it never stops: its images differ from the held-out ones by themselves.
 
     >>> memorised_after([0, 5, 10, 15], {10, 15}, patience=2)
     5
     """
-    last = max((epoch for epoch in epochs if epoch not in memorising), default=min(epochs, default=0))
+    if not epochs or epochs[0] in memorising:
+        return None
+    last = max(epoch for epoch in epochs if epoch not in memorising)
     return last if sum(epoch > last for epoch in epochs) >= patience else None

@@ -124,7 +124,7 @@ def transfer_table(found: Mapping[tuple[str, str], Compared], probe: str) -> str
 def _choices(found: Mapping[tuple[str, str], Compared], probe: str, keys: Sequence[str], groups: Sequence[str]) -> str:
     """The points that choosing a model by each metric loses, and those that a random model does."""
     rows = [[f"points of the {MEASURES[probe].name} lost by choosing a model by it", *groups]]
-    for key in keys:
+    for key in [key for key in keys if key not in MEASURES or MEASURES[key].directed]:
         best = "lowest" if lower_is_better(key) else "highest"
         rows.append([f"{best} {_name(key)}", *(_points_lost(found[key, group].regret) for group in groups)])
     random = [lost_at_random(found[keys[0], group].accuracies) for group in groups]

@@ -89,8 +89,8 @@ def _space(config: Tune, leading: TrackedRun, study: optuna.Study, training: Tra
     """The ranges that are searched; those of alpha and beta that are `auto` are found once and kept in the study."""
     if RANGES not in study.user_attrs:
         ranges = {"alpha": config.alpha_range, "beta": config.beta_range}
-        if None in ranges.values():
-            found = balance_at_start(config, training)._asdict()
+        if wanted := [name for name, text in ranges.items() if text is None]:
+            found = balance_at_start(wanted, config, training)
             told = " and ".join(f"{name} = {value:.3g}" for name, value in found.items())
             print(
                 f"before the first step coding rate reduction and divergence pull as strongly as the loss with {told}"

@@ -1,7 +1,7 @@
 """Entry point `umm`: tune the late part of a milestone without labels, and keep milestones of that."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
@@ -18,11 +18,11 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.jobs.datasets import changed_since, dataset_spec, open_and_tell
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.starting import starting_milestone
+from sslmlflow.jobs.stopping import keep_of
 from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.jobs.training import Training, full_batches, require_checkpoints, resolved, train_to_end
 from sslmlflow.methods import Method
 from sslmlflow.texts import printable
-from sslmlflow.tracking.keeping import read_keep
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect
@@ -30,7 +30,7 @@ from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan, first_views
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.step import State
-from sslmlflow.umm.balance import Balance, balance
+from sslmlflow.umm.balance import balance
 from sslmlflow.umm.early import tuned_parameters
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm as UmmStep
@@ -73,7 +73,7 @@ def training_images(client: MlflowClient, config: UmmOptions, source: str) -> tu
 
 def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     """Check what is asked for against the milestone, open its images and settle every `auto`."""
-    keep, machine = read_keep(config.keep), choose_machine(config.device, config.precision)
+    keep, machine = keep_of(config), choose_machine(config.device, config.precision)
     milestone = load_milestone(model.model_id)
     _, spec = _method(config, milestone)
     source = str(model.source_run_id)
@@ -128,16 +128,16 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     )
 
 
-def balance_at_start(config: UmmOptions, training: Training) -> Balance:
-    """The alpha and beta with which the terms pull as strongly as the loss; UserError where a term does not pull."""
+def balance_at_start(wanted: Sequence[str], config: UmmOptions, training: Training) -> dict[str, float]:
+    """The alpha or beta with which the terms pull as strongly as the loss; UserError where a term does not pull."""
     method = training.start().method.train()
     views = first_views(training.sets.train, training.plan, training.machine, BALANCE_STEPS)
     try:
-        return balance(method, views, _weights(config), training.machine, training.plan.seed)
+        return balance(wanted, method, views, _weights(config), training.machine, training.plan.seed)
     except ValueError as error:
         raise UserError(
-            f"the ranges of alpha and beta cannot be found: {error}. Give --alpha_range and --beta_range, as "
-            "low..high:log."
+            f"a range for {' and '.join(wanted)} cannot be found: {error}. Give "
+            f"{' and '.join(f'--{name}_range' for name in wanted)}, as low..high:log."
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import ceil, isfinite
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation, fixed_views
-from sslmlflow.embedding import embed_views
+from sslmlflow.embedding import blocks, embed_views
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods import Method
 
-LOSS_BATCH = 256  # contrastive losses grow with the batch: one size, whatever a training's
+LOSS_BATCH = 256  # at most; contrastive losses grow with the batch, so it does not depend on the training's
+LEAST = 4  # images: two batches with one negative each
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class Watched:
         method.eval()
         try:
             found = []
-            for start in range(0, len(self), LOSS_BATCH):
-                block = np.arange(start, min(start + LOSS_BATCH, len(self)))
+            for block in blocks(len(self), method.encoder.block):
                 images = torch.from_numpy(self.images.read(block)).to(device)
                 views = fixed_views(images, self.augmentation, mean, std, self.places[block], self.seed)
                 found.append(method.project(views))
@@ -70,14 +70,17 @@ def batched_loss(
 ) -> float:
     """The mean loss over random batches of the projections (n, ...), or of some rows of them.
 
-    Batches have 256 images, or half of all where these are fewer; what does not fill one is left out. The negatives of
-    an image are in its batch, so the loss of other images, or fewer, can be compared with it.
+    All images are in an even number of batches of nearly one size, at most 256; some rows are in as many as give
+    batches of that size. The negatives of an image are in its batch, so losses of equally many images can be compared.
+    Raises ValueError for n < 4 and for a loss that is not finite.
     """
     n = len(next(iter(projections.values())))
-    size = max(min(LOSS_BATCH, n // 2), 1)
+    if n < LEAST:
+        raise ValueError(f"needs at least {LEAST} images, got {n}")
+    size = n / (2 * ceil(n / (2 * LOSS_BATCH)))
     drawn = np.random.default_rng(seed).permutation(np.arange(n) if rows is None else rows)
     losses = []
-    for batch in np.split(drawn[: len(drawn) // size * size], len(drawn) // size):
+    for batch in np.array_split(drawn, max(round(len(drawn) / size), 1)):
         index = torch.from_numpy(batch)
         losses.append(float(method.held_out_loss({k: v[index.to(v.device)] for k, v in projections.items()})))
     mean = float(np.mean(losses))

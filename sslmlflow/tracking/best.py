@@ -13,8 +13,8 @@ from sslmlflow.tracking.values import measuring_runs, ways_of
 def log_best(client: MlflowClient, run_id: str) -> None:
     """Log `best/<metric>` and `best/<metric>_epoch` for what was measured on the milestones that a run has.
 
-    Best is the highest value, of entropies the lowest; of equal ones the earliest. The step is always 0, so that the UI
-    draws one bar a run. Only what changed is logged: at one step MLflow shows what it was told last.
+    Best is the lowest value of what is to be low, else the highest; of equal ones the earliest. The step is always 0,
+    so that the UI draws one bar a run. Only what changed is logged: at one step MLflow shows what it was told last.
     """
     training = client.get_run(run_id)
     (((_, milestones),),) = milestones_of_runs(client, [training])
@@ -24,7 +24,7 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     ways = ways_of(milestones, measuring_runs(client, milestones, [training]), run.params)
     metrics = []
     for key, measure in MEASURES.items():
-        if key in ways:
+        if key in ways and measure.directed:
             values = ways[key].values
             best = min(values.values()) if measure.lower_is_better else max(values.values())
             epoch = min(epoch for epoch, value in values.items() if value == best)

@@ -47,8 +47,8 @@ class Measured:
         return cls(values, {key: mean.deviations for key, mean in means.items()}, by_seed)
 
 
-def rise(key: str, tuned: Measured, untuned: Measured) -> Interval | None:
-    """By how much a metric is higher after tuning, with its 95 % interval; None where it was not measured on halves.
+def rise(key: str, tuned: Measured, untuned: Measured, level: float = 0.95) -> Interval | None:
+    """By how much a metric is higher after tuning, with its interval; None where it was not measured on halves.
 
     Two things could make it differ by chance. Other held-out images: the standard deviation of the difference over the
     same halves, Student's t. Another seed of the tuning: the standard deviation over the seeds of the untuned one, for
@@ -57,11 +57,11 @@ def rise(key: str, tuned: Measured, untuned: Measured) -> Interval | None:
     of_tuned, of_untuned = tuned.halves(key), untuned.halves(key)
     if of_tuned is None or of_untuned is None:
         return None
-    found = difference(of_tuned, of_untuned)
+    found = difference(of_tuned, of_untuned, level)
     seeds, seeds_tuned = untuned.by_seed.get(key, ()), max(len(tuned.by_seed.get(key, ())), 1)
     width = found.high - found.value
     if (count := len(seeds)) > 1:
-        factor = float(students_t.ppf(0.975, count - 1)) * (1 / seeds_tuned + 1 / count) ** 0.5
+        factor = float(students_t.ppf((1 + level) / 2, count - 1)) * (1 / seeds_tuned + 1 / count) ** 0.5
         width = hypot(width, factor * stdev(seeds))
     return Interval(found.value, found.value - width, found.value + width)
 

@@ -1,8 +1,7 @@
 """How long the gradients of UMM's terms are before the first step: the unit in which its weights are searched."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,20 +12,20 @@ from sslmlflow.umm.early import fixed_early, tuned_parameters
 from sslmlflow.umm.hypergradient import gradient
 from sslmlflow.umm.objective import LATE, Objectives, Weights
 
-
-class Balance(NamedTuple):
-    """The weights with which the terms pull the late part as strongly as the loss does."""
-
-    alpha: float
-    beta: float
+TERMS = {"alpha": "coding rate reduction", "beta": "divergence of the densities"}
 
 
-def balance(method: Method, batches: Iterable[Tensor], weights: Weights, machine: Machine, seed: int) -> Balance:
-    """Compare the gradients of the loss, of the coding rate reduction and of the divergence in the late part.
+def balance(
+    wanted: Sequence[str], method: Method, batches: Iterable[Tensor], weights: Weights, machine: Machine, seed: int
+) -> dict[str, float]:
+    """Return the weights with which the terms pull the late part as strongly as the loss does.
+
+    That is the length of the loss' gradient over that of the term's, each the median over the batches.
 
     Args:
+        wanted: Weights by name: alpha, of the coding rate reduction, and beta, of the divergence.
         method: As it is before the first step, in train mode; left as it is.
-        batches: Views (2, n, 3, size, size) of some batches; the median over them is taken.
+        batches: Views (2, n, 3, size, size) of some batches.
         weights: How the terms are computed; alpha and beta have no part in it.
         machine: Device and precision.
         seed: Of the directions in which volumes are taken, and of dropout.
@@ -41,11 +40,13 @@ def balance(method: Method, batches: Iterable[Tensor], weights: Weights, machine
         with fixed_early(method, views, machine) as maps, sdpa_kernel(SDPBackend.MATH):
             terms = Objectives(method, views, maps, names, weights, machine, seed)
             phi = tuple(tuned_parameters(method).values())
-            found = (gradient(term, phi)[1] for term in (terms.loss, terms.reduction, terms.divergence))
+            by_weight = {"alpha": terms.reduction, "beta": terms.divergence}
+            found = (gradient(term, phi)[1] for term in (terms.loss, *(by_weight[name] for name in wanted)))
             lengths.append([sum(float(slopes[place].square().sum()) for place in late) ** 0.5 for slopes in found])
-    loss, reduction, divergence = (median(of_term) for of_term in zip(*lengths, strict=True))
-    terms_by_name = {"loss": loss, "coding rate reduction": reduction, "divergence of the densities": divergence}
-    for name, length in terms_by_name.items():
+    loss, *of_terms = (median(of_term) for of_term in zip(*lengths, strict=True))
+    for name, length in zip(wanted, of_terms, strict=True):
         if not length > 0:
-            raise ValueError(f"the {name} has no gradient in the late part")
-    return Balance(loss / reduction, loss / divergence)
+            raise ValueError(f"the {TERMS[name]} has no gradient in the late part")
+    if not loss > 0:
+        raise ValueError("the loss has no gradient in the late part")
+    return {name: loss / length for name, length in zip(wanted, of_terms, strict=True)}

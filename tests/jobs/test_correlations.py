@@ -125,7 +125,7 @@ def test_the_table_of_the_overfitting_watch_has_corrected_stars_too() -> None:
     accuracy = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     last = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], STANDARDISED: accuracy}
     early = {EARLY_CRR: [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], EARLY_STANDARDISED: accuracy}
-    assert "| last | 0.83* | 6 |" in overfitting_table([made_course(last)])
+    assert "| last | 0.83* | 1.00 | – | 6 |" in overfitting_table([made_course(last)])
     both = overfitting_table([made_course({**last, **early})])
-    assert "| last | 0.83 | 6 |" in both
+    assert "| last | 0.83 | 1.00 | – | 6 |" in both
     assert "\\* p < 0.05, corrected for all r of the table" in both

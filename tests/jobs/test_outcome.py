@@ -80,9 +80,15 @@ def test_the_gain_is_over_the_same_halves_of_the_images(key: str, better: float,
     outcome = Outcome([chosen], key, untuned, chosen, GIVEN)
     low, high = stats.t(59, loc=0.4, scale=of_chosen.std(ddof=1)).interval(0.95)
     assert outcome.beats_untuned() == (low > 0) == (own < 0.1)
-    which = "higher" if better > 0 else "lower"
-    assert f"{which} by 0.400 (95 % interval {low:.3f} to {high:.3f})" in verdict(outcome)
-    assert ("not separated, so keep that." in verdict(outcome)) != outcome.beats_untuned()
+    assert f"better by 0.400 (gain: 95 % interval {low:.3f} to {high:.3f})" in verdict(outcome)
+    assert ("not separated: keep the untuned one." in verdict(outcome)) != outcome.beats_untuned()
+    of_four = Outcome([chosen, made(2, 1.0), made(3, 1.0), made(4, 1.0)], key, untuned, chosen, GIVEN)
+    low, high = stats.t(59, loc=0.4, scale=of_chosen.std(ddof=1)).interval(1 - 0.05 / 4)
+    assert f"95 % interval {low:.3f} to {high:.3f}, for the best of 4" in verdict(of_four)
+    worse = Outcome([chosen], key, Measured({key: 3.0 + better}, untuned.deviations), chosen, GIVEN)
+    assert not worse.beats_untuned()
+    assert "worse by 0.400" in verdict(worse)
+    assert ("separably so: keep the untuned one." in verdict(worse)) == (own < 0.1)
 
 
 def test_of_an_entropy_the_lower_is_better_and_what_rejects_is_counted() -> None:

@@ -37,8 +37,8 @@ def test_the_table_gives_r_by_layer_with_n_and_the_range() -> None:
     # Of the last layer, three pairs: deviations (-1, 0, 1) / 8 and (-8, -2, 10) / 3, so r = 18 / sqrt(2 * 168).
     lines = overfitting_table([made_course(FALLING)]).splitlines()
     assert lines[2:4] == [
-        "| simclr | early | – | 4 | 10.0% to 40.0% |",
-        "| simclr | last | 0.98 | 3 | 12.5% to 50.0% |",
+        "| simclr | early | – | 0.95 | – | 4 | 10.0% to 40.0% |",
+        "| simclr | last | 0.98 | 0.80 | – | 3 | 12.5% to 50.0% |",
     ]
     assert lines[-1] == (
         "simclr, last layer: accuracy peaked at epoch 20, 25.0 % below its peak at the end; "

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from sslmlflow.config.training import MEMORISATION, TrainingOptions
-from sslmlflow.jobs.stopping import memorised_after, passed_peak, stopped
-from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, HELD_OUT_LOSS, RETRIEVAL
+from sslmlflow.errors import ConfigError
+from sslmlflow.jobs.stopping import keep_of, memorised_after, passed_peak, stopped
+from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.tracking.spool import Spool
 
 
@@ -38,7 +39,7 @@ def test_of_a_loss_the_peak_is_the_lowest() -> None:
         ({10, 15}, 3, None),
         ({5, 15}, 2, None),  # not in a row
         ({5, 15}, 1, 10),
-        ({0, 5, 10, 15}, 3, 0),  # from the beginning
+        ({0, 5, 10, 15}, 3, None),  # from the first: the images differ by themselves
         (set(), 1, None),
     ],
 )
@@ -55,8 +56,9 @@ def spool(tmp_path: Path) -> Spool:
     spool = Spool(tmp_path / "spool.db")
     for epoch, loss, gap in ((0, 3.0, 0.0), (5, 2.0, 0.1), (10, 1.5, 0.4), (15, 1.6, 1.5), (20, 1.7, 2.5)):
         interval = {f"{GAP_CRR}_low": gap - 0.5, f"{GAP_CRR}_high": gap + 0.5}
-        values = {HELD_OUT_LOSS: loss, CRR_ADJUSTED: 4.0, GAP_CRR: gap, GAP_RETRIEVAL: gap / 10, RETRIEVAL: 0.3}
-        spool.add_milestone(epoch, tmp_path, {**values, **interval})
+        seen = {SEEN_CRR: 4.0 + gap, SEEN_RETRIEVAL: 0.3 + gap / 10, f"{CRR_ADJUSTED}_resolution": 0.2}
+        values = {HELD_OUT_LOSS: loss, CRR_ADJUSTED: 4.0, GAP_CRR: gap, GAP_RETRIEVAL: gap / 10}
+        spool.add_milestone(epoch, tmp_path, {**values, **interval, **seen})
     return spool
 
 
@@ -78,3 +80,11 @@ def test_a_training_stops_by_what_its_milestones_show(
     assert (found.peak if found else None) == peak
     assert words in (found.words if found else "")
     spool.close()
+
+
+def test_what_may_delete_the_milestone_at_the_peak_is_refused() -> None:
+    for allowed in (TrainingOptions(keep="best:2"), TrainingOptions(keep="last", stop_on=CRR_ADJUSTED)):
+        assert keep_of(allowed).best is not None
+    assert keep_of(TrainingOptions(stop_on=MEMORISATION)).best is None
+    with pytest.raises(ConfigError, match="keep=last is not possible with stop_on=memorisation"):
+        keep_of(TrainingOptions(keep="last", stop_on=MEMORISATION))

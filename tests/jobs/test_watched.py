@@ -11,6 +11,7 @@ from sslmlflow.data.views import Augmentation, fixed_views
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.jobs.watched import LOSS_BATCH, Watched, batched_loss
 from sslmlflow.methods import METHODS, Method, build_method
+from sslmlflow.metrics.unlabelled.halves import over_halves
 
 PREPROCESSING = Preprocessing(16, 3, (0.5,) * 3, (0.25,) * 3)
 SMALL = {
@@ -51,14 +52,15 @@ def of_one_batch(name: str, method: Method, views: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("count", [40, 2 * LOSS_BATCH + 9])
-def test_it_is_the_mean_over_random_full_batches_of_two_fixed_views(name: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(40, (20, 20)), (41, (21, 20)), (2 * LOSS_BATCH + 9, (131, 130, 130, 130))]
+)
+def test_it_is_the_mean_over_random_batches_of_two_fixed_views(name: str, count: int, sizes: tuple[int, ...]) -> None:
     method, images = small(name), watched(count)
-    size = min(LOSS_BATCH, count // 2)
     mean, std = PREPROCESSING.tensors(torch.device("cpu"))
     order = np.random.default_rng(images.seed).permutation(count)
     losses = []
-    for batch in (order[:size], order[size : 2 * size]):  # the rest does not fill one
+    for batch in np.split(order, np.cumsum(sizes)[:-1]):
         pixels = torch.from_numpy(images.images.read(np.sort(batch)))
         views = fixed_views(pixels, Augmentation(16), mean, std, 3 * np.sort(batch), images.seed)
         losses.append(of_one_batch(name, method, views))
@@ -91,6 +93,27 @@ def test_rows_of_some_images_have_the_loss_of_these() -> None:
     some = batched_loss(method, images.project(method), 0, rows)
     projected = images.part(rows).project(method)
     assert some == pytest.approx(method.held_out_loss(projected).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [40, 300, 1000, 1022, 1500])
+def test_over_halves_it_varies_as_over_fresh_images(count: int) -> None:
+    """Of projections whose loss is a mean over images: SimSiam's, of random directions."""
+    method, random = small("simsiam"), np.random.default_rng(0)
+    keys = "first", "second", "first_prediction", "second_prediction"
+    projections = {key: torch.from_numpy(random.normal(size=(count, 16))).float() for key in keys}
+    each = -sum(
+        torch.nn.functional.cosine_similarity(projections[f"{a}_prediction"], projections[b])
+        for a, b in (("first", "second"), ("second", "first"))
+    )
+    found = over_halves(0.0, lambda rows: batched_loss(method, projections, 0, rows), count, resamples=400)
+    assert np.std(found.deviations) == pytest.approx(float((each / 2).std()) / count**0.5, rel=0.12)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_too_few_images_have_no_loss(count: int) -> None:
+    method = small("simclr")
+    with pytest.raises(ValueError, match=f"needs at least 4 images, got {count}"):
+        batched_loss(method, {"first": torch.ones(count, 4), "second": torch.ones(count, 4)}, 0)
 
 
 def test_a_loss_that_is_no_number_is_refused() -> None:
