@@ -35,8 +35,8 @@ class Tune(EvaluationOptions, RunOptions, UmmOptions):
     trial_seeds: int = option(1, "seeds with which each trial is tuned; their mean is its value", minimum=1)
     untuned_seeds: int = option(
         3,
-        "seeds with which the encoder is tuned with alpha = beta = 0, at least trial_seeds; their spread is a part of "
-        "what a trial may differ by",
+        "seeds with which the encoder is tuned with alpha = beta = 0, at least trial_seeds; a trial may be worse by as "
+        "much as these differ",
         minimum=1,
     )
     sampler: str = option(

@@ -60,11 +60,14 @@ class Outcome:
         return Interval(-found.value, -found.high, -found.low)
 
     def beats_untuned(self) -> bool:
-        """Whether the chosen trial is better than tuning with alpha = beta = 0, beyond the interval if there is one."""
+        """Whether the chosen trial is better than tuning with alpha = beta = 0: where there is an interval, beyond it.
+
+        And then by more than another seed may change it.
+        """
         if self.chosen is None:
             return False
         if gain := self.gain:
-            return gain.low > 0
+            return gain.low > self.untuned.tolerance.get(self.key, 0.0)
         rise = float(self.chosen.value or 0.0) - self.untuned.values[self.key]
         return (-rise if MEASURES[self.key].lower_is_better else rise) > 0
 
@@ -142,8 +145,9 @@ def _compared(outcome: Outcome) -> str:
     if gain := outcome.gain:
         count = len(outcome.complete)
         ends = f"95 % interval {gain.low:.3f} to {gain.high:.3f}{f', for the best of {count}' if count > 1 else ''}"
-        text = f" It is {'better' if gain.value > 0 else 'worse'} by {abs(gain.value):.3f} (gain: {ends}):"
-        if gain.low > 0:
+        seeds = f"another seed may change it by {outcome.untuned.tolerance.get(outcome.key, 0.0):.3f}"
+        text = f" It is {'better' if gain.value > 0 else 'worse'} by {abs(gain.value):.3f} (gain: {ends}; {seeds}):"
+        if outcome.beats_untuned():
             return text + " separated by the criterion."
         return text + f" {'separably so' if gain.high < 0 else 'not separated'}: keep the untuned one."
     if not outcome.beats_untuned():

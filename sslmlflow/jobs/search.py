@@ -54,7 +54,8 @@ class Search:
         """What as long a tuning with alpha = beta = 0 comes to; trials are measured against it."""
         print("\nuntuned: as long with alpha = beta = 0, which sets the limits")
         seeds = max(self._config.untuned_seeds, self._config.trial_seeds)
-        return self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, seeds, done, started)
+        found = self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, seeds, done, started)
+        return Measured.untuned(found, self._config.trial_seeds)
 
     def against(self, untuned: Measured) -> "Search":
         """Judge the trials to come beside the untuned encoder."""
@@ -73,7 +74,7 @@ class Search:
         print(f"\n{name}")
         done = trial.user_attrs.get(RUNS, [])
         try:
-            measured = self._tune(
+            of_seeds = self._tune(
                 name,
                 values,
                 self._config.trial_seeds,
@@ -84,6 +85,7 @@ class Search:
         except PrunedError as error:
             trial.set_user_attr(BEHIND, str(error))
             raise optuna.TrialPruned(str(error)) from None
+        measured = Measured.mean(of_seeds)
         found = limits(measured, self._untuned)
         keep_measured(trial, measured)
         trial.set_user_attr(ALARMS, alarms(measured.values, self.key, MEASURES[self.key].lower_is_better))
@@ -122,8 +124,8 @@ class Search:
         done: Sequence[str],
         started: Callable[[list[str]], None],
         watch: Watch | None = None,
-    ) -> Measured:
-        """Tune with so many seeds and measure; the means. `done` are runs that were begun before a kill, by seed."""
+    ) -> list[Measured]:
+        """Tune with so many seeds and measure each. `done` are runs that were begun before a kill, by seed."""
         runs = list(done)
         measured = []
         for number in range(seeds):
@@ -137,7 +139,7 @@ class Search:
                 started(runs)
 
             measured.append(self._tune_once(told, one, begun, watch if number == 0 else None))
-        return Measured.mean(measured)
+        return measured
 
     def _one(self, values: Mapping[str, Any]) -> Umm:
         # Named, not `auto`: whichever process goes on with a trial gives the same.

@@ -10,7 +10,7 @@ from sslmlflow.tuning.checks import Measured
 from sslmlflow.tuning.study import SEAT, WHY
 
 # Attributes.
-RUNS, MEASURED, DEVIATIONS, BY_SEED, VALUES = "runs", "measured", "deviations", "by_seed", "values"
+RUNS, MEASURED, DEVIATIONS, VALUES = "runs", "measured", "deviations", "values"
 ALARMS, BEYOND, BEHIND = "alarms", "beyond", "behind"  # words
 
 
@@ -23,12 +23,11 @@ def keep_measured(trial: Trial, measured: Measured) -> None:
     """Keep in a trial what was measured."""
     trial.set_user_attr(MEASURED, measured.values)
     trial.set_user_attr(DEVIATIONS, measured.deviations)
-    trial.set_user_attr(BY_SEED, measured.by_seed)
 
 
 def measured_of(trial: FrozenTrial) -> Measured:
     """What was measured of a finished trial."""
-    return Measured(*(trial.user_attrs[name] for name in (MEASURED, DEVIATIONS, BY_SEED)))
+    return Measured(*(trial.user_attrs[name] for name in (MEASURED, DEVIATIONS)))
 
 
 def remarks(trial: FrozenTrial) -> str:

@@ -4,11 +4,8 @@ Coding rates alone cannot say so: a tuning that is trained on them can raise the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import hypot
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-
-from scipy.stats import t as students_t
 
 from sslmlflow.measures import HELD_OUT_LOSS, MEASURES, SPREAD, lower_is_better
 from sslmlflow.metrics.unlabelled.halves import Halves, Interval, difference, mean_of
@@ -21,14 +18,14 @@ MOST_SPREAD = 0.95
 
 @dataclass(frozen=True)
 class Measured:
-    """What a tuning came to: metrics by key, and how some of them vary over the same halves of the held-out images.
+    """What a tuning came to: metrics by key, means over its seeds, and their deviations over halves of the images.
 
-    With several seeds these are means, and `by_seed` has the values of each.
+    Of the untuned one also `tolerance`: by how much another seed may change a metric.
     """
 
     values: Mapping[str, float]
     deviations: Mapping[str, Sequence[float]]
-    by_seed: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    tolerance: Mapping[str, float] = field(default_factory=dict)
 
     def halves(self, key: str) -> Halves | None:
         """A metric over the halves, where it has a value and was measured on them."""
@@ -42,28 +39,28 @@ class Measured:
         keys = [key for key in several[0].values if all(key in one.values for one in several)]
         halves = {key: [found for one in several if (found := one.halves(key))] for key in keys}
         means = {key: mean_of(found) for key, found in halves.items() if len(found) == len(several)}
-        by_seed = {key: [one.values[key] for one in several] for key in keys}
-        values = {key: fmean(of_seeds) for key, of_seeds in by_seed.items()}
-        return cls(values, {key: mean.deviations for key, mean in means.items()}, by_seed)
+        values = {key: fmean(one.values[key] for one in several) for key in keys}
+        return cls(values, {key: mean.deviations for key, mean in means.items()})
+
+    @classmethod
+    def untuned(cls, seeds: Sequence["Measured"], trial_seeds: int) -> "Measured":
+        """The mean over the seeds that trials have, the first ones, with the tolerance that all of them give.
+
+        That is two standard deviations over the seeds, of a mean of as many seeds as a trial has; none of one seed.
+        """
+        mean = cls.mean(seeds[:trial_seeds])
+        by_seed = {key: [one.values[key] for one in seeds if key in one.values] for key in mean.values}
+        spread = {key: stdev(values) for key, values in by_seed.items() if len(values) > 1}
+        return replace(mean, tolerance={key: 2 * sd / trial_seeds**0.5 for key, sd in spread.items()})
 
 
 def rise(key: str, tuned: Measured, untuned: Measured, level: float = 0.95) -> Interval | None:
-    """By how much a metric is higher after tuning, with its interval; None where it was not measured on halves.
+    """By how much a metric is higher after tuning, with its interval for other held-out images.
 
-    Two things could make it differ by chance. Other held-out images: the standard deviation of the difference over the
-    same halves, Student's t. Another seed of the tuning: the standard deviation over the seeds of the untuned one, for
-    means of as many seeds as there are, Student's t; nothing where that has one seed. The half widths add in squares.
+    Both have the same seeds and are measured on the same halves of the images. None where it was not measured on these.
     """
     of_tuned, of_untuned = tuned.halves(key), untuned.halves(key)
-    if of_tuned is None or of_untuned is None:
-        return None
-    found = difference(of_tuned, of_untuned, level)
-    seeds, seeds_tuned = untuned.by_seed.get(key, ()), max(len(tuned.by_seed.get(key, ())), 1)
-    width = found.high - found.value
-    if (count := len(seeds)) > 1:
-        factor = float(students_t.ppf((1 + level) / 2, count - 1)) * (1 / seeds_tuned + 1 / count) ** 0.5
-        width = hypot(width, factor * stdev(seeds))
-    return Interval(found.value, found.value - width, found.value + width)
+    return difference(of_tuned, of_untuned, level) if of_tuned and of_untuned else None
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,8 @@ def limits(tuned: Measured, untuned: Measured) -> list[Limit]:
     """What the encoder that was tuned with alpha = beta = 0 sets for a tuned one: nothing may be separably worse.
 
     The method's own loss on held-out images may not be higher, and the pooled coding rate reduction not lower, by more
-    than other images and seeds would explain: the interval of `rise` must reach 0. What has no value passes its limit
-    by 1.
+    than other images and another seed would explain: the interval of `rise` must reach the tolerance. What has no value
+    passes its limit by 1.
     """
     return [_limit(key, tuned, untuned) for key in LIMITED]
 
@@ -90,13 +87,14 @@ def _limit(key: str, tuned: Measured, untuned: Measured) -> Limit:
     if found is None:
         which = "of the untuned encoder " if untuned.halves(key) is None else ""
         return Limit(measure.name, 1.0, f"{measure.name} {which}has no value")
-    lower = lower_is_better(key)
+    lower, tolerance = lower_is_better(key), untuned.tolerance.get(key, 0.0)
     worse = found if lower else Interval(-found.value, -found.high, -found.low)
     return Limit(
         measure.name,
-        worse.low,
+        worse.low - tolerance,
         f"{measure.name} {measure.told(tuned.values[key])} is {'above' if lower else 'below'} the untuned "
-        f"{measure.told(untuned.values[key])} by {worse.value:.3f} (95 % interval {worse.low:.3f} to {worse.high:.3f})",
+        f"{measure.told(untuned.values[key])} by {worse.value:.3f} (95 % interval {worse.low:.3f} to {worse.high:.3f}; "
+        f"another seed may change it by {tolerance:.3f})",
     )
 
 

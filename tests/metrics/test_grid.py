@@ -29,7 +29,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
 )
 from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
-from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, infonce, retrieval_accuracy, uniformity_loss
 from sslmlflow.metrics.unlabelled.lidar import lidar
 from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
 from sslmlflow.metrics.unlabelled.spectrum import (
@@ -114,6 +114,7 @@ METRICS: dict[str, Callable[[np.ndarray], object]] = {
     "alignment": alignment_loss,
     "uniformity": lambda v: uniformity_loss(v[0]),
     "retrieval": retrieval_accuracy,
+    "InfoNCE": infonce,
     "collapsed": lambda v: float(collapsed(v[0]) is not None),
     "lost directions": lambda v: lost_directions(v[0]),
     "near duplicates": lambda v: near_duplicates(v[0]),

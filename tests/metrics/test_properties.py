@@ -15,7 +15,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
     unit_rows,
 )
 from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
-from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, infonce, retrieval_accuracy, uniformity_loss
 from sslmlflow.metrics.unlabelled.lidar import lidar
 from sslmlflow.metrics.unlabelled.spectrum import alpha_req, effective_rank, rankme, stable_rank
 from tests.metrics.test_grid import METRICS, numbers
@@ -37,19 +37,19 @@ def views(draw: st.DrawFn, least: int = 12, noise: float | None = None) -> np.nd
 
 TURNED = (
     *("unit rows, then coding_rate", "pairs", "pooled", "adjusted", "soft", "soft, top 2", "rankme", "stable rank"),
-    *("effective rank", "alpha-ReQ", "spectrum", "lidar", "alignment", "uniformity", "retrieval"),
+    *("effective rank", "alpha-ReQ", "spectrum", "lidar", "alignment", "uniformity", "retrieval", "InfoNCE"),
     *("intrinsic dimension", "neighbours", "silhouette", "labels", "5-NN", "weighted k-NN"),
 )
 # The others depend on the order: shifts, draws and halves are of it.
 SHUFFLED = (
     *("unit rows, then coding_rate", "pairs", "pooled", "soft", "rankme", "stable rank", "effective rank"),
     *("alpha-ReQ", "spectrum", "lidar", "alignment", "uniformity", "retrieval", "intrinsic dimension", "entropy"),
-    "robust entropy",
+    *("robust entropy", "InfoNCE"),
 )
 SCALED = (
     *("rankme", "stable rank", "effective rank", "alpha-ReQ", "alignment", "uniformity", "retrieval"),
     *("intrinsic dimension", "entropy", "robust entropy", "k-means", "silhouette", "5-NN", "weighted k-NN"),
-    *("standardised probe", "learnability", "lidar"),
+    *("standardised probe", "learnability", "lidar", "InfoNCE"),
 )
 
 
@@ -107,6 +107,7 @@ def test_values_lie_in_their_ranges(made: np.ndarray) -> None:
     assert 0 <= alignment_loss(made) <= 4 + slack
     assert -8 - slack <= uniformity_loss(made[0]) <= slack
     assert 0 <= retrieval_accuracy(made) <= 1
+    assert 0 <= infonce(made) <= np.log(n) + 20, "cosines differ by 2 at most, over a temperature of 0.1"
     classes = np.arange(n) % 3
     assert -1 <= silhouettes(made[0], {"classes": classes})["classes"] <= 1
     assert 0 <= cluster_learnability(made[0], classes) <= 1

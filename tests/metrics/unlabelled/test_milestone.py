@@ -17,7 +17,7 @@ from sslmlflow.metrics.unlabelled.spectrum import rankme
 
 METRICS = ["crr", "crr_R", "crr_U", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution", "rankme"]
 METRICS += ["collapsed"]
-OF_THE_LAST = ["stable_rank", "alpha_req", "alignment_loss", "uniformity_loss", "retrieval"]
+OF_THE_LAST = ["stable_rank", "alpha_req", "alignment_loss", "uniformity_loss", "retrieval", "infonce"]
 OF_THE_LAST += ["lost_directions", "near_duplicates"]
 NAMES = {prefix + name for prefix in ("early/", "label_free/") for name in METRICS}
 NAMES |= {"label_free/" + name for name in OF_THE_LAST}
