@@ -89,6 +89,11 @@ def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, s
     assert {run.info.status for run in children} == {"FINISHED"}
     assert len({run.data.params["alpha"] for run in children}) == 4
     assert all(0.005 <= float(run.data.params["alpha"]) <= 0.05 for run in children[1:])
+    assert tune.data.params["resolved/alpha_range"] == "0.005..0.05:log"
+    found = tune.data.params["resolved/beta_range"]  # auto: in units of the gradients before the first step
+    low, high = map(float, found.removesuffix(":log").split(".."))
+    assert high == pytest.approx(1000 * low, rel=0.01)
+    assert all(low <= float(run.data.params["beta"]) <= high for run in children[1:])
     told = [m.value for m in client.get_metric_history(tune.info.run_id, "tune/objective")]
     assert told == [value(client, run, "label_free/crr_adjusted") for run in children[1:]]
     assert tune.data.metrics["tune/untuned"] == value(client, children[0], "label_free/crr_adjusted")
