@@ -38,6 +38,7 @@ def test_every_parameter_reaches_the_step() -> None:
         "directions": 3,
         "js_images": 5,
         "kappa": 0.9,
+        "crr": "soft",
     }
     ways = {
         "variant": "simultaneous",
