@@ -41,7 +41,7 @@ class Measure:
         """What a milestone is chosen for, in words."""
         return f"{'lowest' if self.lower_is_better else 'highest'} {self.name}"
 
-    def told(self, value: float) -> str:
+    def formatted(self, value: float) -> str:
         """A value as tables write it."""
         return f"{100 * value:.1f} %" if self.accuracy else f"{value:.3f}"
 

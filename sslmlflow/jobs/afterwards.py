@@ -98,9 +98,9 @@ def _accuracies(outcome: Outcome, measured: Mapping[int, Values], untuned: Value
     told += [("untuned, as long", untuned), ("before", before)]
     keys = [key for key in ACCURACIES if any(key in values for _, values in told)]
     rows = [["", *(MEASURES[key].name for key in keys)]]
-    rows += [
-        [name, *(MEASURES[key].told(values[key]) if key in values else "–" for key in keys)] for name, values in told
-    ]
+    for name, values in told:
+        cells = (MEASURES[key].formatted(values[key]) if key in values else "–" for key in keys)
+        rows.append([name, *cells])
     return markdown_table(rows, words=1)
 
 

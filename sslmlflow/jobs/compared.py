@@ -54,7 +54,7 @@ class Compared:
         """The accuracy that choosing by the metric loses."""
         return regret(self.values, self.accuracies, self.lower_is_better)
 
-    def told(self, p: float) -> str:
+    def formatted(self, p: float) -> str:
         """Pearson's r as tables write it, with its corrected p: a star where it is significant, a dash for none."""
         r = self.correlation
         return "–" if r.reason else f"{r.r:.2f}{'*' if p < SIGNIFICANT else ''}"
@@ -66,6 +66,11 @@ class Compared:
         found = r.r, r.p, p, *bootstrap_interval(*pairs), rho.r, rho.p, tau.r, tau.p
         coefficients, bounds = ([repr(v) if isfinite(v) else "" for v in values] for values in (found, self.bounds))
         return [*coefficients, str(r.n), "" if self.regret is None else repr(self.regret), *bounds, r.reason or ""]
+
+
+def points(lost: float | None) -> str:
+    """A loss of accuracy in percentage points, as tables write it."""
+    return "–" if lost is None else f"{100 * lost:.1f}"
 
 
 def corrected_p(table: Iterable[Compared]) -> list[float]:

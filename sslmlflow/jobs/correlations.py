@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
+from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p, points
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import MEASURES, lower_is_better
@@ -103,7 +103,7 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     columns = list(dict.fromkeys((cell.course.run_id, cell.with_init) for cell in cells))
     names = {cell.course.run_id: cell.course.name for cell in cells}
     told = {
-        (cell.metric, cell.course.run_id, cell.with_init): cell.compared.told(p)
+        (cell.metric, cell.course.run_id, cell.with_init): cell.compared.formatted(p)
         for cell, p in zip(cells, significance(cells), strict=True)
     }
     head = [f"{names[run_id]}, {INIT[with_init]}" for run_id, with_init in columns]
@@ -135,13 +135,9 @@ def _regrets(cells: Sequence[Cell]) -> str:
     by_place = {(cell.metric, cell.course.run_id): cell.compared.regret for cell in chosen}
     for key in dict.fromkeys(cell.metric for cell in chosen if MEASURES[cell.metric].directed):
         lost = (by_place.get((key, run_id)) for run_id in names)
-        rows.append([MEASURES[key].best, *map(_points, lost)])
+        rows.append([MEASURES[key].best, *map(points, lost)])
     of = {cell.course.run_id: cell.compared.accuracies for cell in chosen}
     baselines = {"the last milestone (baseline)": lost_by_the_last, "a random milestone, on average": lost_at_random}
     for name, choice in baselines.items():
-        rows.append([name, *(_points(choice(of[run_id])) for run_id in names)])
+        rows.append([name, *(points(choice(of[run_id])) for run_id in names)])
     return markdown_table(rows, words=1)
-
-
-def _points(lost: float | None) -> str:
-    return "–" if lost is None else f"{100 * lost:.1f}"

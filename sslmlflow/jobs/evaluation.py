@@ -58,7 +58,6 @@ class _Evaluation:
     ) -> None:
         self._tracked = tracked
         self._pictured = pictured
-        self._options = options
         self._device = device
         self._trained_on = trained_on
         self._sets = open_and_tell(spec)
@@ -74,11 +73,11 @@ class _Evaluation:
         """Measure what this milestone lacks."""
         truth = self._labelled.truth_digest if self._labelled else "unlabelled"
         clustered = f"{CLUSTERED}.{self._held_out.digest}.{truth}"
-        probed = f"{PROBED}.{self._labelled.digest}" if self._labelled else clustered
-        by_sgd = f"{PROBED}.{self._labelled.sgd_digest}" if self._labelled and self._options.sgd_probe else probed
-        left = {tag for tag in (clustered, probed, by_sgd) if not is_there(self._tracked.client, model.tags.get(tag))}
+        probes = self._labelled.probes() if self._labelled else {}
+        probed = {f"{PROBED}.{digest}": digest for digest in probes}
+        left = {tag for tag in (clustered, *probed) if not is_there(self._tracked.client, model.tags.get(tag))}
         if not left:
-            print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[probed]}")
+            print(f"epoch {epoch_of(model):4d}: was evaluated with these settings in run {model.tags[clustered]}")
             return
         milestone = load_milestone(model.model_id)
         self._check_images(model, milestone)
@@ -90,10 +89,7 @@ class _Evaluation:
         results = []
         if clustered in left:
             results += self._clustered(milestone, embeddings[1])
-        if self._labelled and probed in left:
-            results.append((self._labelled.measure(milestone, embeddings), self._labelled.digest))
-        if self._labelled and by_sgd != probed and by_sgd in left:
-            results.append((self._labelled.measure_sgd(milestone, embeddings[1]), self._labelled.sgd_digest))
+        results += [(probes[digest](milestone, embeddings), digest) for tag, digest in probed.items() if tag in left]
         # The UI's columns are in the order of the first values: seconds last.
         for measured, digest in [*results, (embedding, self._held_out.digest)]:
             self._log(model, measured, digest)

@@ -135,7 +135,7 @@ def _report(over: str, results: Results) -> str:
 
 def _told(measured: Mapping[str, float | None], key: str) -> str:
     value = measured.get(key)
-    return "–" if value is None else MEASURES[key].told(value)
+    return "–" if value is None else MEASURES[key].formatted(value)
 
 
 def _csv(over: str, results: Results) -> str:

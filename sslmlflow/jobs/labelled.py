@@ -66,7 +66,7 @@ class LabelledImages:
         )
 
     @property
-    def sgd_digest(self) -> str:
+    def _sgd_digest(self) -> str:
         """The same of the SGD probe, which has no recipe in the options."""
         return digest(
             {
@@ -111,11 +111,15 @@ class LabelledImages:
             measured.add(name, metric)
         return measured
 
-    def measure_sgd(self, milestone: Milestone, last_test: Tensor) -> Measured:
-        """The SGD probe and its top-5 accuracy, given the last layer's embeddings of all held-out images."""
+    def probes(self) -> dict[str, Callable[[Milestone, tuple[Tensor, Tensor]], Measured]]:
+        """What is to be measured, by the digest of each."""
+        return {self.digest: self.measure, **({self._sgd_digest: self._sgd} if self.options.sgd_probe else {})}
+
+    def _sgd(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Measured:
+        """The SGD probe and its top-5 accuracy, given the embeddings of all held-out images."""
         measured, y, y_test = Measured(), self.train_labels, self.test_labels
         _, last = embed_images(milestone.encoder, self.train, milestone.preprocessing)
-        test, seed = last_test[self.test_known], self.options.evaluation_seed
+        test, seed = test_embeddings[1][self.test_known], self.options.evaluation_seed
         measured.add_several((SGD_PROBE, SGD_TOP5), lambda: sgd_probe(last, y, test, y_test, seed=seed))
         if len(np.unique(y)) <= 5 and measured.values.pop(SGD_TOP5, 0.0):
             measured.undefined[SGD_TOP5] = "with five classes or fewer it is always 1"

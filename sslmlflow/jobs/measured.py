@@ -37,7 +37,7 @@ class Measured:
         told = []
         for key, measure in MEASURES.items():
             if key in self.values:
-                told.append(f"{measure.name} {measure.told(self.values[key])}")
+                told.append(f"{measure.name} {measure.formatted(self.values[key])}")
             elif key in self.undefined:
                 told.append(f"{measure.name} undefined ({self.undefined[key]})")
         return told

@@ -16,7 +16,7 @@ from sslmlflow.metrics.unlabelled.halves import Interval
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import milestones_of_run
-from sslmlflow.tuning.checks import Measured, rise
+from sslmlflow.tuning.checks import TuningMetrics, rise
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, Seats
@@ -31,7 +31,7 @@ class Outcome:
 
     trials: Sequence[FrozenTrial]
     key: str
-    untuned: Measured
+    untuned: TuningMetrics
     chosen: FrozenTrial | None
     given: Mapping[str, float | None]  # the values that the searched parameters have by themselves
 
@@ -85,7 +85,7 @@ def tell_outcome(
     leading: TrackedRun,
     space: Sequence[Range],
     key: str,
-    untuned: Measured,
+    untuned: TuningMetrics,
     given: Mapping[str, float | None],
 ) -> Outcome:
     """Choose, print, and keep table and figures in the leading run."""
@@ -126,8 +126,8 @@ def verdict(outcome: Outcome) -> str:
         )
     values = values_told(outcome.chosen.user_attrs[VALUES])
     text += f"Chosen without labels: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {measure.best} "
-    text += f"within the limits, {measure.told(float(outcome.chosen.value or 0.0))}. "
-    text += f"Untuned (alpha = beta = 0, as long): {measure.told(outcome.untuned.values[outcome.key])}."
+    text += f"within the limits, {measure.formatted(float(outcome.chosen.value or 0.0))}. "
+    text += f"Untuned (alpha = beta = 0, as long): {measure.formatted(outcome.untuned.values[outcome.key])}."
     text += _compared(outcome) + _limits(outcome)
     for alarm in outcome.chosen.user_attrs[ALARMS]:
         text += f" Suspicious: {alarm}."
@@ -170,10 +170,10 @@ def _table(outcome: Outcome, space: Sequence[Range]) -> str:
     for trial in outcome.trials:
         values = trial.user_attrs.get(VALUES, {})
         searched = [f"{values[name]:.4g}" if name in values else "–" for name in names]
-        told = "–" if trial.value is None or trial.state != TrialState.COMPLETE else measure.told(trial.value)
-        rows.append([_seat(trial, outcome), *searched, told, remarks(trial)])
+        value = "–" if trial.value is None or trial.state != TrialState.COMPLETE else measure.formatted(trial.value)
+        rows.append([_seat(trial, outcome), *searched, value, remarks(trial)])
     rows.append(["untuned", *("0" if name in ("alpha", "beta") else "–" for name in names)])
-    rows[-1] += [measure.told(outcome.untuned.values[outcome.key]), ""]
+    rows[-1] += [measure.formatted(outcome.untuned.values[outcome.key]), ""]
     return markdown_table(rows)
 
 

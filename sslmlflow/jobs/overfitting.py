@@ -59,7 +59,7 @@ def overfitting_table(courses: Sequence[Course]) -> str:
     for (layer, cell), p in zip(found, significance([cell for _, cell in found]), strict=True):
         r = cell.compared
         rows.append(
-            [cell.course.name, layer, r.told(p), cell.of_epoch, cell.beyond_epoch, str(r.correlation.n), r.range]
+            [cell.course.name, layer, r.formatted(p), cell.of_epoch, cell.beyond_epoch, str(r.correlation.n), r.range]
         )
     watched = {cell.course.run_id: cell.course for _, cell in found}.values()
     fallen = [f"{in_markdown(course.name)}, last layer: {_fallen(course)}." for course in watched]

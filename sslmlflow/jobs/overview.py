@@ -54,8 +54,8 @@ def overview(courses: Sequence[Course], criterion: str) -> Overview:
         lost = points_lost(course, choice), *baselines(course)
         numbers = [choice.chosen, *values, tied, *lost]
         table.append([course.name, course.run_id, len(course.models), *("" if n is None else n for n in numbers)])
-        told = [None if v is None else MEASURES[key].told(v) for key, v in zip(keys, values, strict=True)]
-        cells = [choice.chosen, *told, tied, *(None if points is None else f"{points:.1f}" for points in lost)]
+        formatted = [None if v is None else MEASURES[key].formatted(v) for key, v in zip(keys, values, strict=True)]
+        cells = [choice.chosen, *formatted, tied, *(None if points is None else f"{points:.1f}" for points in lost)]
         rows.append(
             [course.name, course.run_id, str(len(course.models)), *("–" if c is None else str(c) for c in cells)]
         )

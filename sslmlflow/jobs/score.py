@@ -127,7 +127,7 @@ def _name(key: str) -> str:
 
 
 def _told(key: str, value: float) -> str:
-    return MEASURES[key].told(value) if key in MEASURES else f"{value:.3f}"
+    return MEASURES[key].formatted(value) if key in MEASURES else f"{value:.3f}"
 
 
 def _better(key: str) -> str:

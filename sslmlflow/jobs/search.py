@@ -28,7 +28,7 @@ from sslmlflow.tracking.milestones import log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
-from sslmlflow.tuning.checks import Measured, alarms, limits
+from sslmlflow.tuning.checks import TuningMetrics, alarms, limits
 from sslmlflow.tuning.space import Range, suggest
 from sslmlflow.tuning.study import SEAT, WHY
 
@@ -47,17 +47,17 @@ class Search:
         self._parent = parent
         self._model = model
         self._space = space
-        self._untuned = Measured({}, {})
+        self._untuned = TuningMetrics({}, {})
         self._told: set[int] = set()
 
-    def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> Measured:
+    def tune_untuned(self, done: Sequence[str], started: Callable[[list[str]], None]) -> TuningMetrics:
         """What as long a tuning with alpha = beta = 0 comes to; trials are measured against it."""
         print("\nuntuned: as long with alpha = beta = 0, which sets the limits")
         seeds = max(self._config.untuned_seeds, self._config.trial_seeds)
         found = self._tune("untuned", {"alpha": 0.0, "beta": 0.0}, seeds, done, started)
-        return Measured.untuned(found, self._config.trial_seeds)
+        return TuningMetrics.untuned(found, self._config.trial_seeds)
 
-    def against(self, untuned: Measured) -> "Search":
+    def against(self, untuned: TuningMetrics) -> "Search":
         """Judge the trials to come beside the untuned encoder."""
         self._untuned = untuned
         return self
@@ -85,7 +85,7 @@ class Search:
         except PrunedError as error:
             trial.set_user_attr(BEHIND, str(error))
             raise optuna.TrialPruned(str(error)) from None
-        measured = Measured.mean(of_seeds)
+        measured = TuningMetrics.mean(of_seeds)
         found = limits(measured, self._untuned)
         keep_measured(trial, measured)
         trial.set_user_attr(ALARMS, alarms(measured.values, self.key, MEASURES[self.key].lower_is_better))
@@ -124,21 +124,21 @@ class Search:
         done: Sequence[str],
         started: Callable[[list[str]], None],
         watch: Watch | None = None,
-    ) -> list[Measured]:
+    ) -> list[TuningMetrics]:
         """Tune with so many seeds and measure each. `done` are runs that were begun before a kill, by seed."""
         runs = list(done)
         measured = []
         for number in range(seeds):
             before = done[number] if number < len(done) else None
             seed = self._config.seed + number
-            told = name if seeds == 1 else f"{name}, seed {seed}"
+            run_name = name if seeds == 1 else f"{name}, seed {seed}"
             one = self._one({**values, "seed": seed, "resume": _goes_on(before)})
 
             def begun(run_id: str, number: int = number) -> None:
                 runs[number : number + 1] = [run_id]
                 started(runs)
 
-            measured.append(self._tune_once(told, one, begun, watch if number == 0 else None))
+            measured.append(self._tune_once(run_name, one, begun, watch if number == 0 else None))
         return measured
 
     def _one(self, values: Mapping[str, Any]) -> Umm:
@@ -146,7 +146,7 @@ class Search:
         source = str(self._model.source_run_id)
         return dataclasses.replace(as_umm(self._config), run=source, milestone=self._model.model_id, **values)
 
-    def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> Measured:
+    def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> TuningMetrics:
         training = dataclasses.replace(prepare(self._client, one, self._model), name=name)
         if watch:
             training = dataclasses.replace(training, watch=watch)
@@ -169,7 +169,7 @@ class Search:
                     f"{MEASURES[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
                     f"say why, run {child.run_id})"
                 )
-            return Measured(measured, deviations)
+            return TuningMetrics(measured, deviations)
 
     def _clustered(self, child: TrackedRun, one: Umm, last: LoggedModel, device: Any) -> dict[str, float]:
         """The metrics that `evaluate` measures without labels."""

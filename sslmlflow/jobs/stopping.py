@@ -23,8 +23,8 @@ def keep_of(options: TrainingOptions) -> Keep:
     keep = read_keep(options.keep)
     if keep.best is not None and options.stop_on not in ("no", CRR_ADJUSTED):
         raise ConfigError(
-            f"keep={options.keep} is not possible with stop_on={options.stop_on}: it keeps the milestones with the "
-            f"highest adjusted CRR, and may delete the one at which to stop. Allowed: all, or stop_on={CRR_ADJUSTED}."
+            f"invalid value for keep: {options.keep} (must be all with stop_on={options.stop_on}: milestones with a "
+            "lower adjusted CRR are deleted, and the one at the peak can be among them)"
         )
     return keep
 

@@ -43,4 +43,4 @@ def milestones_csv(courses: Sequence[Course]) -> str:
 
 
 def _cell(key: str, value: float | None) -> str:
-    return "–" if value is None else MEASURES[key].told(value)
+    return "–" if value is None else MEASURES[key].formatted(value)

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sslmlflow.figures.models import Point, models_figure
-from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p
+from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p, points
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
 from sslmlflow.measures import (
@@ -73,10 +73,10 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mappin
     print(f"\n{report}\n\ntables and figures: artifacts of run {tracked.run_id}")
     tracked.describe(report)
     tracked.client.log_text(tracked.run_id, report + "\n", "sweep.md")
-    points = {family: _points(of_family) for family, of_family in by_family(published).items()}
-    if points := {family: found for family, found in points.items() if found}:
+    drawn = {family: _points(of_family) for family, of_family in by_family(published).items()}
+    if drawn := {family: found for family, found in drawn.items() if found}:
         names = MEASURES[ENTROPY].name, MEASURES[PROBE].name
-        tracked.log_figure(models_figure(points, *names), "figures/entropy.png")
+        tracked.log_figure(models_figure(drawn, *names), "figures/entropy.png")
 
 
 def family(name: str) -> str:
@@ -113,7 +113,7 @@ def transfer(courses: Sequence[Course], probe: str) -> dict[tuple[str, str], Com
 
 def transfer_table(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
     """Metrics in rows, architectures in columns; a star marks corrected p < 0.05. Then what choosing by each loses."""
-    told = {place: r.told(p) for (place, r), p in zip(found.items(), corrected_p(found.values()), strict=True)}
+    told = {place: r.formatted(p) for (place, r), p in zip(found.items(), corrected_p(found.values()), strict=True)}
     keys, groups = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     counts = {group: max(found[key, group].correlation.n for key in keys) for group in groups}
     rows = [[f"Pearson's r with the {MEASURES[probe].name}", *(f"{group}, n = {counts[group]}" for group in groups)]]
@@ -126,14 +126,10 @@ def _choices(found: Mapping[tuple[str, str], Compared], probe: str, keys: Sequen
     rows = [[f"points of the {MEASURES[probe].name} lost by choosing a model by it", *groups]]
     for key in [key for key in keys if key not in MEASURES or MEASURES[key].directed]:
         best = "lowest" if lower_is_better(key) else "highest"
-        rows.append([f"{best} {_name(key)}", *(_points_lost(found[key, group].regret) for group in groups)])
+        rows.append([f"{best} {_name(key)}", *(points(found[key, group].regret) for group in groups)])
     random = [lost_at_random(found[keys[0], group].accuracies) for group in groups]
-    rows.append(["a random model, on average (baseline)", *map(_points_lost, random)])
+    rows.append(["a random model, on average (baseline)", *map(points, random)])
     return markdown_table(rows, words=1)
-
-
-def _points_lost(lost: float | None) -> str:
-    return "–" if lost is None else f"{100 * lost:.1f}"
 
 
 def models_table(courses: Sequence[Course]) -> str:
@@ -162,7 +158,7 @@ def _name(key: str) -> str:
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return MEASURES[key].told(value) if key in MEASURES else f"{value:.4f}"
+    return MEASURES[key].formatted(value) if key in MEASURES else f"{value:.4f}"
 
 
 def _value(course: Course, key: str) -> float | None:

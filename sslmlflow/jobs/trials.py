@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sslmlflow.measures import MEASURES
 from sslmlflow.texts import printable
-from sslmlflow.tuning.checks import Measured
+from sslmlflow.tuning.checks import TuningMetrics
 from sslmlflow.tuning.study import SEAT, WHY
 
 # Attributes.
@@ -19,15 +19,15 @@ def values_told(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
 
 
-def keep_measured(trial: Trial, measured: Measured) -> None:
+def keep_measured(trial: Trial, measured: TuningMetrics) -> None:
     """Keep in a trial what was measured."""
     trial.set_user_attr(MEASURED, measured.values)
     trial.set_user_attr(DEVIATIONS, measured.deviations)
 
 
-def measured_of(trial: FrozenTrial) -> Measured:
+def measured_of(trial: FrozenTrial) -> TuningMetrics:
     """What was measured of a finished trial."""
-    return Measured(*(trial.user_attrs[name] for name in (MEASURED, DEVIATIONS)))
+    return TuningMetrics(*(trial.user_attrs[name] for name in (MEASURED, DEVIATIONS)))
 
 
 def remarks(trial: FrozenTrial) -> str:
@@ -45,7 +45,7 @@ def trial_told(trial: FrozenTrial, key: str) -> str:
     """A trial that has ended, in one line."""
     words = remarks(trial)
     if trial.state == TrialState.COMPLETE:
-        value = f"{MEASURES[key].name} {MEASURES[key].told(float(trial.value or 0.0))}"
+        value = f"{MEASURES[key].name} {MEASURES[key].formatted(float(trial.value or 0.0))}"
         words = f"{value}; {words}" if words else value
     elif trial.state == TrialState.FAIL:
         words = f"failed: {words}"

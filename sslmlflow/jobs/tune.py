@@ -36,7 +36,7 @@ from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.patience import tried
 from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there, run_of
-from sslmlflow.tuning.checks import Measured
+from sslmlflow.tuning.checks import TuningMetrics
 from sslmlflow.tuning.pruning import SoundMedianPruner
 from sslmlflow.tuning.space import Range, around, read_space
 from sslmlflow.tuning.study import Seats, check_address
@@ -91,10 +91,8 @@ def _space(config: Tune, leading: TrackedRun, study: optuna.Study, training: Tra
         ranges = {"alpha": config.alpha_range, "beta": config.beta_range}
         if wanted := [name for name, text in ranges.items() if text is None]:
             found = balance_at_start(wanted, config, training)
-            told = " and ".join(f"{name} = {value:.3g}" for name, value in found.items())
-            print(
-                f"before the first step coding rate reduction and divergence pull as strongly as the loss with {told}"
-            )
+            weights = " and ".join(f"{name} = {value:.3g}" for name, value in found.items())
+            print(f"equal gradients before the first step: {weights}")
             ranges = {name: text or around(found[name]) for name, text in ranges.items()}
         study.set_user_attr(RANGES, ranges)
     ranges = study.user_attrs[RANGES]
@@ -212,8 +210,8 @@ def _take_one(config: Tune, seats: Seats, search: Search, leads: bool) -> Frozen
     return seats.take(config.sampler, config.seed, seed_of_process(config.seed, seats.begun(), leads), search.objective)
 
 
-def _untuned(study: optuna.Study) -> Measured:
-    return Measured(**study.user_attrs[UNTUNED])
+def _untuned(study: optuna.Study) -> TuningMetrics:
+    return TuningMetrics(**study.user_attrs[UNTUNED])
 
 
 def _parent(client: MlflowClient, study: optuna.Study) -> str | None:

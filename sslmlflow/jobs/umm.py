@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelInput
@@ -206,25 +207,14 @@ def _plan(config: Umm, recipe: dict[str, str], images: int, milestone: Milestone
 
 
 def _step(config: Umm) -> UmmStep:
-    return UmmStep(
-        weights=_weights(config),
-        variant=config.variant,
-        inner_lr=config.inner_lr,
-        lr=config.lr,
-        hypergradient=config.hypergradient,
-        terms=config.terms,
-        loss_curvature=config.loss_curvature,
-    )
+    return UmmStep(_weights(config), **_options(UmmStep, config))
 
 
 def _weights(config: UmmOptions) -> Weights:
-    return Weights(
-        alpha=config.alpha,
-        beta=config.beta,
-        eps=config.eps,
-        density=config.density,
-        directions=config.directions,
-        js_images=config.js_images,
-        kappa=config.kappa,
-        crr=config.crr,
-    )
+    return Weights(**_options(Weights, config))
+
+
+def _options(kind: type[UmmStep | Weights], config: UmmOptions) -> dict[str, Any]:
+    """The fields of `kind` that are options of the same name."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: getattr(config, name) for name in options_of(UmmOptions) if name in names}

@@ -14,7 +14,7 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     """Log `best/<metric>` and `best/<metric>_epoch` for what was measured on the milestones that a run has.
 
     Best is the lowest value of what is to be low, else the highest; of equal ones the earliest. The step is always 0,
-    so that the UI draws one bar a run. Only what changed is logged: at one step MLflow shows what it was told last.
+    so that the UI draws one bar a run. Only what changed is logged: at one step MLflow shows the value logged last.
     """
     training = client.get_run(run_id)
     (((_, milestones),),) = milestones_of_runs(client, [training])

@@ -17,8 +17,8 @@ MOST_SPREAD = 0.95
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a tuning came to: metrics by key, means over its seeds, and their deviations over halves of the images.
+class TuningMetrics:
+    """Metrics of a tuning by key, means over its seeds, and their deviations over halves of the images.
 
     Of the untuned one also `tolerance`: by how much another seed may change a metric.
     """
@@ -34,7 +34,7 @@ class Measured:
         return Halves(self.values[key], tuple(self.deviations[key]))
 
     @classmethod
-    def mean(cls, several: Sequence["Measured"]) -> "Measured":
+    def mean(cls, several: Sequence["TuningMetrics"]) -> "TuningMetrics":
         """The mean over seeds, of what every one has."""
         keys = [key for key in several[0].values if all(key in one.values for one in several)]
         halves = {key: [found for one in several if (found := one.halves(key))] for key in keys}
@@ -43,7 +43,7 @@ class Measured:
         return cls(values, {key: mean.deviations for key, mean in means.items()})
 
     @classmethod
-    def untuned(cls, seeds: Sequence["Measured"], trial_seeds: int) -> "Measured":
+    def untuned(cls, seeds: Sequence["TuningMetrics"], trial_seeds: int) -> "TuningMetrics":
         """The mean over the seeds that trials have, the first ones, with the tolerance that all of them give.
 
         That is two standard deviations over the seeds, of a mean of as many seeds as a trial has; none of one seed.
@@ -54,7 +54,7 @@ class Measured:
         return replace(mean, tolerance={key: 2 * sd / trial_seeds**0.5 for key, sd in spread.items()})
 
 
-def rise(key: str, tuned: Measured, untuned: Measured, level: float = 0.95) -> Interval | None:
+def rise(key: str, tuned: TuningMetrics, untuned: TuningMetrics, level: float = 0.95) -> Interval | None:
     """By how much a metric is higher after tuning, with its interval for other held-out images.
 
     Both have the same seeds and are measured on the same halves of the images. None where it was not measured on these.
@@ -72,7 +72,7 @@ class Limit:
     words: str
 
 
-def limits(tuned: Measured, untuned: Measured) -> list[Limit]:
+def limits(tuned: TuningMetrics, untuned: TuningMetrics) -> list[Limit]:
     """What the encoder that was tuned with alpha = beta = 0 sets for a tuned one: nothing may be separably worse.
 
     The method's own loss on held-out images may not be higher, and the pooled coding rate reduction not lower, by more
@@ -82,19 +82,20 @@ def limits(tuned: Measured, untuned: Measured) -> list[Limit]:
     return [_limit(key, tuned, untuned) for key in LIMITED]
 
 
-def _limit(key: str, tuned: Measured, untuned: Measured) -> Limit:
+def _limit(key: str, tuned: TuningMetrics, untuned: TuningMetrics) -> Limit:
     measure, found = MEASURES[key], rise(key, tuned, untuned)
     if found is None:
         which = "of the untuned encoder " if untuned.halves(key) is None else ""
         return Limit(measure.name, 1.0, f"{measure.name} {which}has no value")
     lower, tolerance = lower_is_better(key), untuned.tolerance.get(key, 0.0)
     worse = found if lower else Interval(-found.value, -found.high, -found.low)
+    tuned_value, untuned_value = (measure.formatted(one.values[key]) for one in (tuned, untuned))
     return Limit(
         measure.name,
         worse.low - tolerance,
-        f"{measure.name} {measure.told(tuned.values[key])} is {'above' if lower else 'below'} the untuned "
-        f"{measure.told(untuned.values[key])} by {worse.value:.3f} (95 % interval {worse.low:.3f} to {worse.high:.3f}; "
-        f"another seed may change it by {tolerance:.3f})",
+        f"{measure.name} {tuned_value} is {'above' if lower else 'below'} the untuned {untuned_value} by "
+        f"{worse.value:.3f} (95 % interval {worse.low:.3f} to {worse.high:.3f}; another seed may change it by "
+        f"{tolerance:.3f})",
     )
 
 

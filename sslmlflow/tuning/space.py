@@ -12,7 +12,7 @@ from sslmlflow.errors import ConfigError
 # Numeric parameters of `umm` that change how it tunes, and not for how long: trials are of equal cost.
 SEARCHABLE = ("alpha", "beta", "eps", "inner_lr", "lr", "kappa", "terms", "directions", "js_images")
 FORM = "low..high, low..high:log"
-LEAST_SHARE = 0.001  # with less a term has no say
+LEAST_SHARE = 0.001  # below it a term changes nothing
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from scipy import stats
 from sslmlflow.jobs.afterwards import _accuracies, _objectives
 from sslmlflow.jobs.outcome import Outcome, choose_trial, verdict
 from sslmlflow.measures import CRR, CRR_ADJUSTED, ENTROPY, HELD_OUT_LOSS, STANDARDISED
-from sslmlflow.tuning.checks import Measured
+from sslmlflow.tuning.checks import TuningMetrics
 
-NOTHING = Measured({}, {})
+NOTHING = TuningMetrics({}, {})
 GIVEN = {"alpha": 0.01, "beta": 1.0}
 
 
@@ -57,12 +57,12 @@ def test_the_best_within_the_limits_is_chosen(
 
 def test_the_verdict_says_what_the_choice_is_worth() -> None:
     best = made(1, 3.0, alarms=("noise improves it",))
-    outcome = Outcome([made(0, 2.0), best], CRR_ADJUSTED, Measured({CRR_ADJUSTED: 2.5}, {}), best, GIVEN)
+    outcome = Outcome([made(0, 2.0), best], CRR_ADJUSTED, TuningMetrics({CRR_ADJUSTED: 2.5}, {}), best, GIVEN)
     assert outcome.beats_untuned()
     assert "trial 1 (alpha = 0.1, beta = 1), the highest adjusted CRR within the limits, 3.000" in verdict(outcome)
     assert "Suspicious: noise improves it." in verdict(outcome)
     assert "keep that" not in verdict(outcome)
-    worse = Outcome([best], CRR_ADJUSTED, Measured({CRR_ADJUSTED: 3.0}, {}), best, GIVEN)
+    worse = Outcome([best], CRR_ADJUSTED, TuningMetrics({CRR_ADJUSTED: 3.0}, {}), best, GIVEN)
     assert not worse.beats_untuned()
     assert "The untuned one is at least as good: keep that." in verdict(worse)
 
@@ -75,18 +75,18 @@ def test_the_gain_is_over_the_same_halves_of_the_images(key: str, better: float,
     chosen = made(1, 3.0)
     chosen.set_user_attr("measured", {key: 3.0})
     chosen.set_user_attr("deviations", {key: (common + of_chosen).tolist()})
-    untuned = Measured({key: 3.0 - better}, {key: common.tolist()})
+    untuned = TuningMetrics({key: 3.0 - better}, {key: common.tolist()})
     outcome = Outcome([chosen], key, untuned, chosen, GIVEN)
     low, high = stats.t(59, loc=0.4, scale=of_chosen.std(ddof=1)).interval(0.95)
     assert outcome.beats_untuned() == (low > 0) == (own < 0.1)
     assert f"better by 0.400 (gain: 95 % interval {low:.3f} to {high:.3f}; another seed" in verdict(outcome)
     assert ("not separated: keep the untuned one." in verdict(outcome)) != outcome.beats_untuned()
-    noisy = Outcome([chosen], key, Measured(untuned.values, untuned.deviations, {key: 0.38}), chosen, GIVEN)
+    noisy = Outcome([chosen], key, TuningMetrics(untuned.values, untuned.deviations, {key: 0.38}), chosen, GIVEN)
     assert not noisy.beats_untuned(), "another seed may change it by as much"
     of_four = Outcome([chosen, made(2, 1.0), made(3, 1.0), made(4, 1.0)], key, untuned, chosen, GIVEN)
     low, high = stats.t(59, loc=0.4, scale=of_chosen.std(ddof=1)).interval(1 - 0.05 / 4)
     assert f"95 % interval {low:.3f} to {high:.3f}, for the best of 4" in verdict(of_four)
-    worse = Outcome([chosen], key, Measured({key: 3.0 + better}, untuned.deviations), chosen, GIVEN)
+    worse = Outcome([chosen], key, TuningMetrics({key: 3.0 + better}, untuned.deviations), chosen, GIVEN)
     assert not worse.beats_untuned()
     assert "worse by 0.400" in verdict(worse)
     assert ("separably so: keep the untuned one." in verdict(worse)) == (own < 0.1)
@@ -94,11 +94,11 @@ def test_the_gain_is_over_the_same_halves_of_the_images(key: str, better: float,
 
 def test_of_an_entropy_the_lower_is_better_and_what_rejects_is_counted() -> None:
     best = made(1, 3.0)
-    low = Outcome([best], ENTROPY, Measured({ENTROPY: 3.5}, {}), best, GIVEN)
+    low = Outcome([best], ENTROPY, TuningMetrics({ENTROPY: 3.5}, {}), best, GIVEN)
     assert low.beats_untuned(), "of entropies the lower is better"
     assert "the lowest entropy" in verdict(low)
     rejected = [made(0, 2.0, excess=1.0), made(1, 2.0)]
-    nothing = Outcome(rejected, CRR_ADJUSTED, Measured({CRR_ADJUSTED: 1.0}, {}), None, GIVEN)
+    nothing = Outcome(rejected, CRR_ADJUSTED, TuningMetrics({CRR_ADJUSTED: 1.0}, {}), None, GIVEN)
     assert not nothing.beats_untuned()
     assert "None can be chosen" in verdict(nothing)
     assert verdict(nothing).endswith("Rejected: 1 of 2 by the limit.")

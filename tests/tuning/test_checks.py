@@ -5,23 +5,23 @@ import pytest
 from scipy import stats
 
 from sslmlflow.measures import HELD_OUT_LOSS, SPREAD
-from sslmlflow.tuning.checks import NOISY, POOLED, Limit, Measured, alarms, limits, rise
+from sslmlflow.tuning.checks import NOISY, POOLED, Limit, TuningMetrics, alarms, limits, rise
 
 CRR = "label_free/crr"
 COMMON = np.random.default_rng(0).normal(size=50)  # what the choice of images does to both encoders
 
 
-def measured(loss: float = 2.0, pooled: float = 5.0, own: float = 0.1, seed: int = 1) -> Measured:
+def measured(loss: float = 2.0, pooled: float = 5.0, own: float = 0.1, seed: int = 1) -> TuningMetrics:
     """An encoder whose deviations are those of the images and, `own` times as large, some of its own."""
     random = np.random.default_rng(seed)
     deviations = {key: (COMMON + own * random.normal(size=50)).tolist() for key in (HELD_OUT_LOSS, POOLED)}
-    return Measured({HELD_OUT_LOSS: loss, POOLED: pooled}, deviations)
+    return TuningMetrics({HELD_OUT_LOSS: loss, POOLED: pooled}, deviations)
 
 
 UNTUNED = measured(seed=2)
 
 
-def passed(tuned: Measured, untuned: Measured = UNTUNED) -> list[str]:
+def passed(tuned: TuningMetrics, untuned: TuningMetrics = UNTUNED) -> list[str]:
     return [limit.name for limit in limits(tuned, untuned) if limit.excess > 0]
 
 
@@ -36,7 +36,7 @@ def passed(tuned: Measured, untuned: Measured = UNTUNED) -> list[str]:
         (measured(loss=2.5, pooled=4.5, own=1.0), []),  # of an encoder that varies so much
     ],
 )
-def test_a_limit_is_passed_by_what_is_separably_worse(tuned: Measured, broken: list[str]) -> None:
+def test_a_limit_is_passed_by_what_is_separably_worse(tuned: TuningMetrics, broken: list[str]) -> None:
     assert passed(tuned) == broken
 
 
@@ -51,7 +51,7 @@ def test_the_excess_is_the_near_end_of_the_interval_of_the_difference() -> None:
 @pytest.mark.parametrize("trial_seeds", [1, 2])
 def test_another_seed_may_change_a_metric_by_two_standard_deviations(trial_seeds: int) -> None:
     seeds = [measured(loss=loss, seed=place) for place, loss in enumerate((1.9, 2.0, 2.2))]
-    untuned = Measured.untuned(seeds, trial_seeds)
+    untuned = TuningMetrics.untuned(seeds, trial_seeds)
     assert untuned.values[HELD_OUT_LOSS] == pytest.approx(np.mean([1.9, 2.0][:trial_seeds])), "of the same seeds"
     tolerance = 2 * np.std([1.9, 2.0, 2.2], ddof=1) / trial_seeds**0.5
     assert untuned.tolerance[HELD_OUT_LOSS] == pytest.approx(tolerance)
@@ -61,7 +61,7 @@ def test_another_seed_may_change_a_metric_by_two_standard_deviations(trial_seeds
     assert found is not None
     assert loss.excess == pytest.approx(found.low - tolerance)
     assert passed(measured(loss=3.5), untuned) == ["held-out loss"]
-    assert Measured.untuned(seeds[:1], 1).tolerance == {}
+    assert TuningMetrics.untuned(seeds[:1], 1).tolerance == {}
 
 
 def test_a_passed_limit_names_its_evidence() -> None:
@@ -76,8 +76,8 @@ def test_a_passed_limit_names_its_evidence() -> None:
 def test_what_was_not_measured_keeps_no_limit(lacking: str) -> None:
     without = {key: value for key, value in measured().values.items() if key != lacking}
     for lacks in (
-        Measured(without, measured().deviations),
-        Measured(measured().values, {**UNTUNED.deviations, lacking: []}),
+        TuningMetrics(without, measured().deviations),
+        TuningMetrics(measured().values, {**UNTUNED.deviations, lacking: []}),
     ):
         assert len(passed(lacks)) == len(passed(measured(), lacks)) == 1
     (limit,) = (limit for limit in limits(lacks, UNTUNED) if limit.excess > 0)
@@ -87,12 +87,12 @@ def test_what_was_not_measured_keeps_no_limit(lacking: str) -> None:
 
 
 def test_the_mean_over_seeds_is_of_values_and_of_each_half() -> None:
-    one = Measured({CRR: 1.0, POOLED: 2.0, SPREAD: 0.5}, {POOLED: [1.0, -1.0], CRR: [2.0, -2.0]})
-    other = Measured({CRR: 3.0, POOLED: 4.0}, {POOLED: [-3.0, 3.0]})
-    mean = Measured.mean([one, other])
+    one = TuningMetrics({CRR: 1.0, POOLED: 2.0, SPREAD: 0.5}, {POOLED: [1.0, -1.0], CRR: [2.0, -2.0]})
+    other = TuningMetrics({CRR: 3.0, POOLED: 4.0}, {POOLED: [-3.0, 3.0]})
+    mean = TuningMetrics.mean([one, other])
     assert mean.values == {CRR: 2.0, POOLED: 3.0}
     assert {key: list(of) for key, of in mean.deviations.items()} == {POOLED: [-1.0, 1.0]}
-    assert Measured.mean([one]).values == one.values
+    assert TuningMetrics.mean([one]).values == one.values
 
 
 def test_alarms_are_spread_and_what_noise_improves() -> None:

@@ -15,7 +15,7 @@ FIRST_LR, LAST_LR = 1e-2, 1e-6
 class Accuracies(NamedTuple):
     """How often the class is the most likely one, and one of the five most likely; in [0, 1].
 
-    With five classes or fewer the latter is always 1 and says nothing.
+    With five classes or fewer the latter is always 1.
     """
 
     top1: float

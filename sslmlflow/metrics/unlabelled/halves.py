@@ -96,10 +96,8 @@ def difference(first: Halves, second: Halves, level: float = 0.95) -> Interval:
     counts = len(first.deviations), len(second.deviations)
     if counts[0] != counts[1] or counts[0] < 2:
         raise ValueError(f"needs equally many halves of both, at least 2, got {counts[0]} and {counts[1]}")
-    value = first.value - second.value
-    spread = np.std(np.subtract(first.deviations, second.deviations), ddof=1)
-    width = float(students_t.ppf((1 + level) / 2, counts[0] - 1) * spread)
-    return Interval(value, value - width, value + width)
+    spread = float(np.std(np.subtract(first.deviations, second.deviations), ddof=1))
+    return _students(first.value - second.value, spread, counts[0], level)
 
 
 def gap(first: Halves, second: Halves, level: float = 0.95) -> Interval:
@@ -121,9 +119,13 @@ def gap(first: Halves, second: Halves, level: float = 0.95) -> Interval:
     least = min(len(first.deviations), len(second.deviations))
     if least < 2:
         raise ValueError(f"needs at least 2 halves of both, got {least}")
-    value = first.value - second.value
     spread = float(np.hypot(np.std(first.deviations, ddof=1), np.std(second.deviations, ddof=1)))
-    width = float(students_t.ppf((1 + level) / 2, least - 1)) * spread
+    return _students(first.value - second.value, spread, least, level)
+
+
+def _students(value: float, spread: float, count: int, level: float) -> Interval:
+    """The interval of Student's t around a value whose standard deviation was estimated from `count` numbers."""
+    width = float(students_t.ppf((1 + level) / 2, count - 1)) * spread
     return Interval(value, value - width, value + width)
 
 
