@@ -26,7 +26,7 @@ def running_server(folder: Path, environment: Mapping[str, str], port: int) -> I
             *("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "a")),
         ],
         cwd=folder,
-        env=dict(environment),
+        env={**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # of no use here, and three processes more
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

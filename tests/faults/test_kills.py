@@ -11,7 +11,7 @@ from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-KILLS = times(8, 250)  # of each of four kinds of training
+KILLS = times(10, 500)  # of each of two kinds of training
 READER_KILLS = times(2, 50)
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
@@ -25,24 +25,25 @@ EDGES = [
 ]
 
 
+KINDS = [
+    pytest.param(["--method=simclr"], 2, {10}, id="simclr-2"),
+    # The last milestone may be one of the best: rounding decides it, and that is the processor's.
+    pytest.param(
+        ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64", "--keep=best:2"],
+        0,
+        {3, 4},
+        id="moco-v2 keep=best:2-0",
+    ),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(
-    ("method", "milestones"),
-    [
-        (["--method=simclr"], 10),
-        (
-            ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64", "--keep=best:2"],
-            3,
-        ),  # the last is one of the best
-    ],
-    ids=["simclr", "moco-v2 keep=best:2"],
-)
+@pytest.mark.parametrize(("method", "workers", "milestones"), KINDS)
 def test_killed_training_ends_bit_identical(
-    new_chain: NewChain, calm: Calm, method: list[str], milestones: int, workers: int, tell: Told
+    new_chain: NewChain, calm: Calm, method: list[str], workers: int, milestones: set[int], tell: Told
 ) -> None:
     expected = calm(*TRAINING, *method)
-    assert len(expected.milestones) == milestones
+    assert len(expected.milestones) in milestones
     moments = random.Random(f"{method} {workers}")
     kills, went_on, trainings, lost = 0, 0, 0, Counter[str]()
     while kills < KILLS:

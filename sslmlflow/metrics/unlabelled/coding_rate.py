@@ -194,7 +194,7 @@ def coding_rate_reduction_pooled(views: Views, eps: float = 0.5) -> Any:
     """
     check_eps(eps)
     z = _at_least_two(as_views(views))
-    R, R_within = rate(z.flatten(0, 1), eps), _rate_within(z, eps)
+    R, R_within = rate(z.flatten(0, 1), eps), _rates_within(z, eps, (0,))[0]
     return PooledRates(*as_given(views, R, R_within, R - R_within))
 
 
@@ -215,7 +215,7 @@ def coding_rate_reduction_adjusted(views: Views, eps: float = 0.5, shift: int = 
     z = _at_least_two(as_views(views))
     if not mismatches(shift, *z.shape[:2]):
         raise ValueError(f"a shift of {shift} leaves views of one image together among {z.shape[1]} images")
-    R_shuffled, R_within = _rate_within(z, eps, shift), _rate_within(z, eps)
+    R_shuffled, R_within = _rates_within(z, eps, (shift, 0))
     return AdjustedRates(*as_given(views, R_shuffled, R_within, R_shuffled - R_within))
 
 
@@ -239,19 +239,25 @@ def adjusted_of(z: Tensor, eps: float, images: Tensor | None = None) -> Adjusted
     The views of these images are never copied together.
     """
     shifts = fixed_shifts(len(_at_least_two(z)), z.shape[1] if images is None else len(images))
-    shuffled = torch.stack([_rate_within(z, eps, shift, images) for shift in shifts])
-    return AdjustedMean(shuffled.mean() - _rate_within(z, eps, 0, images), shuffled.max() - shuffled.min())
+    within, *shuffled = _rates_within(z, eps, (0, *shifts), images)
+    moved = torch.stack(shuffled)
+    return AdjustedMean(moved.mean() - within, moved.max() - moved.min())
 
 
-def _rate_within(z: Tensor, eps: float, shift: int = 0, images: Tensor | None = None) -> Tensor:
-    """Rate of the scatter within images, view k moved by k shifts; by blocks of images where these are many."""
+def _rates_within(z: Tensor, eps: float, shifts: Sequence[int], images: Tensor | None = None) -> Tensor:
+    """Rate of the scatter within images for each shift, by which view k is moved k times.
+
+    All shifts at once, for of few images most of the time goes into calls; by blocks of images where these are many.
+    """
     images = torch.arange(z.shape[1], device=z.device) if images is None else images
     v, n, d = len(z), len(images), z.shape[2]
     scale = d / (n * (v - 1) * eps * eps)
+    moved = torch.tensor(shifts, device=z.device)[:, None]
     whole = n * (v - 1) <= max(d, BLOCK)
-    total = torch.zeros((), dtype=torch.float64, device="cpu" if z.device.type == "mps" else z.device)
-    for rows in torch.split(torch.arange(n, device=z.device), n if whole else BLOCK):
-        contrasts = _contrasts([view[images[(rows + k * shift) % n]] for k, view in enumerate(z)])
+    device = "cpu" if z.device.type == "mps" else z.device
+    total = torch.zeros((len(shifts), 1, 1), dtype=torch.float64, device=device)
+    for rows in torch.split(torch.arange(n, device=z.device), n if whole else BLOCK // len(shifts)):
+        contrasts = _contrasts([view[images[(rows + k * moved) % n]] for k, view in enumerate(z)])
         if whole:
             return scatter_rate(contrasts, scale)
         total = total + to_float64(gram(contrasts))
@@ -260,7 +266,7 @@ def _rate_within(z: Tensor, eps: float, shift: int = 0, images: Tensor | None = 
 
 def _contrasts(views: Sequence[Tensor]) -> Tensor:
     """The v - 1 orthonormal contrasts of the views of each image: they have its scatter in fewer rows than all v."""
-    return torch.cat([(sum(views[:k]) - k * views[k]) / (k * (k + 1)) ** 0.5 for k in range(1, len(views))])
+    return torch.cat([(sum(views[:k]) - k * views[k]) / (k * (k + 1)) ** 0.5 for k in range(1, len(views))], -2)
 
 
 def _at_least_two(z: Tensor) -> Tensor:

@@ -37,19 +37,22 @@ def half_logdet(gram: Tensor, scale: float | Tensor) -> Tensor:
 
 
 def scatter_rate(rows: Tensor, scale: float) -> Tensor:
-    """1/2 logdet(I + scale rows^T rows), through the smaller of the two Gram matrices (Sylvester's identity)."""
-    m, d = rows.shape
+    """1/2 logdet(I + scale rows^T rows), through the smaller of the two Gram matrices (Sylvester's identity).
+
+    rows: (m, d), or a batch of such.
+    """
+    m, d = rows.shape[-2:]
     return half_logdet(gram(rows.mT if m < d else rows), scale)
 
 
 def gram(columns: Tensor) -> Tensor:
     """The inner products (k, k) of the columns of a matrix (m, k); those below the diagonal are not computed twice."""
-    k = columns.shape[1]
+    k = columns.shape[-1]
     if k < 2 * SMALLEST:
         return matmul(columns.mT, columns)
-    left, right = columns[:, : k // 2], columns[:, k // 2 :]
+    left, right = columns[..., : k // 2], columns[..., k // 2 :]
     across = matmul(left.mT, right)
-    return torch.cat([torch.cat([gram(left), across], 1), torch.cat([across.mT, gram(right)], 1)])
+    return torch.cat([torch.cat([gram(left), across], -1), torch.cat([across.mT, gram(right)], -1)], -2)
 
 
 def rate(rows: Tensor, eps: float) -> Tensor:
