@@ -39,7 +39,7 @@ class TrainingOptions(RunOptions):
     stop_on: str = option(
         "no",
         "stop when this label-free metric has not become better for `patience` milestones; memorisation: when as many "
-        "milestones in a row are better on training images than on held-out ones (docs/report.md)",
+        "milestones in a row are better on training images than on held-out ones (docs/metrics.md)",
         choices=("no", MEMORISATION, *LIVE_CRITERIA),
     )
     patience: int = option(5, "milestones that stop_on waits for", minimum=1)

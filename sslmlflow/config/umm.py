@@ -33,7 +33,7 @@ class UmmOptions:
     crr: str = option(
         "pairs",
         "coding rate reduction that alpha weighs: pairs, one class per image, as released; soft, every view the anchor "
-        "of one that the others belong to by similarity, as published",
+        "of a class that the others belong to by similarity, after the paper's text (docs/umm.md says what is ours)",
         choices=REDUCTIONS,
     )
     eps: float = option(0.5, "distortion of the coding rate (not squared) in the objective", above=0)

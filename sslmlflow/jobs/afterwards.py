@@ -41,7 +41,8 @@ def tell_accuracies(
 ) -> None:
     """Accuracies of the chosen, the best, the default and the untuned trial, and what each metric would have chosen.
 
-    The accuracy is that of the standardised probe, the mean over the seeds of a trial. Without labels nothing is told.
+    The accuracy is that of the standardised probe, the mean over the seeds of a trial; the untuned has the same seeds,
+    and beside that the mean over all of its own. Without labels nothing is told.
     """
     size, images = training_images(client, config, str(model.source_run_id))
     spec = dataset_spec(images, size, config.labels)
@@ -58,8 +59,11 @@ def tell_accuracies(
     if pictured:
         evaluate(leading, spec, config, [last[pictured]], device)
     measured = {seat: _means(client, of_trial) for seat, of_trial in runs.items()}
-    untuned = _means(client, untuned_runs)
-    report = f"{_accuracies(outcome, measured, untuned, _of_model(client, model))}\n\n{_objectives(measured)}"
+    beside = {"untuned, as long": _means(client, untuned_runs[: config.trial_seeds])}
+    if len(untuned_runs) > config.trial_seeds:
+        beside[f"untuned, as long, mean of {len(untuned_runs)} seeds"] = _means(client, untuned_runs)
+    beside["before"] = _of_model(client, model)
+    report = f"{_accuracies(outcome, measured, beside)}\n\n{_objectives(measured)}"
     print(f"\n{report}")
     client.log_text(leading.run_id, report + "\n", "accuracies.md")
     note = client.get_run(leading.run_id).data.tags.get("mlflow.note.content", "")
@@ -84,7 +88,7 @@ def _of_model(client: MlflowClient, model: LoggedModel) -> Values:
     return {key: value for key in ACCURACIES if (value := course.column(key)[place]) is not None}
 
 
-def _accuracies(outcome: Outcome, measured: Mapping[int, Values], untuned: Values, before: Values) -> str:
+def _accuracies(outcome: Outcome, measured: Mapping[int, Values], beside: Mapping[str, Values]) -> str:
     best = max(measured, key=lambda seat: (measured[seat].get(STANDARDISED, 0.0), -seat), default=None)
     told: list[tuple[str, Values]] = []
     if outcome.chosen:
@@ -95,7 +99,7 @@ def _accuracies(outcome: Outcome, measured: Mapping[int, Values], untuned: Value
     if outcome.default:
         seat = outcome.default.user_attrs[SEAT]
         told.append((f"default, trial {seat}", measured[seat]))
-    told += [("untuned, as long", untuned), ("before", before)]
+    told += beside.items()
     keys = [key for key in ACCURACIES if any(key in values for _, values in told)]
     rows = [["", *(MEASURES[key].name for key in keys)]]
     for name, values in told:

@@ -101,6 +101,8 @@ def register(client: MlflowClient, course: Course, choice: Choice, criterion: st
     words. A milestone that is registered already is not registered again.
     """
     if not choice.separated:
+        if not course.has(f"{criterion}_low"):
+            return "Not registered: this criterion has no interval."
         return "Not registered: it is not separated from all other milestones."
     if not _has_signal(course, criterion, choice):
         return "Not registered: there is no signal to choose by."

@@ -7,7 +7,7 @@ from functools import cached_property
 from sslmlflow.jobs.compared import COLUMNS, STAR, Compared, corrected_p, points
 from sslmlflow.jobs.course import Course
 from sslmlflow.jobs.tables import markdown_table
-from sslmlflow.measures import MEASURES, lower_is_better
+from sslmlflow.measures import MEASURES, OBJECTIVES, lower_is_better
 from sslmlflow.metrics.correlation import (
     Correlation,
     lost_at_random,
@@ -113,11 +113,13 @@ def as_markdown(cells: Sequence[Cell]) -> str:
     below: dict[str, Callable[[Cell], str]] = {
         "epoch number (baseline)": lambda cell: cell.of_epoch,
         "range of the probe": lambda cell: cell.compared.range,
+        "milestones": lambda cell: str(len(cell.compared.values)),
     }
     for name, number in below.items():
         by_column = {(cell.course.run_id, cell.with_init): number(cell) for cell in cells}
         lines.append([name, *(by_column[column] for column in columns)])
-    return f"{markdown_table(lines, words=1)}\n\n\\{STAR}\n\n{_given_epoch(cells, head, columns)}\n\n{_regrets(cells)}"
+    stars = f"\n\n\\{STAR}" if any("*" in cell for cell in told.values()) else ""
+    return f"{markdown_table(lines, words=1)}{stars}\n\n{_given_epoch(cells, head, columns)}\n\n{_regrets(cells)}"
 
 
 def _given_epoch(cells: Sequence[Cell], head: Sequence[str], columns: Sequence[tuple[str, bool]]) -> str:
@@ -133,7 +135,7 @@ def _regrets(cells: Sequence[Cell]) -> str:
     names = {cell.course.run_id: cell.course.name for cell in chosen}
     rows = [[f"points of the {MEASURES[cells[0].probe].name} lost by choosing by it", *names.values()]]
     by_place = {(cell.metric, cell.course.run_id): cell.compared.regret for cell in chosen}
-    for key in dict.fromkeys(cell.metric for cell in chosen if MEASURES[cell.metric].directed):
+    for key in dict.fromkeys(cell.metric for cell in chosen if cell.metric in OBJECTIVES):  # labels choose nothing
         lost = (by_place.get((key, run_id)) for run_id in names)
         rows.append([MEASURES[key].best, *map(points, lost)])
     of = {cell.course.run_id: cell.compared.accuracies for cell in chosen}

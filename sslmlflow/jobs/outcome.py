@@ -16,7 +16,7 @@ from sslmlflow.metrics.unlabelled.halves import Interval
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import milestones_of_run
-from sslmlflow.tuning.checks import TuningMetrics, rise
+from sslmlflow.tuning.checks import TuningMetrics, limits_told, rise
 from sslmlflow.tuning.pruning import sound
 from sslmlflow.tuning.space import Range
 from sslmlflow.tuning.study import SEAT, Seats
@@ -92,7 +92,8 @@ def tell_outcome(
     trials = seats.latest()
     chosen = choose_trial(trials, MEASURES[key].lower_is_better)
     outcome = Outcome(trials, key, untuned, chosen, given)
-    report = f"{verdict(outcome)}\n\n{_table(outcome, space)}"  # MLflow shows 8,000 characters
+    searched = f"Searched: {', '.join(map(str, space))}. {limits_told(untuned)}"
+    report = f"{verdict(outcome)}\n\n{searched}\n\n{_table(outcome, space)}"  # MLflow shows 8,000 characters
     print(f"\n{report}")
     leading.describe(report)
     client.log_text(leading.run_id, report + "\n", "tune.md")
@@ -125,7 +126,8 @@ def verdict(outcome: Outcome) -> str:
             + f"None can be chosen: none finished within the limits that the untuned encoder sets.{_limits(outcome)}"
         )
     values = values_told(outcome.chosen.user_attrs[VALUES])
-    text += f"Chosen without labels: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {measure.best} "
+    what = "Chosen without labels" if outcome.beats_untuned() else "Best without labels, and not chosen"
+    text += f"{what}: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {measure.best} "
     text += f"within the limits, {measure.formatted(float(outcome.chosen.value or 0.0))}. "
     text += f"Untuned (alpha = beta = 0, as long): {measure.formatted(outcome.untuned.values[outcome.key])}."
     text += _compared(outcome) + _limits(outcome)
@@ -149,7 +151,8 @@ def _compared(outcome: Outcome) -> str:
         text = f" It is {'better' if gain.value > 0 else 'worse'} by {abs(gain.value):.3f} (gain: {ends}; {seeds}):"
         if outcome.beats_untuned():
             return text + " separated by the criterion."
-        return text + f" {'separably so' if gain.high < 0 else 'not separated'}: keep the untuned one."
+        why = "separably so" if gain.high < 0 else "not separated" if gain.low <= 0 else "no more than another seed may"
+        return text + f" {why}: keep the untuned one."
     if not outcome.beats_untuned():
         return " The untuned one is at least as good: keep that."
     return " This metric has no interval: whether the gain is more than chance, nobody says."

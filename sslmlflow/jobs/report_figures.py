@@ -88,14 +88,21 @@ def _heatmap(cells: Sequence[Cell]) -> Figure:
 
 
 def _agreement(course: Course) -> Figure:
-    """Spearman's rho between the label-free criteria over the milestones."""
+    """Spearman's rho between the label-free metrics over the milestones, those that are to be low taken negative."""
     keys = [key for key in LABEL_FREE if course.has(key)]
+    columns = {key: _signed(course, key) for key in keys}
     r = np.eye(len(keys))
-    for (a, b), rho in rank_agreement({key: course.column(key) for key in keys}).items():
+    for (a, b), rho in rank_agreement(columns).items():
         i, j = keys.index(a), keys.index(b)
         r[i, j] = r[j, i] = rho
     names = [MEASURES[key].name for key in keys]
-    return correlation_figure(names, names, r, np.zeros(r.shape, dtype=bool), "Spearman's rho over the milestones")
+    title = "Spearman's rho over the milestones; what is to be low taken negative"
+    return correlation_figure(names, names, r, np.zeros(r.shape, dtype=bool), title)
+
+
+def _signed(course: Course, key: str) -> list[float | None]:
+    sign = -1.0 if MEASURES[key].lower_is_better else 1.0
+    return [None if value is None else sign * value for value in course.column(key)]
 
 
 def _spectra(client: MlflowClient, course: Course) -> dict[str, dict[str, NDArray[np.float64]]]:

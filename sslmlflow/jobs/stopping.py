@@ -1,12 +1,13 @@
 """When a training is to stop: it has passed its peak, or it memorises."""
 
 from collections.abc import Collection, Mapping, Sequence
+from math import nan
 from typing import NamedTuple
 
 from sslmlflow.config.training import MEMORISATION, TrainingOptions
 from sslmlflow.errors import ConfigError
 from sslmlflow.jobs.memorising import EVIDENCE, memorising
-from sslmlflow.measures import CRR_ADJUSTED, MEASURES
+from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, MEASURES
 from sslmlflow.tracking.keeping import Keep, read_keep
 from sslmlflow.tracking.spool import Spool
 
@@ -24,7 +25,7 @@ def keep_of(options: TrainingOptions) -> Keep:
     if keep.best is not None and options.stop_on not in ("no", CRR_ADJUSTED):
         raise ConfigError(
             f"invalid value for keep: {options.keep} (must be all with stop_on={options.stop_on}: milestones with a "
-            "lower adjusted CRR are deleted, and the one at the peak can be among them)"
+            "lower adjusted CRR are deleted, and the one to go back to can be among them)"
         )
     return keep
 
@@ -46,6 +47,17 @@ def stopped(options: TrainingOptions, spool: Spool) -> Stop | None:
         peak = passed_peak(epochs, spool.milestone_values(options.stop_on), patience, measure.lower_is_better)
         words = f"{measure.best} at epoch {peak}, and {patience} milestones have not passed it"
     return None if peak is None else Stop(peak, words)
+
+
+def watched_for(options: TrainingOptions, values: Mapping[str, float]) -> list[str]:
+    """What stopping looks at, of one milestone, in words; nothing where that is told anyway."""
+    if options.stop_on == MEMORISATION and GAP_CRR in values:
+        ends = [values.get(f"{GAP_CRR}_{end}", nan) for end in ("low", "high")]
+        return [f"gap to training images {values[GAP_CRR]:.2f} (95 % interval {ends[0]:.2f} to {ends[1]:.2f})"]
+    if options.stop_on in MEASURES and options.stop_on != CRR_ADJUSTED and options.stop_on in values:
+        measure = MEASURES[options.stop_on]
+        return [f"{measure.name} {measure.formatted(values[options.stop_on])}"]
+    return []
 
 
 def passed_peak(

@@ -25,7 +25,7 @@ from sslmlflow.jobs.datasets import log_bad_images
 from sslmlflow.jobs.memorising import memorising
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.jobs.progress import Progress, say
-from sslmlflow.jobs.stopping import stopped
+from sslmlflow.jobs.stopping import stopped, watched_for
 from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.milestone import Scores
 from sslmlflow.rules import rule_texts
@@ -185,7 +185,7 @@ def _keep_step(spool: Spool, step: Step) -> None:
 def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spool: Spool, epoch: int) -> None:
     monitor = training.monitor
     scores, seconds = monitor.measure(method.encoder, method)
-    alarms = [*scores.alarms, *memorising(scores.values)]
+    alarms = [*scores.alarms, *memorising(scores.values, first=not spool.milestone_epochs())]
     about: dict[str, Any] = {
         "epoch": epoch,
         **training.about,
@@ -205,7 +205,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     spool.sync()
     adjusted = scores.values.get("label_free/crr_adjusted")
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
-    say("; ".join([f"milestone at epoch {epoch}: {told}", *alarms]))
+    say("; ".join([f"milestone at epoch {epoch}: {told}", *watched_for(training.options, scores.values), *alarms]))
 
 
 def _deviations(scores: Scores) -> dict[str, str]:

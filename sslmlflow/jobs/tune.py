@@ -97,7 +97,9 @@ def _space(config: Tune, leading: TrackedRun, study: optuna.Study, training: Tra
         study.set_user_attr(RANGES, ranges)
     ranges = study.user_attrs[RANGES]
     leading.log_missing_params(resolved({f"{name}_range": text for name, text in ranges.items()}))
-    return read_space(**ranges, search=config.search)
+    space = read_space(**ranges, search=config.search)
+    print(f"searched: {', '.join(map(str, space))}")
+    return space
 
 
 def _study_of(client: MlflowClient, resume: str) -> str | None:

@@ -82,6 +82,17 @@ def limits(tuned: TuningMetrics, untuned: TuningMetrics) -> list[Limit]:
     return [_limit(key, tuned, untuned) for key in LIMITED]
 
 
+def limits_told(untuned: TuningMetrics) -> str:
+    """The limits that the untuned encoder sets, in words."""
+    told = []
+    for key in LIMITED:
+        if key in untuned.values:
+            measure, side = MEASURES[key], "above" if lower_is_better(key) else "below"
+            tolerance = untuned.tolerance.get(key, 0.0)
+            told.append(f"{measure.name} separably {side} {measure.formatted(untuned.values[key])} by {tolerance:.3f}")
+    return f"Rejected is what has a {' or a '.join(told)}." if told else "The untuned encoder sets no limit."
+
+
 def _limit(key: str, tuned: TuningMetrics, untuned: TuningMetrics) -> Limit:
     measure, found = MEASURES[key], rise(key, tuned, untuned)
     if found is None:

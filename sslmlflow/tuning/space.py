@@ -28,6 +28,9 @@ class Range:
     def __contains__(self, value: float | None) -> bool:
         return value is not None and self.low <= value <= self.high
 
+    def __str__(self) -> str:
+        return f"{self.name} from {self.low:.3g} to {self.high:.3g}{' (logarithmic)' if self.log else ''}"
+
     def suggest(self, trial: optuna.Trial) -> float:
         """The value that the study's sampler draws."""
         if self.whole:

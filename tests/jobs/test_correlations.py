@@ -42,7 +42,7 @@ def test_only_what_was_measured_on_one_data_set_is_compared() -> None:
 def test_a_bar_in_the_name_of_a_run_does_not_make_a_column() -> None:
     lines = as_markdown(correlations([course("a | b")], PROBE)).splitlines()
     bars = [line.replace(r"\|", "").count("|") for line in lines if line.startswith("|")]
-    assert bars == [4] * 5 + [4] * 3 + [3] * 5, "r with its baselines, r given the epoch, what a choice loses"
+    assert bars == [4] * 6 + [4] * 3 + [3] * 5, "r with its baselines, r given the epoch, what a choice loses"
 
 
 def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses() -> None:
@@ -69,7 +69,8 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
     lost = {row["metric"]: float(row["regret"]) for row in rows if row["init"] == "with init"}
     assert lost == pytest.approx({CRR: 0.4, CRR_ADJUSTED: 0.05, ENTROPY: 0.1})
     table = as_markdown(cells)
-    assert "\\* p < 0.05, corrected for all r of the table" in table
+    assert "p < 0.05" not in table, "nothing has a star"
+    assert "| milestones | 5 | 4 |" in table
     assert "| highest pair CRR | 40.0 |" in table
     assert "| lowest entropy H(Z3) | 10.0 |" in table
     assert "| the last milestone (baseline) | 5.0 |" in table
@@ -94,6 +95,7 @@ def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> Non
     assert stats.pearsonr(columns[CRR], probe).pvalue < 0.05
     assert "| pair CRR | 0.83* |" in as_markdown([alone])
     assert "| pair CRR | 0.83 |" in as_markdown(with_init)
+    assert "\\* p < 0.05, corrected for all r of the table" in as_markdown([alone])
     for cells, told in (([alone], "0.83*"), (with_init, "0.83")):
         (axis,) = (axis for axis in _heatmap(cells).axes if axis.texts)
         assert told in [text.get_text() for text in axis.texts]

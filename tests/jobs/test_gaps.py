@@ -10,11 +10,12 @@ from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.jobs.gaps import Side, gaps, side
-from sslmlflow.jobs.memorising import RESOLUTION, memorising
+from sslmlflow.jobs.memorising import RESOLUTION, memorised, memorising
 from sslmlflow.jobs.monitor import Monitor
 from sslmlflow.measures import GAP_CRR, GAP_LOSS, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.methods import Method, build_method
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
+from tests.jobs.courses import made_course
 
 PREPROCESSING = Preprocessing(16, 3, (0.5,) * 3, (0.25,) * 3)
 
@@ -163,3 +164,16 @@ def test_the_alarm_names_its_evidence() -> None:
         "it memorises: adjusted CRR 11.50 of training images, 7.70 of as many held-out ones (gap 3.80, 95 % interval "
         "3.10 to 4.50); retrieval 0.59 and 0.32"
     )
+    (at_the_start,) = memorising(SEEN, first=True)
+    assert at_the_start == words.replace(
+        "it memorises", "training images do better from the first milestone on, so no later alarm counts"
+    )
+
+
+def test_a_training_without_the_alarm_is_told_its_gap() -> None:
+    columns = {key: [-1.0, value] for key, value in {**SEEN, f"{GAP_CRR}_low": -0.25}.items()}
+    assert memorised(made_course(columns)) == (
+        "No milestone shows memorisation: at the last one training images are ahead by 3.80 nats of adjusted CRR (95 % "
+        "interval -0.25 to 4.50)."
+    )
+    assert memorised(made_course({SEEN_CRR: [1.0]})) == "", "an earlier build measured no gap"

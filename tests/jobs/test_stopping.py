@@ -6,7 +6,7 @@ import pytest
 
 from sslmlflow.config.training import MEMORISATION, TrainingOptions
 from sslmlflow.errors import ConfigError
-from sslmlflow.jobs.stopping import keep_of, memorised_after, passed_peak, stopped
+from sslmlflow.jobs.stopping import keep_of, memorised_after, passed_peak, stopped, watched_for
 from sslmlflow.measures import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.tracking.spool import Spool
 
@@ -79,6 +79,21 @@ def test_a_training_stops_by_what_its_milestones_show(
     found = stopped(TrainingOptions(stop_on=stop_on, patience=patience), spool)
     assert (found.peak if found else None) == peak
     assert words in (found.words if found else "")
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    ("stop_on", "told"),
+    [
+        (MEMORISATION, ["gap to training images 1.50 (95 % interval 1.00 to 2.00)"]),
+        (HELD_OUT_LOSS, ["held-out loss 1.600"]),
+        (CRR_ADJUSTED, []),
+        ("no", []),
+    ],
+)
+def test_a_milestone_is_told_with_what_stopping_looks_at(spool: Spool, stop_on: str, told: list[str]) -> None:
+    assert watched_for(TrainingOptions(stop_on=stop_on), spool.metrics_of_milestone(15)) == told
+    assert watched_for(TrainingOptions(stop_on=stop_on), {}) == []
     spool.close()
 
 
