@@ -46,7 +46,7 @@ def test_all_that_a_training_leaves_at_home_is_private_and_its_artifacts_are_not
 ) -> None:
     said = tmp_path / "said"
     fork_server.start(
-        arguments=["pretrain", *SMALL, "--image_size=16", "--epochs=2"],
+        arguments=["pretrain", *SMALL, "--epochs=2"],
         environment=environment,
         folder=str(tmp_path),
         stdout=str(said),

@@ -13,7 +13,7 @@ from mlflow.entities import LoggedModelStatus
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL, Left, left_in
 
-TINY = ["pretrain", *SMALL, "--image_size=16"]
+TINY = ["pretrain", *SMALL]
 
 
 @dataclass

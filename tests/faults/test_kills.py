@@ -11,8 +11,8 @@ from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-KILLS = times(10, 500)  # of each of two kinds of training
-READER_KILLS = times(2, 50)
+KILLS = times(6, 500)  # of each of two kinds of training
+READER_KILLS = times(1, 50)
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [
     {"event": "os.rename", "path": "/checkpoints/step-"},  # written, but not in its place

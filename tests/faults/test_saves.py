@@ -13,7 +13,7 @@ from tests.faults.conftest import Told
 from tests.faults.size import times
 from tests.fork_server import ForkServer
 
-KILLS = times(40, 500)
+KILLS = times(20, 500)
 
 
 @pytest.mark.slow

@@ -86,6 +86,8 @@ def test_stopped_under_mlflow_run(
     left_out = "start" if SIGNALS[number] == "group" else "end"
     phases = {"import": IMPORT} | {phase: where for phase, where in PHASES.items() if phase != left_out}
     if not LONG:  # each takes MLflow and the training ten seconds to import
+        if number == signal.SIGHUP:
+            pytest.skip("told by `make faults`")
         phases = {phase: phases[phase] for phase in ("import", "step")[number != signal.SIGTERM :]}
     _stop_everywhere(new_chain, calm, number, stop, status, tell, "under mlflow run", phases)
 

@@ -11,6 +11,7 @@ from mlflow.entities import LoggedModel, Run
 
 SMALL = [
     "--width=4",
+    "--image_size=16",
     "--max_train_images=96",
     "--max_test_images=60",
     "--batch_size=32",

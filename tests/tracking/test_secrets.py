@@ -105,7 +105,7 @@ def test_a_training_whose_login_fails_for_a_while_leaves_no_secret(
     with running_server(tmp_path, environment, port) as server:
         proxy = Refusing(port)
         place = _environment(GIVEN[0], proxy.port)
-        done = sslmlflow("pretrain", *SMALL, "--image_size=16", "--epochs=1", **place)
+        done = sslmlflow("pretrain", *SMALL, "--epochs=1", **place)
         assert done.returncode == 0, done.stderr
         assert "trying again: the tracking server refused the login (401): check" in done.stderr
         assert "500" in done.stderr
