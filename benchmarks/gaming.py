@@ -19,13 +19,13 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data import open_labels
 from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_images, embed_views
-from sslmlflow.jobs.clusters import map_and_cluster
-from sslmlflow.jobs.datasets import cache_folder, dataset_spec, images_of_run, open_and_tell
-from sslmlflow.jobs.tables import markdown_table
+from sslmlflow.evaluation.clusters import map_and_cluster
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, directions
 from sslmlflow.metrics.unlabelled.milestone import layer_metrics
+from sslmlflow.reporting.tables import markdown_table
+from sslmlflow.tracking.datasets import cache_folder, dataset_spec, images_of_run, open_and_tell
 from sslmlflow.tracking.milestones import load_milestone
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.stored import milestones_of_run

@@ -17,9 +17,9 @@ import torch
 from mlflow.entities import Run
 
 from benchmarks.runs import finished, sslmlflow
-from sslmlflow.jobs.course import course_of
-from sslmlflow.measures import CRITERIA, MEASURES, PROBE, STANDARDISED
+from sslmlflow.metrics.catalogue import CRITERIA, MEASURES, PROBE, STANDARDISED
 from sslmlflow.metrics.correlation import Correlation, pearson
+from sslmlflow.reporting.history import course_of
 from sslmlflow.tracking.server import connect
 
 METHODS = ("simclr", "simsiam", "moco-v2")

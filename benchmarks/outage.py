@@ -27,7 +27,7 @@ from tqdm import tqdm
 from benchmarks.loop import new_state
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.jobs.pretrain import prepare
-from sslmlflow.jobs.training import Training
+from sslmlflow.runs.train import Training
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.spool import Spool

@@ -28,7 +28,7 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from benchmarks.embeddings import embeddings
-from sslmlflow.measures import AGREEMENT, ENTROPY, SILHOUETTE
+from sslmlflow.metrics.catalogue import AGREEMENT, ENTROPY, SILHOUETTE
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.entropy import histogram_entropy

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from sslmlflow.measures import ACCURACIES, MEASURES
+from sslmlflow.metrics.catalogue import ACCURACIES, MEASURES
 from sslmlflow.tracking.database import make_database
 
 DIGEST = "a7f9f1b5e1f4d0c2"

@@ -21,14 +21,14 @@ import mlflow
 import torch
 
 from sslmlflow.config.umm import Umm
-from sslmlflow.jobs.soundness import limits_over_halves, objective_with_noise
-from sslmlflow.jobs.starting import starting_milestone
-from sslmlflow.jobs.training import Training
 from sslmlflow.jobs.umm import prepare
-from sslmlflow.measures import CRR_ADJUSTED
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED
+from sslmlflow.runs.start import starting_milestone
+from sslmlflow.runs.train import Training
+from sslmlflow.search.soundness import limits_over_halves, objective_with_noise
+from sslmlflow.search.study import Seats
 from sslmlflow.tracking.server import connect
 from sslmlflow.training.loop import Milestone, train
-from sslmlflow.tuning.study import Seats
 
 TINY = ("--width=4", "--max_train_images=96", "--max_test_images=60", "--batch_size=32", "--monitor_images=40")
 TUNING = ("--js_images=4", "--directions=2")

@@ -20,9 +20,9 @@ import torch
 from mlflow.entities import Run
 
 from benchmarks.runs import finished, sslmlflow
-from sslmlflow.jobs.course import course_of
-from sslmlflow.jobs.tables import markdown_table
-from sslmlflow.measures import CRR, CRR_ADJUSTED, KNN, MEASURES, PROBE, STANDARDISED
+from sslmlflow.metrics.catalogue import CRR, CRR_ADJUSTED, KNN, MEASURES, PROBE, STANDARDISED
+from sslmlflow.reporting.history import course_of
+from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.stored import milestones_of_run
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sslmlflow.config.options import option
-from sslmlflow.measures import CRITERIA, CRR_ADJUSTED
+from sslmlflow.metrics.catalogue import CRITERIA, CRR_ADJUSTED
 
 
 @dataclass(frozen=True)

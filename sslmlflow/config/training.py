@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sslmlflow.config.options import option
-from sslmlflow.measures import LIVE_CRITERIA
+from sslmlflow.metrics.catalogue import LIVE_CRITERIA
 
 MEMORISATION = "memorisation"
 

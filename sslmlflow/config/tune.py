@@ -6,7 +6,7 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import option, options_of
 from sslmlflow.config.training import RunOptions
 from sslmlflow.config.umm import Umm, UmmOptions
-from sslmlflow.measures import CRR_ADJUSTED, OBJECTIVES, short_name
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED, OBJECTIVES, short_name
 
 
 @dataclass(frozen=True)

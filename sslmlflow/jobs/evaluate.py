@@ -15,14 +15,14 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.data import open_images
 from sslmlflow.data.copies import copies_across
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import cache_folder, dataset_spec
-from sslmlflow.jobs.evaluation import evaluate
-from sslmlflow.jobs.starting import TRAININGS, latest_run
-from sslmlflow.jobs.trained_images import images_of_run
+from sslmlflow.evaluation.evaluate import evaluate
+from sslmlflow.runs.start import TRAININGS, latest_run
+from sslmlflow.tracking.datasets import cache_folder, dataset_spec
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, run_of
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run, model_of
+from sslmlflow.tracking.trained_images import images_of_run
 from sslmlflow.training.device import choose_machine
 
 POLL_SECONDS = 5.0

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from sslmlflow.config.main import Main
-from sslmlflow.jobs.course import course_of
-from sslmlflow.jobs.datasets import dataset_spec
-from sslmlflow.jobs.evaluation import evaluate
+from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.jobs.pretrain import prepare
 from sslmlflow.jobs.report import report
-from sslmlflow.jobs.settings import PRESETS
-from sslmlflow.jobs.training import log_views, require_checkpoints, train_to_end
+from sslmlflow.reporting.history import course_of
+from sslmlflow.runs.presets import PRESETS
+from sslmlflow.runs.train import log_views, require_checkpoints, train_to_end
+from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.stored import milestones_of_run
 

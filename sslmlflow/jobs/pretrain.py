@@ -10,13 +10,13 @@ from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
-from sslmlflow.jobs.copies import count_near_copies
-from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
-from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.jobs.settings import Settings, settle
-from sslmlflow.jobs.stopping import keep_of
-from sslmlflow.jobs.training import Training, full_batches, log_views, require_checkpoints, resolved, train_to_end
+from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import build_method, method_options_text, read_method_options
+from sslmlflow.runs.near_copies import count_near_copies
+from sslmlflow.runs.presets import Settings, settle
+from sslmlflow.runs.stopping import keep_of
+from sslmlflow.runs.train import Training, full_batches, log_views, require_checkpoints, resolved, train_to_end
+from sslmlflow.tracking.datasets import dataset_spec, open_and_tell
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format

@@ -11,17 +11,17 @@ from mlflow.entities import Run
 from sslmlflow.config.report import Report, ReportOptions
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.figures.progress import progress_figure
-from sslmlflow.jobs.choice import choose_milestone, register, verdict
-from sslmlflow.jobs.correlations import as_markdown, correlations, correlations_csv
-from sslmlflow.jobs.course import Course, courses_of
-from sslmlflow.jobs.overfitting import overfitting_table
-from sslmlflow.jobs.overview import MANY, NOTE, overview
-from sslmlflow.jobs.report_figures import report_figures
-from sslmlflow.jobs.seconds import augmenting_probes, seconds_table
-from sslmlflow.jobs.starting import training_courses
-from sslmlflow.jobs.tables import milestones_csv, milestones_table
-from sslmlflow.jobs.transfer import swept_runs, tell_transfer
-from sslmlflow.measures import ACCURACIES, MEASURES, PROBE, STANDARDISED
+from sslmlflow.metrics.catalogue import ACCURACIES, MEASURES, PROBE, STANDARDISED
+from sslmlflow.reporting.across_models import swept_runs, tell_transfer
+from sslmlflow.reporting.choice import choose_milestone, register, verdict
+from sslmlflow.reporting.correlations import as_markdown, correlations, correlations_csv
+from sslmlflow.reporting.cost import augmenting_probes, seconds_table
+from sslmlflow.reporting.figures import report_figures
+from sslmlflow.reporting.history import Course, courses_of
+from sslmlflow.reporting.overfitting import overfitting_table
+from sslmlflow.reporting.overview import MANY, NOTE, overview
+from sslmlflow.reporting.tables import milestones_csv, milestones_table
+from sslmlflow.runs.start import training_courses
 from sslmlflow.texts import in_markdown, printable
 from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.run import TrackedRun, tracked_run

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sslmlflow.config.score import Score
 from sslmlflow.errors import ConfigError
-from sslmlflow.jobs.score_files import read_views
-from sslmlflow.jobs.score_labels import Labels, read_labels
-from sslmlflow.jobs.score_steps import KNN_200, SUPERVISED_CRR, Measures, Values, measure
-from sslmlflow.measures import MEASURES, SPREAD
+from sslmlflow.evaluation.embedding_files import read_views
+from sslmlflow.evaluation.embedding_labels import Labels, read_labels
+from sslmlflow.evaluation.embeddings import KNN_200, SUPERVISED_CRR, Measures, Values, measure
+from sslmlflow.metrics.catalogue import MEASURES, SPREAD
 from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
+from sslmlflow.search.limits import MOST_SPREAD
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import whereabouts
-from sslmlflow.tuning.checks import MOST_SPREAD
 
 NAMES = {  # of what has a name only here
     "label_free/collapsed": "collapsed (1: yes)",

@@ -13,15 +13,15 @@ from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_pretrained, published
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.course import courses_of
-from sslmlflow.jobs.datasets import dataset_spec, open_and_tell
-from sslmlflow.jobs.evaluation import evaluate
-from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.jobs.training import resolved
-from sslmlflow.jobs.transfer import SWEPT, swept_runs, tell_transfer
-from sslmlflow.measures import CRR_ADJUSTED, CRR_PER_DIMENSION
+from sslmlflow.evaluation.evaluate import evaluate
+from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.memory import peak_mb, start_peak
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED, CRR_PER_DIMENSION
+from sslmlflow.reporting.across_models import SWEPT, swept_runs, tell_transfer
+from sslmlflow.reporting.history import courses_of
 from sslmlflow.rules import rule_texts
+from sslmlflow.runs.train import resolved
+from sslmlflow.tracking.datasets import dataset_spec, open_and_tell
 from sslmlflow.tracking.milestones import log_missing_metrics, send_milestone, write_untrained
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there

@@ -21,25 +21,25 @@ from sslmlflow.digests import digest
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.files import private_database
 from sslmlflow.home import home
-from sslmlflow.jobs.afterwards import tell_accuracies
-from sslmlflow.jobs.outcome import UNTUNED_RUNS, register_chosen, tell_outcome
-from sslmlflow.jobs.search import Search, key_of
-from sslmlflow.jobs.starting import starting_milestone
-from sslmlflow.jobs.training import Training, resolved
-from sslmlflow.jobs.trials import RUNS
 from sslmlflow.jobs.umm import balance_at_start, prepare
-from sslmlflow.jobs.workers import JOINS, Workers, close_runs, seed_of_process
-from sslmlflow.measures import LIVE_CRITERIA, MEASURES
+from sslmlflow.metrics.catalogue import LIVE_CRITERIA, MEASURES
 from sslmlflow.rules import changed_rules
+from sslmlflow.runs.start import starting_milestone
+from sslmlflow.runs.train import Training, resolved
+from sslmlflow.search.accuracies import tell_accuracies
+from sslmlflow.search.attributes import RUNS
+from sslmlflow.search.limits import TuningMetrics
+from sslmlflow.search.outcome import UNTUNED_RUNS, register_chosen, tell_outcome
+from sslmlflow.search.pruning import SoundMedianPruner
+from sslmlflow.search.space import Range, around, read_space
+from sslmlflow.search.study import Seats, check_address
+from sslmlflow.search.trial import Search, key_of
+from sslmlflow.search.workers import JOINS, Workers, close_runs, seed_of_process
 from sslmlflow.tracking.liveness import reap, running
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.patience import tried
 from sslmlflow.tracking.run import TrackedRun, joined_run, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there, run_of
-from sslmlflow.tuning.checks import TuningMetrics
-from sslmlflow.tuning.pruning import SoundMedianPruner
-from sslmlflow.tuning.space import Range, around, read_space
-from sslmlflow.tuning.study import Seats, check_address
 
 PARENT, SETTINGS, UNTUNED, RANGES = "run", "settings", "untuned", "ranges"  # attributes of a study
 STUDY = "resolved/study"  # parameter of the study's run

@@ -16,17 +16,17 @@ from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
-from sslmlflow.jobs.datasets import changed_since, dataset_spec, open_and_tell
-from sslmlflow.jobs.monitor import Monitor
-from sslmlflow.jobs.starting import starting_milestone
-from sslmlflow.jobs.stopping import keep_of
-from sslmlflow.jobs.trained_images import images_of_run
-from sslmlflow.jobs.training import Training, full_batches, require_checkpoints, resolved, train_to_end
+from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Method
+from sslmlflow.runs.start import starting_milestone
+from sslmlflow.runs.stopping import keep_of
+from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved, train_to_end
 from sslmlflow.texts import printable
+from sslmlflow.tracking.datasets import changed_since, dataset_spec, open_and_tell
 from sslmlflow.tracking.milestones import Milestone, load_method, load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect
+from sslmlflow.tracking.trained_images import images_of_run
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan, first_views
 from sslmlflow.training.schedules import Schedule

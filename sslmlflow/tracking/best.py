@@ -5,7 +5,7 @@ import time
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from sslmlflow.measures import MEASURES
+from sslmlflow.metrics.catalogue import MEASURES
 from sslmlflow.tracking.stored import milestones_of_runs
 from sslmlflow.tracking.values import measuring_runs, ways_of
 

@@ -29,8 +29,8 @@ from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.files import private_folder, require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
-from sslmlflow.tracking.milestone_description import FORMAT, MilestoneFileError
-from sslmlflow.tracking.milestone_files import ENCODER_FILE, METHOD_FILE, read_parts
+from sslmlflow.milestone.description import FORMAT, MilestoneFileError
+from sslmlflow.milestone.files import ENCODER_FILE, METHOD_FILE, read_parts
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.stored import ABOUT_FILE, KIND, epoch_of, model_of
 

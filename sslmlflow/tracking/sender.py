@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sslmlflow.errors import in_short
-from sslmlflow.measures import CRR_ADJUSTED
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.claim import Claim
 from sslmlflow.tracking.keeping import Keep, drop_milestone

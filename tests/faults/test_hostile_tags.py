@@ -18,15 +18,15 @@ from sslmlflow.config.report import Report
 from sslmlflow.config.upkeep import Reap, Sync
 from sslmlflow.errors import UserError
 from sslmlflow.jobs import reap, report, sync
-from sslmlflow.jobs.course import course_of
 from sslmlflow.jobs.evaluate import _source_run
-from sslmlflow.jobs.starting import starting_milestone, training_courses
-from sslmlflow.jobs.trained_images import images_of_run
 from sslmlflow.jobs.umm import _recipe
+from sslmlflow.reporting.history import course_of
+from sslmlflow.runs.start import starting_milestone, training_courses
 from sslmlflow.tracking import liveness
 from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.run import _look_around
 from sslmlflow.tracking.stored import DEVIATIONS, milestones_of_run
+from sslmlflow.tracking.trained_images import images_of_run
 from tests.conftest import Command
 from tests.faults.conftest import Told
 from tests.faults.size import LONG

@@ -11,8 +11,8 @@ from mlflow.entities import Metric
 
 from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec
-from sslmlflow.jobs.course import course_of
-from sslmlflow.measures import KNN
+from sslmlflow.metrics.catalogue import KNN
+from sslmlflow.reporting.history import course_of
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from tests.conftest import Command
 from tests.data.test_folder import put_classes

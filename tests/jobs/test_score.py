@@ -11,13 +11,13 @@ from mlflow import MlflowClient
 from sklearn.metrics import silhouette_score
 
 from sslmlflow.config.score import Score
-from sslmlflow.jobs.score_labels import Labels
-from sslmlflow.jobs.score_steps import measure
+from sslmlflow.evaluation.embedding_labels import Labels
+from sslmlflow.evaluation.embeddings import measure
 from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.spectrum import rankme
 from tests.conftest import Command
-from tests.jobs.test_score_files import shaped
+from tests.evaluation.test_embedding_files import shaped
 
 pytestmark = pytest.mark.slow
 

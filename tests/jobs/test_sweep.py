@@ -18,7 +18,7 @@ from scipy import stats
 import sslmlflow.jobs.sweep as sweep_job
 from sslmlflow.cli import main
 from sslmlflow.encoders.pretrained import published_weights
-from sslmlflow.measures import AMI_TRUTH, ENTROPY, PROBE
+from sslmlflow.metrics.catalogue import AMI_TRUTH, ENTROPY, PROBE
 from sslmlflow.tracking.milestones import load_milestone
 from tests.conftest import Command
 

@@ -24,7 +24,7 @@ from sslmlflow.data.source import LabelSets
 from tests.conftest import Command, NewDatabase
 from tests.fork_server import ForkServer
 from tests.jobs.small import SMALL
-from tests.tuning.postgres import postgres
+from tests.search.postgres import postgres
 
 pytestmark = pytest.mark.slow
 QUICK = ["--epochs=1", "--js_images=4", "--directions=2", "--probe=plain", "--milestone_every=1", "--untuned_seeds=1"]

@@ -18,8 +18,8 @@ from torch import Tensor
 from sslmlflow.config.options import option
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.methods import METHODS, build_method
-from sslmlflow.tracking.milestone_description import MilestoneFileError
-from sslmlflow.tracking.milestone_files import read_parts
+from sslmlflow.milestone.description import MilestoneFileError
+from sslmlflow.milestone.files import read_parts
 from sslmlflow.tracking.milestones import write_milestone, write_untrained
 from tests.tracking.test_milestones import about, trained, write
 

@@ -1,0 +1,141 @@
+"""The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
+
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+from torch import Tensor
+
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import Images, draw, subset
+from sslmlflow.data.views import Augmentation
+from sslmlflow.digests import digest
+from sslmlflow.encoders import Encoder
+from sslmlflow.evaluation.gaps import LOSS, gaps, side
+from sslmlflow.evaluation.watched import LOSS_BATCH, Watched
+from sslmlflow.methods import Method
+from sslmlflow.metrics.catalogue import CRR, CRR_ADJUSTED, HELD_OUT_LOSS, LEAST_IMAGES, LIDAR
+from sslmlflow.metrics.failures import FAILURES, why
+from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
+from sslmlflow.metrics.unlabelled.coding_rate import directions
+from sslmlflow.metrics.unlabelled.halves import Halves, interval
+from sslmlflow.metrics.unlabelled.milestone import Scores, layer_metrics, milestone_metrics
+from sslmlflow.rules import versions
+
+LIDAR_VIEWS, LIDAR_IMAGES = 10, 500  # the paper has 50 views of 1,000
+
+
+class Monitor:
+    """Measures encoders on fixed views of fixed held-out images.
+
+    `digest` stands for everything that the values depend on besides the encoder: values with different
+    digests are not to be compared. `train` are the images that it trains on: as many of them as there are held-out ones
+    show what it has memorised.
+    """
+
+    def __init__(
+        self,
+        held_out: Images,
+        preprocessing: Preprocessing,
+        early_layer: str,
+        images: int,
+        eps: float,
+        seed: int,
+        train: Images | None = None,
+    ) -> None:
+        # The standard one, whatever a training uses: values on the views of two trainings can be compared.
+        how = preprocessing, Augmentation(preprocessing.image_size), seed
+        places = draw(len(held_out), images, seed, "test")
+        self.held_out = Watched(subset(held_out, places), places, *how)
+        self.eps = eps
+        self.seed = seed
+        self._training: Watched | None = None
+        if train is not None:
+            places = draw(len(train), len(self.held_out), seed, "train")
+            self._training = Watched(subset(train, places), places, *how)
+        self.settings: dict[str, Any] = {
+            "images": len(self.held_out),
+            "images_fingerprint": self.held_out.images.fingerprint,
+            "early_layer": early_layer,
+            "views": 2,
+            "lidar_views": LIDAR_VIEWS,
+            "lidar_images": LIDAR_IMAGES,
+            "loss_batch": LOSS_BATCH,
+            "augmentation": asdict(self.held_out.augmentation),
+            "preprocessing": preprocessing.as_json(),
+            "seed": self.seed,
+            "eps": self.eps,
+            "batch_norm": "eval",
+            "dtype": "float32",
+            "rules": versions(),
+        }
+        self.digest = digest(self.settings)
+
+    def warn_of_few_images(self) -> None:
+        """Print a warning where the choice of a milestone will rest on few images."""
+        if (count := len(self.held_out)) < LEAST_IMAGES:
+            print(
+                f"warning: {count} held-out images are fewer than {LEAST_IMAGES}: intervals are wide, the choice of a "
+                "milestone is not reliable, and report registers none. Hold more out: more images, or a larger "
+                "max_test_images or monitor_images where these limit them."
+            )
+
+    def measure(self, encoder: Encoder, method: Method | None = None) -> tuple[Scores, dict[str, float]]:
+        """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone.
+
+        The method's own loss, and the gaps to the training images, are measured where there is a method.
+        """
+        started = time.perf_counter()
+        early, last = self.held_out.embed(encoder)
+        embedded = time.perf_counter()
+        scores = milestone_metrics(early, last, self.eps)
+        self._add_lidar(scores, encoder)
+        halves = self._add_interval(scores, last)
+        if method is not None:
+            self._add_loss_and_gaps(scores, method, last, halves)
+        seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
+        if CRR in scores.seconds:
+            seconds["time/crr_s"] = scores.seconds[CRR]
+        return replace(scores, deviations=halves.deviations if halves else ()), seconds
+
+    def _add_lidar(self, scores: Scores, encoder: Encoder) -> None:
+        """LiDAR, for which two views of an image are too few: of more views of fewer images."""
+        _, last = self.held_out.part(self.held_out.rows(LIDAR_IMAGES)).embed(encoder, LIDAR_VIEWS)
+        found = layer_metrics(last, self.eps, ("collapsed", "lidar"))
+        if "lidar" in found.values:
+            scores.values[LIDAR] = found.values["lidar"]
+        else:
+            scores.undefined[LIDAR] = found.undefined["lidar"]
+
+    def _add_interval(self, scores: Scores, last: Tensor) -> Halves | None:
+        """How far the adjusted coding rate reduction would move with other held-out images."""
+        if CRR_ADJUSTED not in scores.values:
+            return None
+        ends = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
+        try:
+            halves = adjusted_halves(directions(last), self.eps)
+        except FAILURES as error:
+            scores.undefined.update(dict.fromkeys(ends, why(error)))
+            return None
+        scores.values.update(zip(ends, interval(halves)[1:], strict=True))
+        return halves
+
+    def _add_loss_and_gaps(self, scores: Scores, method: Method, last: Tensor, halves: Halves | None) -> None:
+        """The method's own loss on the held-out images, and what as many training images have more of."""
+        how = self.eps, self.seed
+        projections = self.held_out.project(method)
+        whole = side(method, last, projections, *how, halves)
+        if LOSS in whole.values:
+            scores.values[HELD_OUT_LOSS] = whole.values[LOSS]
+        else:
+            scores.undefined[HELD_OUT_LOSS] = whole.undefined[LOSS]
+        if self._training is None:
+            return
+        rows = self.held_out.rows(len(self._training))
+        unseen = whole
+        if len(rows) < len(self.held_out):
+            unseen = side(method, last[:, rows], {name: of[rows] for name, of in projections.items()}, *how)
+        seen = side(method, self._training.embed(method.encoder)[1], self._training.project(method), *how)
+        found = gaps(seen, unseen)
+        scores.values.update(found.values)
+        scores.undefined.update(found.undefined)

@@ -1,0 +1,283 @@
+"""A training from its first step to its end: checkpoints, milestones measured at once, everything in one MLflow run."""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslmlflow.config.options import as_text
+from sslmlflow.config.training import TrainingOptions
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import ImageSets
+from sslmlflow.data.views import make_views
+from sslmlflow.encoders import EncoderSpec
+from sslmlflow.errors import UserError
+from sslmlflow.evaluation.monitor import Monitor
+from sslmlflow.figures.views import views_figure
+from sslmlflow.methods import Method
+from sslmlflow.metrics.unlabelled.milestone import Scores
+from sslmlflow.reporting.memorisation import memorising
+from sslmlflow.rules import rule_texts
+from sslmlflow.runs.progress import Progress, say
+from sslmlflow.runs.stopping import stopped, watched_for
+from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
+from sslmlflow.tracking.datasets import log_bad_images
+from sslmlflow.tracking.keeping import Keep
+from sslmlflow.tracking.liveness import is_of_this_place
+from sslmlflow.tracking.milestones import write_milestone
+from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
+from sslmlflow.tracking.run import TrackedRun
+from sslmlflow.tracking.sender import Sender
+from sslmlflow.tracking.spool import Spool, last_step
+from sslmlflow.tracking.stored import DEVIATIONS
+from sslmlflow.training.batches import steps_per_epoch
+from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
+from sslmlflow.training.device import Machine
+from sslmlflow.training.loop import Epoch, Milestone, Plan, Step, train
+from sslmlflow.training.step import State, TakeStep
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training whose every `auto` is settled and whose images are open."""
+
+    name: str  # of the run in the MLflow UI
+    options: TrainingOptions
+    machine: Machine
+    sets: ImageSets
+    encoder: EncoderSpec
+    preprocessing: Preprocessing
+    plan: Plan
+    monitor: Monitor
+    about: dict[str, Any]  # what every milestone says of itself: method, its options, data set
+    settled: dict[str, str]  # parameters that were not given, and what every `auto` became
+    start: Callable[[], State]  # the state before the first step
+    take_step: TakeStep
+    keep: Keep
+    # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
+    watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
+    measure_data: Callable[[], dict[str, float]] = dict  # metrics of the images, kept with the first milestone
+
+    @property
+    def data(self) -> dict[str, str]:
+        """What the result is a function of, beside the parameters: images, versions of rules, what `auto` became."""
+        became = {name: text for name, text in self.settled.items() if name != "resolved/data_dir"}
+        return {**self.sets.fingerprints, **rule_texts(), **became}
+
+
+def resolved(values: Mapping[str, object]) -> dict[str, str]:
+    """What every `auto` became, as MLflow's table of parameters names it."""
+    return {f"resolved/{name}": as_text(value) for name, value in values.items()}
+
+
+def full_batches(images: int, batch_size: int) -> int:
+    """How many batches make up an epoch; UserError where there is not one."""
+    count = steps_per_epoch(images, batch_size)
+    if count == 0:
+        raise UserError(
+            f"{images} training images do not fill one batch of {batch_size}. "
+            f"Give --batch_size of at most {images}, or more images."
+        )
+    return count
+
+
+def train_to_end(tracked: TrackedRun, training: Training) -> None:
+    """Train to the end of the plan, or to where it stops, from the run's last checkpoint if it has one."""
+    done = tracked.folder / "trained"
+    if done.exists():
+        print(f"run {tracked.run_id} is already trained to its end")
+        return
+    state = _start_or_resume(tracked, training)
+    count = training.plan.epochs
+    print(f"{count:,} epoch{'s' * (count != 1)} on {training.machine.device.type}, in {training.machine.precision}")
+    if state.step == 0:
+        machine = {"device": training.machine.device, "precision": training.machine.precision}
+        tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
+        tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
+        log_bad_images(tracked, training.sets)
+    spool = Spool(tracked.folder / "spool.db")
+    sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep, tracked.claim)
+    patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
+    try:
+        _train_and_keep(tracked, training, state, spool)
+        why, last = stopped(training.options, spool), max(spool.milestone_epochs(), default=0)
+        patience = SEND_SECONDS
+    finally:
+        with uninterrupted():
+            sent = sender.close(patience)
+            spool.close()
+    tracked.require_claim()
+    if not sent:
+        raise UserError(
+            f"the training is done, but MLflow does not have all of it; --resume={tracked.run_id} sends the rest and "
+            "ends the run, `sslmlflow sync` sends the rest."
+        )
+    if why is not None:
+        tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(why.peak)})
+    done.touch(mode=0o600)
+    shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
+
+
+def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> None:
+    plan, options = training.plan, training.options
+    saved = time.monotonic()
+    losses: list[float] = []
+    notes: set[str] = set()
+    steps = plan.schedule.total_steps // plan.epochs
+    progress = Progress(plan.schedule.total_steps, state.step, plan.batch_size, _shorter(training))
+    events = train(state, training.sets.train, plan, training.machine, training.take_step)
+    with uninterrupted(), closing(events), closing(progress):  # a step is finished, and what it came to saved
+        for event in events:
+            match event:
+                case Step():
+                    tracked.require_claim()
+                    _keep_step(spool, event)
+                    losses.append(event.losses["loss"])
+                    progress.step(event)
+                    if event.note and event.note not in notes:
+                        notes.add(event.note)
+                        say(f"step {event.step}: {event.note} (said once)")
+                    if stop_wished():
+                        break
+                    if time.monotonic() - saved > 60 * options.checkpoint_minutes:
+                        saved = _save(tracked, training, state, spool)
+                case Epoch():
+                    saved = _save(tracked, training, state, spool)
+                    # After a resume within an epoch the mean is not that of an undisturbed training.
+                    seen = "" if len(losses) == steps else f" (of its last {len(losses)} steps)"
+                    say(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}{seen}")
+                    losses.clear()
+                case Milestone():
+                    with interruptible():  # it is measured again
+                        if not spool.has_milestone(event.epoch):
+                            _keep_milestone(tracked, training, state.method, spool, event.epoch)
+                        training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
+                    if (why := stopped(options, spool)) is not None:
+                        say(f"stopped after epoch {event.epoch}: {why.words}")
+                        break
+        if stop_wished():
+            _save(tracked, training, state, spool)
+            end_if_wished()
+
+
+def _shorter(training: Training) -> str:
+    ways = ["fewer --epochs"]
+    if hasattr(training.options, "preset"):
+        ways.append("--preset=small")
+    if training.machine.device.type == "cpu":
+        ways.append("a GPU")
+    return " or ".join(ways)
+
+
+def _keep_step(spool: Spool, step: Step) -> None:
+    values = {f"train/{name}": value for name, value in step.losses.items()}
+    spool.add_metrics({**values, "train/lr": step.lr, "train/images_per_s": step.images_per_second}, step.step)
+
+
+def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spool: Spool, epoch: int) -> None:
+    monitor = training.monitor
+    scores, seconds = monitor.measure(method.encoder, method)
+    alarms = [*scores.alarms, *memorising(scores.values, first=not spool.milestone_epochs())]
+    about: dict[str, Any] = {
+        "epoch": epoch,
+        **training.about,
+        "preprocessing": training.preprocessing.as_json(),
+        "monitor": monitor.settings,
+        "tags": {
+            "sslmlflow.monitor": monitor.digest,
+            "sslmlflow.alarms": "; ".join(alarms) or "none",
+            **_deviations(scores),
+            **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
+        },
+    }
+    folder = tracked.folder / "milestones" / f"epoch-{epoch:06d}"
+    write_milestone(folder, method, training.encoder, about)
+    once = {} if spool.milestone_epochs() else training.measure_data()
+    spool.add_milestone(epoch, folder, {"epoch": float(epoch), **scores.values, **seconds, **once})
+    spool.sync()
+    adjusted = scores.values.get("label_free/crr_adjusted")
+    told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
+    say("; ".join([f"milestone at epoch {epoch}: {told}", *watched_for(training.options, scores.values), *alarms]))
+
+
+def _deviations(scores: Scores) -> dict[str, str]:
+    """The tag by which milestones are compared on the same halves of the images."""
+    rounded = [float(f"{one:.6g}") for one in scores.deviations]
+    return {DEVIATIONS: json.dumps(rounded)} if rounded else {}
+
+
+def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
+    state = training.start()
+    checkpoint = load_checkpoint(tracked.folder / "checkpoints")
+    if checkpoint:
+        state.restore(checkpoint.step, checkpoint.tensors)
+        print(f"going on with run {tracked.run_id} after step {state.step:,} of {training.plan.schedule.total_steps:,}")
+        now = _environment(training.machine)
+        changed = [
+            f"{name} {before} -> {now[name]}"
+            for name, before in checkpoint.info["environment"].items()
+            if now[name] != before
+        ]
+        if changed:
+            print(f"note: {', '.join(changed)}; the result may differ in the last bits from an uninterrupted run")
+    return state
+
+
+def require_checkpoints(tracked: TrackedRun) -> None:
+    """UserError unless this SSLMLFLOW_HOME has all that the run was trained, so that it can be resumed here."""
+    known = tracked.client.get_run(tracked.run_id).data
+    if "train/loss" not in known.metrics:
+        return
+    spooled = tracked.folder / "spool.db"
+    if not spooled.exists():
+        raise UserError(
+            f"run {tracked.run_id} was trained before, but its checkpoints are not in {tracked.folder}. "
+            "Set SSLMLFLOW_HOME to the folder that was used then, or start a new run."
+        )
+    if not is_of_this_place(known.tags):
+        last = max(point.step for point in tracked.client.get_metric_history(tracked.run_id, "train/loss"))
+        if last > (here := last_step(spooled, "train/loss")):
+            raise UserError(
+                f"run {tracked.run_id} was trained to step {last:,} elsewhere, to step {here:,} in {tracked.folder}. "
+                "Set SSLMLFLOW_HOME to the folder that was used last, or start a new run."
+            )
+
+
+def _save(tracked: TrackedRun, training: Training, state: State, spool: Spool) -> float:
+    spool.sync()
+    about = {"environment": _environment(training.machine)}
+    save_checkpoint(tracked.folder / "checkpoints", state.step, state.tensors(), about)
+    return time.monotonic()
+
+
+def _environment(machine: Machine) -> dict[str, Any]:
+    """What the last bits of a result depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "device": machine.device.type,
+        "precision": machine.precision,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def log_views(tracked: TrackedRun, training: Training) -> None:
+    """Keep a figure of what the method sees among the run's artifacts, when the training begins."""
+    if any((tracked.folder / name).exists() for name in ("checkpoints", "trained")):
+        return
+    plan = training.plan
+    shown = training.sets.train.read(np.arange(min(8, len(training.sets.train))))
+    generator = torch.Generator().manual_seed(plan.seed)
+    mean, std = plan.mean.cpu(), plan.std.cpu()
+    views: Tensor = make_views(torch.from_numpy(shown), plan.augmentation, mean, std, generator)
+    pixels = views * std[:, None, None] + mean[:, None, None]
+    tracked.log_figure(views_figure(shown, list(pixels.numpy())), "figures/views.png")

@@ -1,1 +1,0 @@
-"""The search over the parameters of UMM: its space, its study, and what a sound trial is."""

@@ -1,0 +1,42 @@
+"""What every `auto` of a training becomes, against the recipes as the monitoring paper prints them."""
+
+import pytest
+
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.runs.presets import settle
+
+PAPER = {  # section III-B
+    "simclr": {"lr": 0.5, "weight_decay": 1e-4, "epochs": 1000},
+    "simsiam": {"lr": 0.06, "weight_decay": 5e-4, "epochs": 800},
+    "moco-v2": {"lr": 0.06, "weight_decay": 5e-4, "epochs": 800},
+}
+
+
+@pytest.mark.parametrize("method", PAPER)
+def test_the_papers_recipes_are_the_default(method: str) -> None:
+    settled = settle(Pretrain(method=method))
+    assert {name: getattr(settled, name) for name in PAPER[method]} == PAPER[method]
+    assert (settled.schedule, settled.milestone_every, settled.width) == ("one-cycle", 20, 64)
+
+
+@pytest.mark.parametrize("preset", ["monitoring-paper", "small"])
+def test_what_is_given_wins(preset: str) -> None:
+    given = {
+        "width": 12,
+        "epochs": 3,
+        "batch_size": 7,
+        "milestone_every": 5,
+        "lr": 0.25,
+        "weight_decay": 0.0,
+        "schedule": "cosine",
+        "method_options": "temperature=0.9",
+    }
+    settled = settle(Pretrain(preset=preset, **given))
+    assert {name: getattr(settled, name) for name in given} == given
+
+
+def test_the_small_preset_changes_no_method_that_it_does_not_name() -> None:
+    small, paper = settle(Pretrain(preset="small", method="simsiam")), settle(Pretrain(method="simsiam"))
+    assert small.lr == paper.lr
+    assert small.width < paper.width
+    assert small.method_options is None
