@@ -26,7 +26,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs
 from sslmlflow.metrics.unlabelled.milestone import layer_metrics
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.tracking.datasets import cache_folder, dataset_spec, images_of_run, open_and_tell
-from sslmlflow.tracking.milestones import load_milestone
+from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.stored import milestones_of_run
 

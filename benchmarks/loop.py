@@ -16,8 +16,8 @@ import torch
 
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.encoders import build_encoder
-from sslmlflow.jobs.pretrain import Training, prepare
 from sslmlflow.methods import build_method
+from sslmlflow.runs.pretraining import Training, prepare
 from sslmlflow.training.device import memory_format
 from sslmlflow.training.loop import Step, train
 from sslmlflow.training.step import State, ssl_step, start_state

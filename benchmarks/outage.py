@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.loop import new_state
 from sslmlflow.config.pretrain import Pretrain
-from sslmlflow.jobs.pretrain import prepare
+from sslmlflow.runs.pretraining import prepare
 from sslmlflow.runs.train import Training
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.server import connect

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from benchmarks.loop import new_state
 from sslmlflow.config.pretrain import Pretrain
-from sslmlflow.jobs.pretrain import prepare
+from sslmlflow.runs.pretraining import prepare
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.training.loop import Step, train

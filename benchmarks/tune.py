@@ -21,10 +21,10 @@ import mlflow
 import torch
 
 from sslmlflow.config.umm import Umm
-from sslmlflow.jobs.umm import prepare
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import Training
+from sslmlflow.runs.umm import prepare
 from sslmlflow.search.soundness import limits_over_halves, objective_with_noise
 from sslmlflow.search.study import Seats
 from sslmlflow.tracking.server import connect

@@ -14,14 +14,15 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
+from sslmlflow.evaluation.best import log_best
 from sslmlflow.evaluation.clusters import HeldOut
 from sslmlflow.evaluation.labelled import open_labelled
 from sslmlflow.evaluation.pictures import pictures, renumbered
 from sslmlflow.evaluation.results import Measured
 from sslmlflow.evaluation.spectra import spectra
-from sslmlflow.tracking.best import log_best
+from sslmlflow.milestone.milestone import Milestone
 from sslmlflow.tracking.datasets import changed_since, log_bad_images, open_and_tell
-from sslmlflow.tracking.milestones import Milestone, load_milestone, log_missing_metrics
+from sslmlflow.tracking.logged_models import load_milestone, log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import is_there
 from sslmlflow.tracking.stored import CLUSTERED, PROBED, SPECTRA_FILE, epoch_of

@@ -30,9 +30,9 @@ from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
 from sslmlflow.metrics.labelled.sgd_probe import sgd_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.milestone.milestone import Milestone
 from sslmlflow.rules import versions
 from sslmlflow.tracking.datasets import cache_folder
-from sslmlflow.tracking.milestones import Milestone
 
 
 @dataclass(frozen=True)

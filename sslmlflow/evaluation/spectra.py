@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sslmlflow.metrics.unlabelled.spectrum import singular_value_spectrum
-from sslmlflow.tracking.milestones import Milestone, load_method
+from sslmlflow.milestone.milestone import Milestone, load_method
 
 HEADS = ("projector", "predictor")  # in the order in which embeddings pass through them
 

@@ -16,7 +16,7 @@ from sslmlflow.data import open_images
 from sslmlflow.data.copies import copies_across
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.runs.start import TRAININGS, latest_run
+from sslmlflow.reporting.trainings import TRAININGS, latest_run
 from sslmlflow.tracking.datasets import cache_folder, dataset_spec
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.run import tracked_run

@@ -13,13 +13,13 @@ from sslmlflow.config.options import AUTO, as_text, options_of
 from sslmlflow.config.umm import Umm
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.metrics.catalogue import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
 from sslmlflow.reporting.choice import TRAINED_ON_IT
 from sslmlflow.reporting.history import Course, course_of
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import require_checkpoints, train_to_end
+from sslmlflow.runs.umm import prepare, training_images, umm_run
 from sslmlflow.texts import as_csv
 from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.lock import run_folder

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from sslmlflow.config.main import Main
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.jobs.pretrain import prepare
-from sslmlflow.jobs.report import report
 from sslmlflow.reporting.history import course_of
+from sslmlflow.reporting.report import report
 from sslmlflow.runs.presets import PRESETS
+from sslmlflow.runs.pretraining import prepare
 from sslmlflow.runs.train import log_views, require_checkpoints, train_to_end
 from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.run import tracked_run

@@ -17,12 +17,13 @@ from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.memory import peak_mb, start_peak
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED, CRR_PER_DIMENSION
+from sslmlflow.milestone.milestone import write_untrained
 from sslmlflow.reporting.across_models import SWEPT, swept_runs, tell_transfer
 from sslmlflow.reporting.history import courses_of
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.train import resolved
 from sslmlflow.tracking.datasets import dataset_spec, open_and_tell
-from sslmlflow.tracking.milestones import log_missing_metrics, send_milestone, write_untrained
+from sslmlflow.tracking.logged_models import log_missing_metrics, send_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there
 from sslmlflow.training.device import choose_machine

@@ -21,11 +21,11 @@ from sslmlflow.digests import digest
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.files import private_database
 from sslmlflow.home import home
-from sslmlflow.jobs.umm import balance_at_start, prepare
 from sslmlflow.metrics.catalogue import LIVE_CRITERIA, MEASURES
 from sslmlflow.rules import changed_rules
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import Training, resolved
+from sslmlflow.runs.umm import balance_at_start, prepare
 from sslmlflow.search.accuracies import tell_accuracies
 from sslmlflow.search.attributes import RUNS
 from sslmlflow.search.limits import TuningMetrics

@@ -11,8 +11,8 @@ from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained
 from sslmlflow.encoders.resnet import EARLY_LAYERS
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import METHODS, method_options_text
+from sslmlflow.milestone.layout import ABOUT_FILE
 from sslmlflow.texts import printable
-from sslmlflow.tracking.stored import ABOUT_FILE
 
 FORMAT = 1
 LARGEST_FILE = 2**20  # bytes

@@ -15,10 +15,9 @@ from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import build_method
 from sslmlflow.milestone.description import MilestoneFileError, read_description
+from sslmlflow.milestone.layout import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
 from sslmlflow.texts import printable
-from sslmlflow.tracking.stored import ABOUT_FILE
 
-ENCODER_FILE, METHOD_FILE = "encoder.safetensors", "method.safetensors"
 TYPES = {"F32": torch.float32, "I64": torch.int64}
 Module = TypeVar("Module", bound=nn.Module)
 Header = Mapping[str, tuple[tuple[int, ...], str]]  # shape and type of every tensor in a file

@@ -11,10 +11,11 @@ from sslmlflow.metrics.catalogue import CRR_ADJUSTED, LEAST_IMAGES, MEASURES, ST
 from sslmlflow.metrics.correlation import lost_at_random, lost_by_the_last
 from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
 from sslmlflow.metrics.unlabelled.choice import Candidate, Choice, choose
+from sslmlflow.milestone.layout import ABOUT_FILE
 from sslmlflow.reporting.history import Course
 from sslmlflow.reporting.memorisation import memorised
 from sslmlflow.texts import printable
-from sslmlflow.tracking.stored import ABOUT_FILE, about_of, deviations_of
+from sslmlflow.tracking.stored import about_of, deviations_of
 
 ALIAS = "label-free-best"
 TRAINED_ON_IT = "UMM raises the coding rate reduction itself: along a tuning, more is no sign of a better encoder."

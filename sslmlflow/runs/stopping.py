@@ -8,7 +8,7 @@ from sslmlflow.config.training import MEMORISATION, TrainingOptions
 from sslmlflow.errors import ConfigError
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED, GAP_CRR, MEASURES
 from sslmlflow.reporting.memorisation import EVIDENCE, memorising
-from sslmlflow.tracking.keeping import Keep, read_keep
+from sslmlflow.runs.retention import Keep, read_keep
 from sslmlflow.tracking.spool import Spool
 
 

@@ -24,15 +24,15 @@ from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.figures.views import views_figure
 from sslmlflow.methods import Method
 from sslmlflow.metrics.unlabelled.milestone import Scores
+from sslmlflow.milestone.milestone import write_milestone
 from sslmlflow.reporting.memorisation import memorising
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
+from sslmlflow.runs.retention import Keep, settled
 from sslmlflow.runs.stopping import stopped, watched_for
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.datasets import log_bad_images
-from sslmlflow.tracking.keeping import Keep
 from sslmlflow.tracking.liveness import is_of_this_place
-from sslmlflow.tracking.milestones import write_milestone
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
@@ -104,7 +104,13 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
         log_bad_images(tracked, training.sets)
     spool = Spool(tracked.folder / "spool.db")
-    sender = Sender(spool.path, tracked.client, tracked.run_id, training.keep, tracked.claim)
+    sender = Sender(
+        spool.path,
+        tracked.client,
+        tracked.run_id,
+        settled(tracked.client, tracked.run_id, training.keep),
+        tracked.claim,
+    )
     patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
     try:
         _train_and_keep(tracked, training, state, spool)

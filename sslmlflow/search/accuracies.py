@@ -11,11 +11,11 @@ from sslmlflow.config.options import as_text, options_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.data import open_labels
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.jobs.umm import training_images
 from sslmlflow.metrics.catalogue import ACCURACIES, ALIGNMENT, MEASURES, OBJECTIVES, STANDARDISED
 from sslmlflow.metrics.correlation import corrected, lost_at_random, regret, spearman
 from sslmlflow.reporting.history import course_of
 from sslmlflow.reporting.tables import markdown_table
+from sslmlflow.runs.umm import training_images
 from sslmlflow.search.attributes import RUNS
 from sslmlflow.search.outcome import Outcome
 from sslmlflow.search.study import SEAT

@@ -13,9 +13,10 @@ from sslmlflow.metrics.failures import FAILURES
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pooled, directions
 from sslmlflow.metrics.unlabelled.halves import over_halves
 from sslmlflow.metrics.unlabelled.milestone import LAST, layer_metrics
+from sslmlflow.milestone.milestone import load_method
 from sslmlflow.runs.train import Training
 from sslmlflow.search.limits import NOISY, POOLED
-from sslmlflow.tracking.milestones import load_method, load_milestone
+from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.stored import deviations_of
 from sslmlflow.training.device import memory_format
 

@@ -16,10 +16,10 @@ from sslmlflow.config.tune import Tune, as_umm
 from sslmlflow.config.umm import Umm
 from sslmlflow.errors import DivergedError, PrunedError
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.jobs.umm import prepare, training_images, umm_run
 from sslmlflow.metrics.catalogue import LABEL_FREE, LIVE_CRITERIA, MEASURES, OBJECTIVES, short_name
 from sslmlflow.reporting.history import course_of
 from sslmlflow.runs.train import train_to_end
+from sslmlflow.runs.umm import prepare, training_images, umm_run
 from sslmlflow.search.attributes import ALARMS, BEHIND, BEYOND, RUNS, VALUES, keep_measured, trial_told, values_told
 from sslmlflow.search.limits import TuningMetrics, alarms, limits
 from sslmlflow.search.soundness import soundness
@@ -27,7 +27,7 @@ from sslmlflow.search.space import Range, suggest
 from sslmlflow.search.study import SEAT, WHY
 from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.lock import is_busy, run_folder
-from sslmlflow.tracking.milestones import log_missing_metrics
+from sslmlflow.tracking.logged_models import log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run

@@ -5,21 +5,19 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sslmlflow.errors import in_short
-from sslmlflow.metrics.catalogue import CRR_ADJUSTED
-from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.claim import Claim
-from sslmlflow.tracking.keeping import Keep, drop_milestone
-from sslmlflow.tracking.milestones import send_milestone
+from sslmlflow.tracking.logged_models import send_milestone
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS, comes_to_its_end
 from sslmlflow.tracking.spool import Point, Spool, left_in
 
-KEEP_ALL = Keep()
+Settle = Callable[[Spool], None]
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -27,19 +25,20 @@ LONGEST_PAUSE_SECONDS = 60.0
 class Sender:
     """Drains a run's spool, the file `path`, until closed; an outage is waited out, with growing pauses.
 
-    It sends nothing any more once the run is another process's, which `claim` knows.
+    Once milestones have arrived, `settle` is told. It sends nothing any more once the run is another process's, which
+    `claim` knows.
     """
 
     def __init__(
-        self, path: Path, client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL, claim: Claim | None = None
+        self, path: Path, client: MlflowClient, run_id: str, settle: Settle | None = None, claim: Claim | None = None
     ) -> None:
         self._path = path
         self._claim = claim
         self._client = client
         self._run_id = run_id
-        self._keep = keep
+        self._settle = settle
         self._closing, self._given_up = threading.Event(), threading.Event()
-        self._best_due = True
+        self._settle_due = True
         self._drained = False
         self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
         self._thread.start()
@@ -109,10 +108,9 @@ class Sender:
                 self._send_milestone(spool, epoch, folder)
             except FileNotFoundError as error:  # somebody removed its files: the others can be sent all the same
                 missing = error
-        if self._best_due:
-            self._drop(spool)  # the best is one of those that can be chosen
-            log_best(self._client, self._run_id)
-            self._best_due = False
+        if self._settle_due and self._settle:
+            self._settle(spool)
+        self._settle_due = False
         if missing:
             raise missing
 
@@ -120,14 +118,8 @@ class Sender:
         spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
         spool.sync()  # a power failure that forgets this must not find the files gone
         shutil.rmtree(folder, ignore_errors=True)
-        self._best_due = True
+        self._settle_due = True
         self._send_metrics(spool)
-
-    def _drop(self, spool: Spool) -> None:
-        values, models = spool.milestone_values(CRR_ADJUSTED), spool.model_ids()
-        for epoch in self._keep.dropped({epoch: values.get(epoch) for epoch in spool.kept_milestones()}):
-            drop_milestone(self._client, models[epoch])
-            spool.milestone_dropped(epoch)
 
     def _send_metrics(self, spool: Spool) -> None:
         while points := spool.unsent_metrics():

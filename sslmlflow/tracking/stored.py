@@ -18,13 +18,14 @@ from mlflow.entities import LoggedModel, LoggedModelStatus, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from sslmlflow.errors import UserError, in_short
+from sslmlflow.milestone.layout import ABOUT_FILE
 from sslmlflow.texts import printable
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.server import is_there, run_of, whole
 
 T = TypeVar("T")
 
-KIND, ABOUT_FILE = "milestone", "milestone.json"
+KIND = "milestone"
 CLUSTERED, PROBED = "sslmlflow.clustered", "sslmlflow.probed"  # tags that name the run that measured it
 DEVIATIONS = "sslmlflow.crr_adjusted_deviations"  # tag: one number for each half of the images, as JSON
 SPECTRA_FILE = "spectra/{digest}/epoch-{epoch:06d}.json"  # artifact of the run that measured them

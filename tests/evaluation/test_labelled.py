@@ -14,7 +14,7 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.evaluation.labelled import LabelledImages
 from sslmlflow.metrics.catalogue import AMI_TRUTH, KNN, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
-from sslmlflow.tracking.milestones import Milestone
+from sslmlflow.milestone.milestone import Milestone
 
 CLASSES = np.arange(120) % 3
 KNOWN = np.flatnonzero(np.arange(60) % 5)  # of the held-out images, some have no label

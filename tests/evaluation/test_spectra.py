@@ -8,7 +8,7 @@ from torch import nn
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.evaluation.spectra import spectra
 from sslmlflow.methods import build_method
-from sslmlflow.tracking.milestones import Milestone
+from sslmlflow.milestone.milestone import Milestone
 
 SPEC = {"name": "resnet18", "stem": "cifar", "width": 4, "image_size": 32}
 

@@ -17,13 +17,14 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.report import Report
 from sslmlflow.config.upkeep import Reap, Sync
 from sslmlflow.errors import UserError
+from sslmlflow.evaluation.best import log_best
 from sslmlflow.jobs import reap, report, sync
 from sslmlflow.jobs.evaluate import _source_run
-from sslmlflow.jobs.umm import _recipe
 from sslmlflow.reporting.history import course_of
-from sslmlflow.runs.start import starting_milestone, training_courses
+from sslmlflow.reporting.trainings import training_courses
+from sslmlflow.runs.start import starting_milestone
+from sslmlflow.runs.umm import _recipe
 from sslmlflow.tracking import liveness
-from sslmlflow.tracking.best import log_best
 from sslmlflow.tracking.run import _look_around
 from sslmlflow.tracking.stored import DEVIATIONS, milestones_of_run
 from sslmlflow.tracking.trained_images import images_of_run

@@ -18,7 +18,7 @@ from sslmlflow.cli import main
 from sslmlflow.encoders import EncoderSpec, build_encoder, published
 from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import UserError
-from sslmlflow.tracking.milestones import send_milestone
+from sslmlflow.tracking.logged_models import send_milestone
 from sslmlflow.training.checkpoint import load_checkpoint
 from tests.tracking.test_milestones import trained, write
 

@@ -16,7 +16,7 @@ from sslmlflow.data.source import ArrayImages, DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.jobs.evaluate import _training_images
 from sslmlflow.tracking.datasets import dataset_spec
-from sslmlflow.tracking.milestones import load_milestone
+from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.trained_images import images_of_run
 from tests.conftest import Command, NewDatabase
 

@@ -19,7 +19,7 @@ import sslmlflow.jobs.sweep as sweep_job
 from sslmlflow.cli import main
 from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.metrics.catalogue import AMI_TRUTH, ENTROPY, PROBE
-from sslmlflow.tracking.milestones import load_milestone
+from sslmlflow.tracking.logged_models import load_milestone
 from tests.conftest import Command
 
 pytestmark = pytest.mark.slow

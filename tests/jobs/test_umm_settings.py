@@ -8,8 +8,8 @@ import torch
 from sslmlflow.config.umm import Umm
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.errors import ConfigError
-from sslmlflow.jobs.umm import _plan, _recipe, _step
-from sslmlflow.tracking.milestones import Milestone
+from sslmlflow.milestone.milestone import Milestone
+from sslmlflow.runs.umm import _plan, _recipe, _step
 from sslmlflow.training.device import Machine
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm as UmmStep

@@ -17,10 +17,10 @@ from benchmarks.report_scale import make_store
 from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.report import Report
 from sslmlflow.jobs.evaluate import _source_run
-from sslmlflow.jobs.report import report
 from sslmlflow.reporting.history import courses_of
 from sslmlflow.reporting.overview import MANY
-from sslmlflow.runs.start import TRAININGS, latest_run, training_courses
+from sslmlflow.reporting.report import report
+from sslmlflow.reporting.trainings import TRAININGS, latest_run, training_courses
 from sslmlflow.tracking.run import tracked_run
 from tests.conftest import NewDatabase
 

@@ -4,7 +4,7 @@ import pytest
 
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import ConfigError
-from sslmlflow.jobs.pretrain import prepare
+from sslmlflow.runs.pretraining import prepare
 
 
 def test_a_folder_without_the_data_set_that_reads_it_is_refused() -> None:

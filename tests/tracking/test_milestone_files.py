@@ -20,7 +20,7 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.methods import METHODS, build_method
 from sslmlflow.milestone.description import MilestoneFileError
 from sslmlflow.milestone.files import read_parts
-from sslmlflow.tracking.milestones import write_milestone, write_untrained
+from sslmlflow.milestone.milestone import write_milestone, write_untrained
 from tests.tracking.test_milestones import about, trained, write
 
 ENCODER, METHOD, ABOUT = "encoder.safetensors", "method.safetensors", "milestone.json"

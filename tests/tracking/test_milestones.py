@@ -19,8 +19,8 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.methods import Method, build_method
-from sslmlflow.tracking.keeping import drop_milestone
-from sslmlflow.tracking.milestones import load_milestone, send_milestone, write_milestone
+from sslmlflow.milestone.milestone import write_milestone
+from sslmlflow.tracking.logged_models import drop_milestone, load_milestone, send_milestone
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from tests.conftest import NewDatabase
 
@@ -201,7 +201,7 @@ def test_a_milestone_whose_writing_was_stopped_is_not_there(tmp_path: Path, monk
         write_atomically(path, data, shared)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sslmlflow.tracking.milestones.write_atomically", full)
+        patch.setattr("sslmlflow.milestone.milestone.write_atomically", full)
         with pytest.raises(UserError, match="No space left"):
             write(folder, method)
     assert not folder.exists()

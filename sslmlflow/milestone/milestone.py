@@ -1,22 +1,14 @@
-"""Milestones: encoder, method state and description in one folder, kept in MLflow as a LoggedModel."""
+"""A milestone: an encoder at an epoch and the method around it, in a folder that no server is needed for."""
 
-import errno
 import json
-import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save
@@ -26,15 +18,12 @@ from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, with_early
-from sslmlflow.errors import UserError, in_short
+from sslmlflow.errors import UserError
 from sslmlflow.files import private_folder, require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
-from sslmlflow.milestone.description import FORMAT, MilestoneFileError
-from sslmlflow.milestone.files import ENCODER_FILE, METHOD_FILE, read_parts
-from sslmlflow.tracking.notes import note
-from sslmlflow.tracking.stored import ABOUT_FILE, KIND, epoch_of, model_of
-
-KEY = "sslmlflow.key"
+from sslmlflow.milestone.description import FORMAT
+from sslmlflow.milestone.files import read_parts
+from sslmlflow.milestone.layout import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
 
 
 @dataclass(repr=False)
@@ -113,94 +102,12 @@ def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec,
         sync_folder(changed)
 
 
-def send_milestone(client: MlflowClient, run_id: str, epoch: int, folder: Path) -> str:
-    """Log the milestone in `folder` as a LoggedModel of the run and return its id.
+def read_milestone(folder: Path) -> Milestone:
+    """The milestone in `folder`, its encoder in eval mode on the CPU.
 
-    Repeating it after a lost reply or a kill goes on with the model that is already there; FileNotFoundError if that
-    is not whole and the files are gone.
+    MilestoneFileError where a file is not what it should be, OSError where it cannot be read.
     """
-    model = _made_once(client, run_id, epoch, folder / ABOUT_FILE)
-    if model.status != LoggedModelStatus.READY:
-        if not (folder / ABOUT_FILE).exists():  # over HTTP MLflow uploads a folder that is not there as an empty one
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / ABOUT_FILE))
-        client.log_model_artifacts(model.model_id, str(folder))
-        client.finalize_logged_model(model.model_id, "READY")
-    outputs = client.get_run(run_id).outputs
-    known = {output.model_id for output in outputs.model_outputs} if outputs else set()
-    if model.model_id not in known:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=epoch)])
-    return model.model_id
-
-
-def _made_once(client: MlflowClient, run_id: str, epoch: int, about: Path) -> LoggedModel:
-    """The model of a milestone; where a reply is lost on its way, it may be there already, or even twice."""
-    experiment_id = client.get_run(run_id).info.experiment_id
-    key = f"{run_id}:{epoch}"
-
-    def found() -> list[LoggedModel]:
-        models = client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}'")
-        return [model for model in models if model.source_run_id == run_id]  # others may write the same tag
-
-    if not found():
-        tags = json.loads(about.read_text()).get("tags", {})
-        client.create_logged_model(
-            experiment_id,
-            name=f"epoch-{epoch:04d}",
-            source_run_id=run_id,
-            model_type="ssl-encoder",
-            params={"epoch": str(epoch)},
-            tags={"kind": KIND, KEY: key, **tags},
-        )
-    model, *twins = sorted(found(), key=lambda m: (m.status != LoggedModelStatus.READY, m.creation_timestamp))
-    for twin in twins:
-        try:
-            client.delete_logged_model(twin.model_id)
-        except MlflowException as error:
-            note(f"milestone {twin.model_id} was made twice and cannot be deleted: {error.message}")
-    return model
-
-
-def log_missing_metrics(
-    client: MlflowClient,
-    run_id: str,
-    model: LoggedModel,
-    values: Mapping[str, float],
-    dataset: tuple[str | None, str | None] = (None, None),
-) -> None:
-    """Log what the run has not yet said of a milestone, in this order; `dataset` is name and digest of the images.
-
-    A job that was killed and goes on says nothing twice; seconds, for one, would differ.
-    """
-    name, digest = dataset
-    now = client.get_logged_model(model.model_id)
-    known = {metric.key for metric in now.metrics or [] if (metric.run_id, metric.dataset_digest) == (run_id, digest)}
-    metrics = [
-        Metric(key, value, model.creation_timestamp, epoch_of(model), model.model_id, name, digest)
-        for key, value in values.items()
-        if key not in known
-    ]
-    client.log_batch(run_id, metrics=metrics)
-
-
-def load_milestone(model_id: str) -> Milestone:
-    """The milestone that MLflow holds under `model_id` (from the current tracking server).
-
-    The encoder is in eval mode on the CPU. UserError if there is no such milestone, or not yet.
-    """
-    model = model_of(MlflowClient(), model_id)
-    if model.tags.get("kind") != KIND:
-        raise UserError(f"{model_id} is a model, but not a milestone of sslmlflow (its tag kind is not {KIND}).")
-    if model.status != LoggedModelStatus.READY:
-        raise UserError(f"milestone {model_id} is not whole (yet): its status is {model.status}. Try again later.")
-    with TemporaryDirectory() as copies:  # of a remote artifact; local ones are read where they lie
-        local = urlparse(model.artifact_location).scheme in ("", "file")
-        folder = Path(download_artifacts(model.artifact_location, dst_path=None if local else copies))
-        try:
-            about, encoder, heads = read_parts(folder)
-        except MilestoneFileError as error:
-            raise UserError(f"the files of milestone {model_id} cannot be read as those of one: {error}.") from error
-        except OSError as error:
-            raise UserError(f"the files of milestone {model_id} cannot be read: {in_short(error)}") from error
+    about, encoder, heads = read_parts(folder)
     return Milestone(encoder, Preprocessing.from_json(about["preprocessing"]), about["epoch"], about, heads)
 
 

@@ -1,14 +1,15 @@
 """Which milestones stay in MLflow while a training goes on; the others are deleted, weights and all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sslmlflow.errors import ConfigError
+from sslmlflow.evaluation.best import log_best
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED
+from sslmlflow.tracking.logged_models import drop_milestone
+from sslmlflow.tracking.spool import Spool
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,17 @@ def read_keep(text: str) -> Keep:
     return Keep(best=int(number))
 
 
-def drop_milestone(client: MlflowClient, model_id: str) -> None:
-    """Delete a milestone and its files, unless it is registered; one that is deleted already, or by others, is done."""
-    try:
-        model = client.get_logged_model(model_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return
-    if _is_registered(client, model):
-        return
-    # The files first: of a model that is deleted nobody knows any more where they are.
-    get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
-    client.delete_logged_model(model_id)
+KEEP_ALL = Keep()
 
 
-def _is_registered(client: MlflowClient, model: LoggedModel) -> bool:
-    """Whether the model registry has a version of it, by whatever way that came there."""
-    if "mlflow.modelVersions" in model.tags:
-        return True
-    places = f"models:/{model.model_id}", model.artifact_location
-    known = [f"tags.model_id = '{model.model_id}'", *(f"source_path = '{place}'" for place in places)]
-    return any(client.search_model_versions(filter_string) for filter_string in known)
+def settled(client: MlflowClient, run_id: str, keep: Keep = KEEP_ALL) -> Callable[[Spool], None]:
+    """What is done once milestones have reached MLflow: those not to be kept go, and the best of the rest are told."""
+
+    def settle(spool: Spool) -> None:
+        values, models = spool.milestone_values(CRR_ADJUSTED), spool.model_ids()
+        for epoch in keep.dropped({epoch: values.get(epoch) for epoch in spool.kept_milestones()}):
+            drop_milestone(client, models[epoch])
+            spool.milestone_dropped(epoch)
+        log_best(client, run_id)  # the best is one of those that can be chosen
+
+    return settle

@@ -1,0 +1,125 @@
+"""Pretraining: train an encoder without labels and keep milestones."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+from sslmlflow.config.options import as_text
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
+from sslmlflow.data.views import Augmentation
+from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
+from sslmlflow.errors import ConfigError
+from sslmlflow.evaluation.monitor import Monitor
+from sslmlflow.methods import build_method, method_options_text, read_method_options
+from sslmlflow.runs.near_copies import count_near_copies
+from sslmlflow.runs.presets import Settings, settle
+from sslmlflow.runs.stopping import keep_of
+from sslmlflow.runs.train import Training, full_batches, resolved
+from sslmlflow.tracking.datasets import dataset_spec, open_and_tell
+from sslmlflow.tracking.server import check_experiment, connect
+from sslmlflow.training.device import Machine, choose_machine, memory_format
+from sslmlflow.training.loop import Plan
+from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.step import State, ssl_step, start_state
+
+LARGEST_CIFAR_STEM = 64  # pixels
+
+
+def prepare(config: Pretrain) -> Training:
+    """Check what can be checked without data, then open the images and settle every `auto`."""
+    settings = settle(config)
+    _check(config, settings)
+    keep, machine = keep_of(config), choose_machine(config.device, config.precision)
+    check_experiment(connect())
+    sets = open_and_tell(dataset_spec(config, config.image_size))
+    preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
+    size = preprocessing.image_size
+    stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
+    plan = _plan(config, settings, len(sets.train), preprocessing, machine)
+    encoder = EncoderSpec(config.encoder, stem, settings.width, size)
+    method_options = method_options_text(config.method, settings.method_options)
+    settled = {
+        **dataclasses.asdict(settings),
+        "method_options": method_options,
+        "stem": stem,
+        "image_size": size,
+        "bit_depth": sets.bit_depth,
+        "data_dir": as_text(dataset_spec(config).folder),
+    }
+
+    def start() -> State:
+        built = build_encoder(encoder, config.seed)
+        method = build_method(config.method, method_options, built, config.seed)
+        method.to(machine.device, memory_format=memory_format(built, machine.device))  # type: ignore[call-overload]
+        return start_state(method, settings.weight_decay)
+
+    return Training(
+        name=f"{config.method} {encoder.name} on {sets.name}",
+        options=config,
+        machine=machine,
+        sets=sets,
+        encoder=encoder,
+        preprocessing=preprocessing,
+        plan=plan,
+        monitor=Monitor(
+            sets.monitored,
+            preprocessing,
+            early_layer=encoder.early,
+            images=config.monitor_images,
+            eps=config.eps,
+            seed=config.data_seed,
+            train=sets.train,
+        ),
+        about={
+            "method": config.method,
+            "method_options": method_options,
+            "dataset": _dataset(config, sets.train.fingerprint),
+        },
+        settled=resolved(settled),
+        start=start,
+        keep=keep,
+        take_step=ssl_step,
+        measure_data=partial(count_near_copies, sets),
+    )
+
+
+def _check(config: Pretrain, settings: Settings) -> None:
+    check_encoder(config.encoder)
+    read_method_options(config.method, settings.method_options)
+    if settings.schedule == "warmup-cosine" and config.warmup_epochs >= settings.epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."
+        )
+    if config.dataset == "digit-scenes" and config.data_dir:
+        raise ConfigError(
+            f"data_dir={config.data_dir} is not possible with dataset=digit-scenes, which is made here. "
+            "Did you mean dataset=folder?"
+        )
+
+
+def _plan(config: Pretrain, settings: Settings, images: int, preprocessing: Preprocessing, machine: Machine) -> Plan:
+    per_epoch = full_batches(images, settings.batch_size)
+    mean, std = preprocessing.tensors(machine.device)
+    return Plan(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        milestone_every=settings.milestone_every,
+        seed=config.seed,
+        schedule=Schedule(
+            name=settings.schedule,
+            lr=settings.lr,
+            total_steps=settings.epochs * per_epoch,
+            warmup_steps=config.warmup_epochs * per_epoch,
+        ),
+        augmentation=Augmentation(preprocessing.image_size),
+        mean=mean,
+        std=std,
+        workers=config.workers,
+    )
+
+
+def _dataset(config: Pretrain, fingerprint: str) -> dict[str, Any]:
+    spec = dataclasses.asdict(dataset_spec(config, config.image_size))
+    del spec["folder"], spec["download"], spec["labels"]
+    return {**spec, "train_fingerprint": fingerprint}

@@ -1,0 +1,207 @@
+"""Fine-tuning by UMM: what is asked for, checked against the milestone that it starts from."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelInput
+
+from sslmlflow.config.data import DataOptions
+from sslmlflow.config.options import AUTO, as_text, options_of, texts_of
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.umm import Umm, UmmOptions
+from sslmlflow.data.source import ImageSets
+from sslmlflow.data.views import Augmentation
+from sslmlflow.encoders import RESNETS, EncoderSpec
+from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.evaluation.monitor import Monitor
+from sslmlflow.methods import Method
+from sslmlflow.milestone.milestone import Milestone, load_method
+from sslmlflow.runs.stopping import keep_of
+from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved
+from sslmlflow.texts import printable
+from sslmlflow.tracking.datasets import changed_since, dataset_spec, open_and_tell
+from sslmlflow.tracking.logged_models import load_milestone
+from sslmlflow.tracking.run import TrackedRun, tracked_run
+from sslmlflow.tracking.trained_images import images_of_run
+from sslmlflow.training.device import Machine, choose_machine, memory_format
+from sslmlflow.training.loop import Plan, first_views
+from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.step import State
+from sslmlflow.umm.balance import balance
+from sslmlflow.umm.early import tuned_parameters
+from sslmlflow.umm.objective import Weights
+from sslmlflow.umm.step import Umm as UmmStep
+
+BALANCE_STEPS = 8  # before a search, of which the median is taken
+RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "warmup_epochs")
+
+
+@contextmanager
+def umm_run(
+    config: Umm, training: Training, model: LoggedModel, below: TrackedRun | None = None
+) -> Iterator[TrackedRun]:
+    """The run of a tuning, linked to the milestone it starts from, and shown below its training or another run."""
+    parent = below.run_id if below else str(model.source_run_id)
+    # With the parent in it, `resume=auto` of a grid's part does not take over what was tuned for another reason.
+    data = {**training.data, "milestone": model.model_id, "parent": parent}
+    with tracked_run("umm", config, training.name, config.resume, data, below, check=require_checkpoints) as tracked:
+        tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": model.model_id})
+        tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
+        yield tracked
+
+
+def training_images(client: MlflowClient, config: UmmOptions, source: str) -> tuple[int, DataOptions]:
+    """Size and choice of the images that the training `source` had, wherever they lie now."""
+    size, options = images_of_run(client, source)
+    return size, dataclasses.replace(options, data_dir=config.data_dir or options.data_dir, download=config.download)
+
+
+def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
+    """Check what is asked for against the milestone, open its images and settle every `auto`."""
+    keep, machine = keep_of(config), choose_machine(config.device, config.precision)
+    milestone = load_milestone(model.model_id)
+    _, spec = _method(config, milestone)
+    source = str(model.source_run_id)
+    image_size, options = training_images(client, config, source)
+    sets = open_and_tell(dataset_spec(options, image_size))
+    _check_images(sets, milestone)
+    recipe = _recipe(client.get_run(source).data.params)
+    plan = _plan(config, recipe, len(sets.train), milestone, machine)
+    step = _step(config)
+    watched = milestone.about["monitor"]
+    data = {name: text for name, text in texts_of(options).items() if name not in texts_of(config)}
+    settled = {
+        "method": milestone.about["method"],
+        "milestone": model.model_id,
+        "batch_size": plan.batch_size,
+        "milestone_every": plan.milestone_every,
+        "early_layer": spec.early if spec.name in RESNETS else "as it is split",
+        "image_size": image_size,
+        "bit_depth": sets.bit_depth,
+        "data_dir": options.data_dir,
+        **{f"training_{name}": text for name, text in recipe.items()},
+    }
+
+    def start() -> State:
+        method, _ = _method(config, milestone)
+        layout = memory_format(method.encoder, machine.device)
+        method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
+        return step.start(method, float(recipe["weight_decay"]))
+
+    return Training(
+        name=f"{config.variant} on {printable(client.get_run(source).info.run_name)}, epoch {milestone.epoch}",
+        options=config,
+        machine=machine,
+        sets=sets,
+        encoder=spec,
+        preprocessing=milestone.preprocessing,
+        plan=plan,
+        monitor=Monitor(
+            sets.monitored,
+            milestone.preprocessing,
+            early_layer=spec.early,
+            images=watched["images"],
+            eps=watched["eps"],
+            seed=watched["seed"],
+            train=sets.train,
+        ),
+        about={name: milestone.about[name] for name in ("method", "method_options", "dataset")},
+        settled={**data, **resolved(settled)},
+        start=start,
+        keep=keep,
+        take_step=step.step,
+    )
+
+
+def balance_at_start(wanted: Sequence[str], config: UmmOptions, training: Training) -> dict[str, float]:
+    """The alpha or beta with which the terms pull as strongly as the loss; UserError where a term does not pull."""
+    method = training.start().method.train()
+    views = first_views(training.sets.train, training.plan, training.machine, BALANCE_STEPS)
+    try:
+        return balance(wanted, method, views, _weights(config), training.machine, training.plan.seed)
+    except ValueError as error:
+        raise UserError(
+            f"a range for {' and '.join(wanted)} cannot be found: {error}. Give "
+            f"{' and '.join(f'--{name}_range' for name in wanted)}, as low..high:log."
+        ) from error
+
+
+def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
+    method, spec = load_method(milestone, None if config.early_layer == "auto" else config.early_layer)
+    if config.variant != "continuation":
+        tuned_parameters(method)  # refuses an encoder whose late part has none
+    width = method.encoder.embedding_width
+    if config.density == "sketch_in" and config.directions < width:
+        raise ConfigError(
+            f"directions={config.directions} is not possible with density=sketch_in. Allowed: at least the width of "
+            f"the embeddings, {width}."
+        )
+    return method, spec
+
+
+def _check_images(sets: ImageSets, milestone: Milestone) -> None:
+    if sets.train.fingerprint != milestone.about["dataset"]["train_fingerprint"]:
+        raise UserError(
+            "the training images are not those that the milestone was trained on: images that it has not seen may be "
+            "trained on now, or held-out ones. "
+            f"{changed_since(milestone.about)}Put the folder back as it was, or name it with --data_dir."
+        )
+
+
+def _recipe(params: Mapping[str, str]) -> dict[str, str]:
+    """How the training, or that which a tuning started from, was done; UserError where its parameters are none."""
+    found = {}
+    for name in RECIPE:
+        places = f"resolved/training_{name}", f"resolved/{name}", name
+        text = next((params[place] for place in places if place in params), AUTO)
+        try:
+            found[name] = as_text(options_of(Pretrain)[name].read(text))
+        except ConfigError as error:
+            raise UserError(f"the parameters of the training are not those of one: {printable(error)}") from error
+        if found[name] == AUTO:
+            raise UserError(f"the parameters of the training are not those of one: {name} is missing.")
+    return found
+
+
+def _plan(config: Umm, recipe: dict[str, str], images: int, milestone: Milestone, machine: Machine) -> Plan:
+    batch_size = config.batch_size or int(recipe["batch_size"])
+    per_epoch = full_batches(images, batch_size)
+    steps, warmup = config.epochs * per_epoch, int(recipe["warmup_epochs"]) * per_epoch
+    mean, std = milestone.preprocessing.tensors(machine.device)
+    # SGD's, which only the method's own step of `alternating` takes; Adam keeps to config.lr.
+    schedule = Schedule("constant", config.lr, steps)
+    if config.variant == "alternating":
+        if recipe["schedule"] == "warmup-cosine" and warmup >= steps:
+            raise ConfigError(
+                f"epochs={config.epochs} is not possible with variant=alternating here: the training's schedule warms "
+                f"up for {recipe['warmup_epochs']} epochs. Allowed: more."
+            )
+        schedule = Schedule(recipe["schedule"], float(recipe["lr"]), steps, warmup)
+    return Plan(
+        epochs=config.epochs,
+        batch_size=batch_size,
+        milestone_every=config.milestone_every or int(recipe["milestone_every"]),
+        seed=config.seed,
+        schedule=schedule,
+        augmentation=Augmentation(milestone.preprocessing.image_size),
+        mean=mean,
+        std=std,
+        workers=config.workers,
+    )
+
+
+def _step(config: Umm) -> UmmStep:
+    return UmmStep(_weights(config), **_options(UmmStep, config))
+
+
+def _weights(config: UmmOptions) -> Weights:
+    return Weights(**_options(Weights, config))
+
+
+def _options(kind: type[UmmStep | Weights], config: UmmOptions) -> dict[str, Any]:
+    """The fields of `kind` that are options of the same name."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: getattr(config, name) for name in options_of(UmmOptions) if name in names}
