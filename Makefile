@@ -2,7 +2,9 @@
 PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check
 INSTALLED := .venv/installed
+DEVELOPING := .venv/developing
 
 .PHONY: demo ui test test-quick faults check bench clean
 
@@ -14,23 +16,23 @@ ui: $(INSTALLED)
 	$(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1
 
 # One thread a process: two spinning threads each on a busy machine are many times slower.
-test: $(INSTALLED)
+test: $(DEVELOPING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-test-quick: $(INSTALLED)
+test-quick: $(DEVELOPING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 # Kills, signals, a bad connection and full disks, five to ten times as many as in `make test`: over an hour.
-faults: $(INSTALLED)
+faults: $(DEVELOPING)
 	SSLMLFLOW_FAULTS=long OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --timeout 14400 tests/faults
 
-check: $(INSTALLED)
+check: $(DEVELOPING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)
+bench: $(DEVELOPING)
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.tracking
@@ -50,7 +52,12 @@ MLproject: sslmlflow/config/*.py $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv, once: 3 to 4 GB to download on Linux (PyTorch brings CUDA), 0.5 GB on macOS."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt -e ".[dev]"
+	$(PIP) install --constraint constraints.txt -e .
+	touch $@
+
+# What develops it: tests, checks, and lightly, which brings a training framework, to compare the losses with.
+$(DEVELOPING): $(INSTALLED)
+	$(PIP) install --constraint constraints.txt -e ".[dev]"
 	touch $@
 
 clean:

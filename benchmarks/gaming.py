@@ -17,15 +17,15 @@ from torch.nn.functional import one_hot
 from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data import open_labels
+from sslmlflow.data.opening import cache_folder, dataset_spec, images_of_run, open_and_tell
 from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_images, embed_views
 from sslmlflow.evaluation.clusters import map_and_cluster
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, directions
-from sslmlflow.metrics.unlabelled.milestone import layer_metrics
+from sslmlflow.metrics.unlabelled.layer import layer_metrics
 from sslmlflow.reporting.tables import markdown_table
-from sslmlflow.tracking.datasets import cache_folder, dataset_spec, images_of_run, open_and_tell
 from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.stored import milestones_of_run
@@ -121,7 +121,7 @@ def measure(features: Features, classes: tuple[Tensor, Tensor]) -> dict[str, flo
     """Every metric of the table that has a value."""
     views, train, test = features
     values = dict(layer_metrics(views).values)
-    clustered = map_and_cluster(test, replace(EvaluationOptions(), clusters=10)).measured.values
+    clustered = map_and_cluster(test, replace(EvaluationOptions(), clusters=10)).results.values
     values |= {key.partition("/")[2]: value for key, value in clustered.items()}
     values["knn"] = knn_accuracy(train, classes[0], test, classes[1])
     values["probe"] = standardised_probe(train, classes[0], test, classes[1])

@@ -27,7 +27,7 @@ from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.labelled.knn import knn_accuracy, weighted_knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
 from sslmlflow.metrics.partition import silhouettes
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
+from sslmlflow.metrics.unlabelled.adjusted_halves import adjusted_interval
 from sslmlflow.metrics.unlabelled.clid import cluster_learnability, intrinsic_dimension
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.coding_rate import (

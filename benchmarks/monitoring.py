@@ -17,9 +17,9 @@ import torch
 from mlflow.entities import Run
 
 from benchmarks.runs import finished, sslmlflow
-from sslmlflow.metrics.catalogue import CRITERIA, MEASURES, PROBE, STANDARDISED
+from sslmlflow.metrics.catalogue import CATALOGUE, CRITERIA, PROBE, STANDARDISED, TABLED
 from sslmlflow.metrics.correlation import Correlation, pearson
-from sslmlflow.reporting.history import course_of
+from sslmlflow.reporting.history import history_of
 from sslmlflow.tracking.server import connect
 
 METHODS = ("simclr", "simsiam", "moco-v2")
@@ -59,14 +59,14 @@ def correlation_tables(cells: dict[str, Cell], paper: dict[str, Any]) -> Iterato
     """Pearson's r of each metric with each probe; in brackets the paper's, which is of its own probe only."""
     columns = [(method, init) for method in cells for init in INIT]
     for probe in (PROBE, STANDARDISED):
-        yield f"## Pearson's r with the {MEASURES[probe].name}\n"
+        yield f"## Pearson's r with the {CATALOGUE[probe].name}\n"
         yield _line(["", *(f"{method}, {init}" for method, init in columns)])
         yield _line(["---", *["---:"] * len(columns)])
-        for key, measure in MEASURES.items():
-            if not measure.accuracy:
+        for key in TABLED:
+            if not CATALOGUE[key].accuracy:
                 printed = [paper[method].get(key, {}).get(init) if probe == PROBE else None for method, init in columns]
                 found = [_correlated(cells[method], key, probe, INIT[init]) for method, init in columns]
-                yield _line([measure.name, *map(_told, found, printed)])
+                yield _line([CATALOGUE[key].name, *map(_told, found, printed)])
         ranges = [cells[method]["values"][probe][INIT[init] :] for method, init in columns]
         yield _line(["range of the probe", *(f"{100 * min(r):.1f} to {100 * max(r):.1f} %" for r in ranges)]) + "\n"
 
@@ -93,7 +93,7 @@ def choice_table(cells: dict[str, Cell]) -> Iterator[str]:
             place = max(rated, key=values[key].__getitem__)
             lost = 100 * (max(values[STANDARDISED]) - values[STANDARDISED][place])
             row.append(f"epoch {values['epoch'][place]:.0f}, {lost:.1f}")
-        yield _line([MEASURES[key].name, *row])
+        yield _line([CATALOGUE[key].name, *row])
 
 
 def _line(columns: list[str]) -> str:
@@ -101,7 +101,7 @@ def _line(columns: list[str]) -> str:
 
 
 def _cell(method: str, run: Run) -> Cell:
-    course = course_of(connect(), run.info.run_id)
+    history = history_of(connect(), run.info.run_id)
     return {
         "method": method,
         "training": TRAINING,
@@ -109,7 +109,7 @@ def _cell(method: str, run: Run) -> Cell:
         "seed": 0,
         "threads": run.data.params["resolved/threads"],
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "mlflow": mlflow.__version__},
-        "values": {key: course.column(key) for key in sorted(course.values)},
+        "values": {key: history.column(key) for key in sorted(history.values)},
     }
 
 

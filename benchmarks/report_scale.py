@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from sslmlflow.metrics.catalogue import ACCURACIES, MEASURES
+from sslmlflow.metrics.catalogue import ACCURACIES, LABEL_FREE
 from sslmlflow.tracking.database import make_database
 
 DIGEST = "a7f9f1b5e1f4d0c2"
@@ -103,10 +103,9 @@ def _insert_milestone(
 
 def _metrics(training: str, evaluation: str) -> Iterator[tuple[str, str, str | None]]:
     """Key, measuring run and digest of the images of each metric of a milestone."""
-    measured = [key for key, measure in MEASURES.items() if key.startswith("label_free/")]
-    early = [key.replace("label_free/", "early/") for key in measured]
+    early = [key.replace("label_free/", "early/") for key in LABEL_FREE]
     bounds = [f"label_free/crr_adjusted_{name}" for name in ("low", "high", "resolution")]
-    for key in [*measured, *early, *bounds, *(f"time/{name}_s" for name in SECONDS)]:
+    for key in [*LABEL_FREE, *early, *bounds, *(f"time/{name}_s" for name in SECONDS)]:
         yield key, training, None
     for key in [*ACCURACIES, *(f"time/{name}_s" for name in EVALUATED_SECONDS)]:
         yield key, evaluation, DIGEST

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
+from sslmlflow.metrics.unlabelled.adjusted_halves import adjusted_halves
 from sslmlflow.metrics.unlabelled.coding_rate import adjusted_mean_and_resolution
 from sslmlflow.metrics.unlabelled.halves import Halves, difference
 

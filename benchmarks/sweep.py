@@ -18,9 +18,9 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from benchmarks.runs import sslmlflow
 from sslmlflow.data import open_images, open_labels
+from sslmlflow.data.opening import cache_folder
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.encoders.pretrained import published_weights
-from sslmlflow.tracking.datasets import cache_folder
 
 MODELS = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "densenet121")
 SIZE, BATCH, ENOUGH, PATIENCE = 64, 64, 0.40, 12

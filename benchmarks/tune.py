@@ -25,10 +25,10 @@ from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import Training
 from sslmlflow.runs.umm import prepare
-from sslmlflow.search.soundness import limits_over_halves, objective_with_noise
+from sslmlflow.search.limit_metrics import limits_over_halves, objective_with_noise
 from sslmlflow.search.study import Seats
 from sslmlflow.tracking.server import connect
-from sslmlflow.training.loop import Milestone, train
+from sslmlflow.training.loop import MilestoneDue, train
 
 TINY = ("--width=4", "--max_train_images=96", "--max_test_images=60", "--batch_size=32", "--monitor_images=40")
 TUNING = ("--js_images=4", "--directions=2")
@@ -93,7 +93,7 @@ def _bare(training: Training) -> float:
     began = time.perf_counter()
     state = training.start()
     for event in train(state, training.sets.train, training.plan, training.machine, training.take_step):
-        if isinstance(event, Milestone):
+        if isinstance(event, MilestoneDue):
             scores, _ = training.monitor.measure(state.method.encoder, state.method)
     limits_over_halves(state.method, training.monitor, scores.values)
     objective_with_noise(state.method, training.monitor, CRR_ADJUSTED)

@@ -20,8 +20,8 @@ import torch
 from mlflow.entities import Run
 
 from benchmarks.runs import finished, sslmlflow
-from sslmlflow.metrics.catalogue import CRR, CRR_ADJUSTED, KNN, MEASURES, PROBE, STANDARDISED
-from sslmlflow.reporting.history import course_of
+from sslmlflow.metrics.catalogue import CATALOGUE, CRR, CRR_ADJUSTED, KNN, PROBE, STANDARDISED
+from sslmlflow.reporting.history import history_of
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.stored import milestones_of_run
@@ -88,15 +88,15 @@ def _values(run: Run) -> dict[str, float | None]:
     """The metrics of a run's last milestone, which is evaluated if it was not yet."""
     last = milestones_of_run(connect(), run.info.run_id)[-1]
     sslmlflow("evaluate", f"--milestones={last.model_id}", "--probe=plain")
-    course = course_of(connect(), run.info.run_id)
-    return {key: course.column(key)[-1] for key in sorted(course.values)}
+    history = history_of(connect(), run.info.run_id)
+    return {key: history.column(key)[-1] for key in sorted(history.values)}
 
 
 def tables(cells: Sequence[Cell]) -> Iterator[str]:
     """One table a method: mean and standard deviation over the seeds, and gains over the plain continuation."""
     for method in dict.fromkeys(cell["method"] for cell in cells):
         of_method = [cell["values"] for cell in cells if cell["method"] == method]
-        head = ["", *(MEASURES[key].name for key in SHOWN), "gain in points over the continuation, by seed"]
+        head = ["", *(CATALOGUE[key].name for key in SHOWN), "gain in points over the continuation, by seed"]
         rows = [[way, *(_spread([v[way][key] for v in of_method], key) for key in SHOWN)] for way in (START, *WAYS)]
         for row in rows:
             gains = [100 * (v[row[0]][STANDARDISED] - v["continuation"][STANDARDISED]) for v in of_method]
@@ -107,7 +107,7 @@ def tables(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _spread(values: Sequence[float], key: str) -> str:
-    scale, decimals = (100, 1) if MEASURES[key].accuracy else (1, 2)
+    scale, decimals = (100, 1) if CATALOGUE[key].accuracy else (1, 2)
     spread = scale * statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{scale * statistics.fmean(values):.{decimals}f} ± {spread:.{decimals}f}"
 

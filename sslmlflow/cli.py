@@ -5,10 +5,11 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sslmlflow.config import COMMANDS
-from sslmlflow.config.options import as_text, options_of, read_config, unknown_name
+from sslmlflow.config import COMMANDS, EXAMPLES
+from sslmlflow.config.methods import METHOD_OPTIONS
+from sslmlflow.config.options import AUTO, Option, options_of, read_config, unknown_name
 from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_mlflow_run
@@ -16,6 +17,8 @@ from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
 from sslmlflow.texts import masked_streams
 from sslmlflow.threads import guard_starts
+
+POSITIONAL = "positional_"  # before the name of what may be given without it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,19 +92,32 @@ def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
     first = next(iter(sys.argv[1:] if argv is None else argv), "")
     if first and not first.startswith("-") and first not in COMMANDS:
         raise ConfigError(unknown_name(first, COMMANDS, "command"))
-    arguments, rest = _parser().parse_known_args(argv)
+    arguments, rest = _parser(first).parse_known_args(argv)
     given = {name: text for name, text in vars(arguments).items() if text is not None}
     command = given.pop("command")
-    if command == "score" and rest and not rest[0].startswith("--"):
-        given["embeddings"] = rest.pop(0)
+    options = options_of(COMMANDS[command])
+    for name in [name for name in given if name.startswith(POSITIONAL)]:
+        given.setdefault(name.removeprefix(POSITIONAL), given.pop(name))
     names = [word.split("=")[0].lstrip("-") for word in rest if word.startswith("--")]
     if rest and not names:
         raise ConfigError(f"{rest[0]} is not a parameter. Write --name=value.")
+    of_method = [f"{name}={given.pop(name)}" for name in METHOD_OPTIONS if name in given and name not in options]
+    if of_method:
+        whole = [text for text in (given.get("method_options", AUTO),) if text != AUTO]
+        given["method_options"] = ",".join([*whole, *of_method])
+    _note_earlier_spellings(options, given)
     # Unknown names are refused with the bad values, so that every mistake is told at once.
     return command, {**dict.fromkeys(names, ""), **given}
 
 
-def _parser() -> argparse.ArgumentParser:
+def _note_earlier_spellings(options: Mapping[str, Option], given: Mapping[str, str]) -> None:
+    for name, text in given.items():
+        if name in options and (today := options[name].earlier(text)) != text:
+            print(f"note: {name}={text} is spelled {name}={today} now", file=sys.stderr)
+
+
+def _parser(given: str) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of the one that is given: those of all take a while."""
     parser = argparse.ArgumentParser(
         prog="sslmlflow",
         description="Train image encoders without labels, watch them learn, choose a checkpoint; all in MLflow.",
@@ -110,15 +126,45 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, config in COMMANDS.items():
         summary = (config.__doc__ or "").strip()
-        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        for option in options_of(config).values():
-            allowed = "" if option.allowed.endswith("any text") else f"; {option.allowed}"
-            default = as_text(option.default)
-            command.add_argument(
-                f"--{option.name}",
-                metavar="VALUE",
-                nargs="?" if option.kind is bool else None,
-                const="true" if option.kind is bool else None,
-                help=f"{option.help}{allowed} (default: {default})".replace("%", "%%"),
-            )
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            usage="%(prog)s [--PARAMETER=VALUE ...]",
+            epilog=f"Example: sslmlflow {name} {EXAMPLES[name]}".strip(),
+            allow_abbrev=False,
+        )
+        if name == given:
+            _add_options(command, config)
     return parser
+
+
+def _add_options(command: argparse.ArgumentParser, config: type) -> None:
+    """Every option of a command, its own first, then by what they are about."""
+    options = options_of(config)
+    by_group: dict[str, list[Option]] = {owner.__doc__ or "": [] for owner in config.__mro__}
+    for option in options.values():
+        by_group[option.group].append(option)
+    for title, members in by_group.items():
+        if members:
+            group = command.add_argument_group("Parameters of its own" if title == config.__doc__ else title)
+            for option in members:
+                _add(group, option)
+    if "method_options" in options:
+        group = command.add_argument_group("The method's own settings, each with the methods that take it")
+        for name, takers in METHOD_OPTIONS.items():
+            said = ", ".join(f"{method}: {option.text(option.default)}" for method, option in takers.items())
+            group.add_argument(f"--{name}", metavar="VALUE", help=f"{next(iter(takers.values())).help} ({said})")
+
+
+def _add(group: argparse._ArgumentGroup, option: Option) -> None:
+    allowed = "" if option.allowed.endswith("any text") else f"; {option.allowed}"
+    if option.positional:
+        group.add_argument(f"{POSITIONAL}{option.name}", metavar=option.name.upper(), nargs="?", help=argparse.SUPPRESS)
+    group.add_argument(
+        f"--{option.name}",
+        metavar="VALUE",
+        nargs="?" if option.kind is bool else None,
+        const="true" if option.kind is bool else None,
+        help=f"{option.help}{allowed} (default: {option.text(option.default)})".replace("%", "%%"),
+    )

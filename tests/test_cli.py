@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sslmlflow import cli
-from sslmlflow.config import COMMANDS
+from sslmlflow.config import COMMANDS, EXAMPLES
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.score import Score
 from sslmlflow.errors import ConfigError, UserError
@@ -103,6 +103,38 @@ def test_help_names_every_parameter_and_its_default(entry_point: str, capsys: py
     for field in dataclasses.fields(COMMANDS[entry_point]):
         assert re.search(rf"--{field.name} (VALUE|\[VALUE\]) ", told)
     assert told.count("(default: ") == len(dataclasses.fields(COMMANDS[entry_point]))
+    assert f"Example: sslmlflow {entry_point}" in told
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_the_help_can_be_given(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received: list[object] = []
+    monkeypatch.setitem(sys.modules, f"sslmlflow.jobs.{command}", types.SimpleNamespace(run=received.append))
+    assert cli.main([command, *EXAMPLES[command].split()]) == 0, capsys.readouterr().err
+    assert received != [COMMANDS[command]()] or command == "sync"
+
+
+def test_a_methods_own_settings_are_options_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[object] = []
+    replace_job(monkeypatch, received.append)
+    assert cli.main(["pretrain", "--queue_size=64", "--method_options=temperature=0.2", "--method=moco-v2"]) == 0
+    assert cli.main(["pretrain", "--temperature", "0.3"]) == 0
+    assert received == [
+        Pretrain(method="moco-v2", method_options="temperature=0.2,queue_size=64"),
+        Pretrain(method_options="temperature=0.3"),
+    ]
+
+
+def test_an_earlier_spelling_is_taken_with_a_note(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received: list[object] = []
+    replace_job(monkeypatch, received.append)
+    assert cli.main(["pretrain", "--keep=best:2", "--resume=no"]) == 0
+    assert received == [Pretrain(keep=2)]
+    assert "note: keep=best:2 is spelled keep=2 now\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"], ["pretrain", "--method=simclrr"]])

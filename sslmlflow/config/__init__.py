@@ -22,5 +22,19 @@ ENTRY_POINTS: dict[str, type] = {
     "sweep": Sweep,
     "score": Score,
 }
+EXAMPLES = {
+    "main": "--dataset=folder --data_dir=images --preset=small",
+    "pretrain": "--dataset=folder --data_dir=images --method=moco-v2 --temperature=0.2",
+    "evaluate": "--run=RUN_ID --labels=none",
+    "report": "--runs=RUN_ID,RUN_ID --criterion=label_free/rankme",
+    "umm": "--run=RUN_ID --milestone=best --epochs=50",
+    "grid": "--run=RUN_ID --over=alpha --values=0,0.01,0.1",
+    "tune": "--run=RUN_ID --trials=20 --objective=label_free/held_out_loss",
+    "sweep": "--models=resnet18,timm/vit_small_patch16_224.dino --dataset=folder --data_dir=images",
+    "score": "embeddings.npy --views=other.npy --labels=classes.npy",
+    "sync": "",
+    "reap": "--silent_minutes=30",
+    "prune": "--days=7 --dry_run",
+}
 # What looks after runs is no part of the MLflow Project: `mlflow run` would make a run for it.
 COMMANDS: dict[str, type] = {**ENTRY_POINTS, "sync": Sync, "reap": Reap, "prune": Prune}

@@ -10,6 +10,8 @@ DATASET_NAMES = ("digit-scenes", "cifar10", "cifar100", "stl10", "folder")
 
 @dataclass(frozen=True)
 class DataOptions:
+    """Images"""
+
     dataset: str = option("digit-scenes", "data set to open", choices=DATASET_NAMES)
     data_dir: str | None = option(
         None,

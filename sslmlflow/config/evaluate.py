@@ -11,6 +11,8 @@ PROBE_NAMES = ("autoaugment", "plain")
 
 @dataclass(frozen=True)
 class EvaluationOptions:
+    """Evaluation"""
+
     probe: str = option(
         "autoaugment",
         "training images of the paper's linear probe: augmented anew each epoch (the paper's recipe), or embedded once",
@@ -25,10 +27,12 @@ class EvaluationOptions:
         minimum=2,
     )
     entropy_width: float = option(
-        0.4, "width of the entropy's bins in standard deviations; 0.8 for encoders pretrained with labels", above=0
+        0.4,
+        "width of the entropy's bins in standard deviations; 0.8 suits encoders pretrained with labels",
+        above=0,
     )
     probe_lr: float = option(
-        0.08, "peak learning rate of the linear probe; 0.003 for encoders pretrained with labels", above=0
+        0.08, "peak learning rate of the linear probe; 0.003 suits encoders pretrained with labels", above=0
     )
     probe_batch_size: int = option(256, "batch size of the linear probe", minimum=1)
     sgd_probe: bool = option(
@@ -72,7 +76,5 @@ class Evaluate(EvaluationOptions, MachineOptions, DataOptions):
         None,
         "run id whose milestones to evaluate; auto: the latest finished training or tuning, with follow the running",
     )
-    milestones: str | None = option(
-        None, "model ids of single milestones, separated by commas; auto: all milestones of the run"
-    )
+    milestones: tuple[str, ...] | None = option(None, "single milestones; auto: all of the run", items="model ids")
     follow: bool = option(False, "wait for further milestones while the run is still training")

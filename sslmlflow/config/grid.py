@@ -12,6 +12,6 @@ class Grid(EvaluationOptions, Umm):
     """Tune one milestone by UMM with each of several values of alpha, beta or eps, evaluate, and report."""
 
     over: str = option("alpha", "parameter of umm whose values are tried", choices=("alpha", "beta", "eps"))
-    values: str | None = option(
-        None, "the values, separated by commas; auto: 0, 0.01, 0.03, 0.1, 0.3, 1, 3, or for eps 0.1 to 0.9 by tenths"
+    values: tuple[float, ...] | None = option(
+        None, "the values; auto: 0, 0.01, 0.03, 0.1, 0.3, 1, 3, or for eps 0.1 to 0.9 by tenths", items="numbers"
     )

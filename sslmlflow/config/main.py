@@ -9,7 +9,7 @@ from sslmlflow.config.report import ReportOptions
 
 
 @dataclass(frozen=True)
-class Main(ReportOptions, EvaluationOptions, Pretrain):
+class Main(Pretrain, EvaluationOptions, ReportOptions):
     """Pretrain, evaluate every milestone and report, in one run; its defaults suit a small data set and machine."""
 
     preset: str = option(

@@ -1,7 +1,7 @@
 """Write the MLproject file from the declared parameters: `python -m sslmlflow.config.mlproject > MLproject`."""
 
 from sslmlflow.config import ENTRY_POINTS
-from sslmlflow.config.options import Option, as_text, options_of
+from sslmlflow.config.options import Option, options_of
 
 HEADER = """\
 # Generated from sslmlflow/config by `make MLproject`; edit there.
@@ -18,7 +18,7 @@ def mlproject() -> str:
 
 def _entry_point(name: str, options: dict[str, Option]) -> str:
     parameters = "".join(
-        f'      {option.name}: {{type: {_type(option)}, default: "{as_text(option.default)}"}}\n'
+        f'      {option.name}: {{type: {_type(option)}, default: "{option.text(option.default)}"}}\n'
         for option in options.values()
     )
     # Placeholders stay unquoted: MLflow quotes the values, and quotes of our own would let a value run as a command.
@@ -28,7 +28,9 @@ def _entry_point(name: str, options: dict[str, Option]) -> str:
 
 def _type(option: Option) -> str:
     # MLflow checks no types; `string` keeps it from rewriting what was given.
-    return {int: "int", float: "float"}.get(option.kind, "string") if not option.optional else "string"
+    if option.optional or option.many:
+        return "string"
+    return {int: "int", float: "float"}.get(option.kind, "string")
 
 
 if __name__ == "__main__":

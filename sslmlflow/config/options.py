@@ -1,29 +1,37 @@
 """Declare a parameter once: its type, default, range and help; read its value from text."""
 
+import contextlib
 import dataclasses
 import difflib
+import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sslmlflow.errors import ConfigError
 
 Config = TypeVar("Config")
-AUTO = "auto"
+AUTO, NONE = "auto", "none"
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a parameter accepts; `None` as a value is written `auto`."""
+    """What a parameter accepts; of a list, what its items are. The value `None` is written as `null`."""
 
     name: str
+    group: str
     kind: type
     optional: bool
+    many: bool
     default: Any
     help: str
+    null: str
+    items: str
+    positional: bool
+    earlier: Callable[[str], str]
     choices: tuple[str, ...] | None
     minimum: float | None
     above: float | None
@@ -37,8 +45,10 @@ class Option:
             return ", ".join(self.choices)
         if self.kind is bool:
             return "true, false"
+        if self.many:
+            return self._or_null(f"{self.items} separated by commas")
         if self.kind is str:
-            return f"{AUTO}, or any text" if self.optional else "any text"
+            return self._or_null("any text")
         words = {int: "a whole number", float: "a number"}[self.kind]
         if self.above is not None:
             words += f" above {self.above:g}"
@@ -46,15 +56,30 @@ class Option:
             words += f" of at least {self.minimum:g}"
         if self.maximum is not None:
             words += f" and at most {self.maximum:g}" if "at least" in words else f" of at most {self.maximum:g}"
-        return f"{AUTO}, or {words}" if self.optional else words
+        return self._or_null(words)
+
+    def _or_null(self, words: str) -> str:
+        return f"{self.null}, or {words}" if self.optional else words
+
+    def text(self, value: Any) -> str:
+        """A value as MLproject, the command line and MLflow write it."""
+        return self.null if value is None else as_text(value)
 
     def read(self, text: str) -> Any:
         """The value that `text` stands for; ConfigError names the value and what is allowed."""
         text = text.strip()
-        if self.optional and text == AUTO:
+        today = self.earlier(text)
+        if self.optional and today == self.null:
             return None
+        if not self.many:
+            return self._item(today, text)
+        if items := tuple(self._item(item.strip(), text) for item in today.split(",") if item.strip()):
+            return items
+        raise self._refusal(text)
+
+    def _item(self, item: str, text: str) -> Any:
         try:
-            value = _READERS[self.kind](text)
+            value = _READERS[self.kind](item)
         except ValueError:
             raise self._refusal(text) from None
         if self.choices and value not in self.choices:
@@ -96,15 +121,24 @@ def option(
     minimum: float | None = None,
     above: float | None = None,
     maximum: float | None = None,
+    null: str = AUTO,
+    items: str = "texts",
+    positional: bool = False,
+    earlier: Callable[[str], str] | None = None,
     changes_result: bool = True,
 ) -> Any:
     """A dataclass field with its range and help.
 
-    `changes_result=False` marks what may differ when a run is resumed: where things lie, how often
-    they are saved.
+    `null` is how `None` is written; `items`, what a list holds, in the plural; a `positional` one may be given without
+    its name; `earlier` turns the spelling of an earlier build into today's. `changes_result=False` marks what may
+    differ when a run is resumed: where things lie, how often they are saved.
     """
     ranges = {
         "help": help,
+        "null": null,
+        "items": items,
+        "positional": positional,
+        "earlier": earlier or str,
         "choices": tuple(choices) if choices else None,
         "minimum": minimum,
         "above": above,
@@ -114,17 +148,35 @@ def option(
     return dataclasses.field(default=default, metadata=ranges)
 
 
+def again(config: type, name: str, default: Any = dataclasses.MISSING, help: str | None = None) -> Any:
+    """A dataclass field as another class declares it, but for its default or its help."""
+    field = next(field for field in dataclasses.fields(config) if field.name == name)
+    metadata = {**field.metadata, "help": help or field.metadata["help"]}
+    return dataclasses.field(default=field.default if default is dataclasses.MISSING else default, metadata=metadata)
+
+
+def spelled(texts: Mapping[str, str]) -> Callable[[str], str]:
+    """A reader of earlier spellings, by what they are today."""
+    return lambda text: texts.get(text, text)
+
+
 def options_of(config: type) -> dict[str, Option]:
-    """The options that a configuration class declares, by name, in order."""
+    """The options that a configuration class declares, by name, in order; `group` is the class that began with it."""
     hints = typing.get_type_hints(config)
+    groups = {name: owner.__doc__ or "" for owner in config.__mro__ for name in inspect.get_annotations(owner)}
     found = {}
     for field in dataclasses.fields(config):
-        parts = typing.get_args(hints[field.name]) or (hints[field.name],)
+        hint = hints[field.name]
+        union = isinstance(hint, types.UnionType)
+        parts = typing.get_args(hint) if union else (hint,)
         kind = next(part for part in parts if part is not types.NoneType)
+        many = typing.get_origin(kind) is tuple
         found[field.name] = Option(
             name=field.name,
-            kind=kind,
+            group=groups[field.name],
+            kind=typing.get_args(kind)[0] if many else kind,
             optional=types.NoneType in parts,
+            many=many,
             default=field.default,
             **field.metadata,
         )
@@ -172,17 +224,29 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def as_text(value: Any) -> str:
-    """A value as MLproject, the command line and MLflow write it."""
+    """A value as text; `Option.text` knows how an option writes that it has none."""
     if value is None:
         return AUTO
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(as_text, value))
     return str(value)
 
 
 def texts_of(config: Any) -> dict[str, str]:
     """Every option of a configuration as text."""
-    return {field.name: as_text(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return {name: option.text(getattr(config, name)) for name, option in options_of(type(config)).items()}
+
+
+def todays(config: type, texts: Mapping[str, str]) -> dict[str, str]:
+    """Stored texts of options as they are spelled today; what is none, or cannot be read, is left as it is."""
+    options = options_of(config)
+    found = dict(texts)
+    for name in set(texts) & set(options):
+        with contextlib.suppress(ConfigError):
+            found[name] = options[name].text(options[name].read(texts[name]))
+    return found
 
 
 def deciding_texts(config: Any) -> dict[str, str]:

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 
 from sslmlflow.config.data import DataOptions
+from sslmlflow.config.methods import METHODS
+from sslmlflow.config.monitor import MonitorOptions
 from sslmlflow.config.options import option
 from sslmlflow.config.training import TrainingOptions
 
-METHOD_NAMES = ("simclr", "simsiam", "moco-v2")
 PRESET_NAMES = ("monitoring-paper", "small")
 SCHEDULE_NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponential")
 
 
 @dataclass(frozen=True)
-class PretrainOptions(DataOptions):
+class PretrainOptions(DataOptions, MonitorOptions):
+    """Training"""
+
     image_size: int | None = option(
         None, "side of the square images in pixels; auto: the data set's own, 32 for a folder", minimum=8
     )
@@ -21,7 +24,7 @@ class PretrainOptions(DataOptions):
         "what every auto becomes: the published recipes, or smaller ones for small data and machines",
         choices=PRESET_NAMES,
     )
-    method: str = option("simclr", "self-supervised method", choices=METHOD_NAMES)
+    method: str = option("simclr", "self-supervised method", choices=METHODS)
     method_options: str | None = option(
         None, "the method's own settings, as name=value,name=value (docs/methods.md); auto: the preset's"
     )
@@ -43,10 +46,8 @@ class PretrainOptions(DataOptions):
     milestone_every: int | None = option(
         None, "epochs between milestones, initialisation and the last being kept too; auto: the preset's", minimum=1
     )
-    monitor_images: int = option(2000, "held-out images on which every milestone is measured at once", minimum=4)
-    eps: float = option(0.5, "distortion of the coding rate (not squared)", above=0)
 
 
 @dataclass(frozen=True)
-class Pretrain(TrainingOptions, PretrainOptions):
+class Pretrain(PretrainOptions, TrainingOptions):
     """Train an encoder without labels, with milestones."""

@@ -8,6 +8,8 @@ from sslmlflow.metrics.catalogue import CRITERIA, CRR_ADJUSTED
 
 @dataclass(frozen=True)
 class ReportOptions:
+    """Report"""
+
     criterion: str = option(CRR_ADJUSTED, "label-free metric whose best value chooses a milestone", choices=CRITERIA)
     register: bool = option(
         True, "register the chosen milestone of a run, if the criterion separates it from the others"
@@ -18,8 +20,9 @@ class ReportOptions:
 class Report(ReportOptions):
     """Compare the metrics of milestones with their probe accuracies, and choose a milestone without labels."""
 
-    runs: str | None = option(
+    runs: tuple[str, ...] | None = option(
         None,
-        "run ids of trainings or tunings, separated by commas, or that of a sweep; auto: every training of the "
-        "experiment that has milestones, finished or not, and no tuning",
+        "trainings or tunings, or one sweep; auto: every training of the experiment that has milestones, finished or "
+        "not, and no tuning",
+        items="run ids",
     )

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.config.options import option
-from sslmlflow.config.training import MachineOptions
+from sslmlflow.config.monitor import MonitorOptions
+from sslmlflow.config.options import again, option
+from sslmlflow.config.training import MachineOptions, RunOptions
 
 # Those of Xu, Lowe and Trappenberg, section III-D.
 PAPER_MODELS = (
@@ -16,13 +17,14 @@ PAPER_MODELS = (
 
 
 @dataclass(frozen=True)
-class Sweep(EvaluationOptions, MachineOptions, DataOptions):
+class Sweep(DataOptions, MonitorOptions, EvaluationOptions, MachineOptions):
     """Measure pretrained models by the metrics of milestones, and how far these go with linear probes across models."""
 
-    models: str | None = option(
+    models: tuple[str, ...] | None = option(
         None,
-        "classification models of torchvision, or timm/NAME, separated by commas; auto: the paper's ResNets, DenseNets "
-        "and EfficientNets, 17 in all",
+        "classification models of torchvision, or timm/NAME; auto: the paper's ResNets, DenseNets and EfficientNets, "
+        "17 in all",
+        items="names",
     )
     weights: str = option(
         "published",
@@ -33,13 +35,7 @@ class Sweep(EvaluationOptions, MachineOptions, DataOptions):
         None, "side in pixels to which images are scaled; auto: that on which each model was trained", minimum=8
     )
     batch_size: int = option(48, "images embedded at once", minimum=1)
-    monitor_images: int = option(2000, "held-out images on which the coding rates are measured", minimum=4)
-    eps: float = option(0.5, "distortion of the coding rate (not squared)", above=0)
-    entropy_width: float = option(
-        0.8, "width of the entropy's bins in standard deviations; 0.4 for encoders trained without labels", above=0
-    )
-    probe_lr: float = option(0.003, "peak learning rate of the linear probe", above=0)
-    probe_batch_size: int = option(48, "batch size of the linear probe", minimum=1)
-    resume: str = option(
-        "no", "no, auto (this sweep's last run that was not finished), or a run id", changes_result=False
-    )
+    entropy_width: float = again(EvaluationOptions, "entropy_width", 0.8)
+    probe_lr: float = again(EvaluationOptions, "probe_lr", 0.003)
+    probe_batch_size: int = again(EvaluationOptions, "probe_batch_size", 48)
+    resume: str = again(RunOptions, "resume")

@@ -2,19 +2,24 @@
 
 from dataclasses import dataclass
 
-from sslmlflow.config.options import option
+from sslmlflow.config.options import NONE, option, spelled
 from sslmlflow.metrics.catalogue import LIVE_CRITERIA
 
 MEMORISATION = "memorisation"
+NO_WAS_NONE = spelled({"no": NONE})
 
 
 @dataclass(frozen=True)
 class MachineOptions:
+    """Machine"""
+
     device: str = option("auto", "where to compute: auto, cpu, cuda, cuda:1, mps")
 
 
 @dataclass(frozen=True)
 class RunOptions(MachineOptions):
+    """Run"""
+
     precision: str = option(
         "auto",
         "auto: bf16 where the device has it in hardware, else float32",
@@ -22,24 +27,34 @@ class RunOptions(MachineOptions):
     )
     seed: int = option(0, "seed of initialisation, order and views", minimum=0)
     workers: int = option(0, "processes that read images ahead", minimum=0, changes_result=False)
-    keep: str = option(
-        "all",
-        "milestones that MLflow keeps: all, last, or best:K, the K with the highest adjusted CRR; the first, the last "
-        "and the best always stay",
+    keep: int | None = option(
+        None,
+        "so many milestones with the highest adjusted CRR stay in MLflow, beside the first and the last",
+        minimum=1,
+        null="all",
+        earlier=lambda text: "1" if text == "last" else text.removeprefix("best:"),
         changes_result=False,
     )
     checkpoint_minutes: float = option(
         10.0, "save a resume checkpoint this often, and after every epoch", above=0, changes_result=False
     )
-    resume: str = option("no", "no, auto (this training's last unfinished run), or a run id", changes_result=False)
+    resume: str = option(
+        NONE,
+        "none, auto (the last unfinished run of the same job), or a run id",
+        earlier=NO_WAS_NONE,
+        changes_result=False,
+    )
 
 
 @dataclass(frozen=True)
 class TrainingOptions(RunOptions):
+    """Stopping early"""
+
     stop_on: str = option(
-        "no",
+        NONE,
         "stop when this label-free metric has not become better for `patience` milestones; memorisation: when as many "
         "milestones in a row are better on training images than on held-out ones (docs/metrics.md)",
-        choices=("no", MEMORISATION, *LIVE_CRITERIA),
+        choices=(NONE, MEMORISATION, *LIVE_CRITERIA),
+        earlier=NO_WAS_NONE,
     )
     patience: int = option(5, "milestones that stop_on waits for", minimum=1)

@@ -3,20 +3,21 @@
 from dataclasses import dataclass
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.config.options import option, options_of
+from sslmlflow.config.options import AUTO, NONE, again, option, options_of, spelled
 from sslmlflow.config.training import RunOptions
 from sslmlflow.config.umm import Umm, UmmOptions
-from sslmlflow.metrics.catalogue import CRR_ADJUSTED, OBJECTIVES, short_name
+from sslmlflow.metrics.catalogue import CATALOGUE, CRR_ADJUSTED, OBJECTIVES
 
 
 @dataclass(frozen=True)
-class Tune(EvaluationOptions, RunOptions, UmmOptions):
+class Tune(UmmOptions, EvaluationOptions, RunOptions):
     """Search alpha and beta of UMM by a label-free metric of held-out images; labels come in only afterwards."""
 
     objective: str = option(
-        short_name(CRR_ADJUSTED),
+        CRR_ADJUSTED,
         "label-free metric of the last milestone, on held-out images, by which trials are judged",
-        choices=tuple(map(short_name, OBJECTIVES)),
+        choices=OBJECTIVES,
+        earlier=spelled({CATALOGUE[key].short_name: key for key in OBJECTIVES}),
     )
     alpha_range: str | None = option(
         None,
@@ -27,7 +28,10 @@ class Tune(EvaluationOptions, RunOptions, UmmOptions):
         None, "range of beta, as low..high or low..high:log; auto: likewise, of the divergence of the densities"
     )
     search: str | None = option(
-        None, "further parameters of umm and their ranges, as name:low..high:log,name:low..high; auto: none"
+        None,
+        "further parameters of umm and their ranges, as name:low..high:log,name:low..high",
+        null=NONE,
+        earlier=spelled({AUTO: NONE}),
     )
     trials: int = option(
         20, "trials of the study in all; a larger number extends it later", minimum=1, changes_result=False
@@ -68,10 +72,10 @@ class Tune(EvaluationOptions, RunOptions, UmmOptions):
         minimum=1,
         changes_result=False,
     )
-    resume: str = option(
-        "no",
-        "no: the same command goes on by itself; or the run id of a study that this machine is to lead from now on",
-        changes_result=False,
+    resume: str = again(
+        RunOptions,
+        "resume",
+        help="none: the same command goes on by itself; or the run id of a study that is to be led here from now on",
     )
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sslmlflow.config.options import option
+from sslmlflow.config.monitor import MonitorOptions
+from sslmlflow.config.options import again, option
 from sslmlflow.config.training import TrainingOptions
 
 VARIANTS = ("umm", "simultaneous", "alternating", "continuation")
@@ -13,6 +14,8 @@ DENSITIES = ("proj_out", "exact", "sketch_in", "frob")
 
 @dataclass(frozen=True)
 class UmmOptions:
+    """Fine-tuning"""
+
     run: str | None = option(None, "training whose milestone is tuned; auto: the experiment's latest that is finished")
     milestone: str = option(
         "last", "which one: last, best (the highest adjusted CRR, without labels), init, an epoch, or a model id"
@@ -36,7 +39,7 @@ class UmmOptions:
         "of a class that the others belong to by similarity, after the paper's text (docs/umm.md says what is ours)",
         choices=REDUCTIONS,
     )
-    eps: float = option(0.5, "distortion of the coding rate (not squared) in the objective", above=0)
+    eps: float = again(MonitorOptions, "eps", help="distortion of the coding rate (not squared) in the objective")
     inner_lr: float = option(0.1, "length of the inner gradient step", above=0)
     lr: float = option(1e-3, "learning rate of the outer step, by Adam", above=0)
     hypergradient: str = option(
@@ -63,5 +66,5 @@ class UmmOptions:
 
 
 @dataclass(frozen=True)
-class Umm(TrainingOptions, UmmOptions):
+class Umm(UmmOptions, TrainingOptions):
     """Tune the late part of a milestone without labels, to undo memorisation (UMM)."""

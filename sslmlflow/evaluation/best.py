@@ -5,7 +5,7 @@ import time
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from sslmlflow.metrics.catalogue import MEASURES
+from sslmlflow.metrics.catalogue import CATALOGUE, TABLED
 from sslmlflow.tracking.stored import milestones_of_runs
 from sslmlflow.tracking.values import measuring_runs, ways_of
 
@@ -23,10 +23,11 @@ def log_best(client: MlflowClient, run_id: str) -> None:
     run = training.data
     ways = ways_of(milestones, measuring_runs(client, milestones, [training]), run.params)
     metrics = []
-    for key, measure in MEASURES.items():
-        if key in ways and measure.directed:
+    for key in TABLED:
+        metric = CATALOGUE[key]
+        if key in ways and metric.directed:
             values = ways[key].values
-            best = min(values.values()) if measure.lower_is_better else max(values.values())
+            best = min(values.values()) if metric.lower_is_better else max(values.values())
             epoch = min(epoch for epoch, value in values.items() if value == best)
             metrics += [(f"best/{key}", best), (f"best/{key}_epoch", float(epoch))]
     now = time.time_ns() // 1_000_000

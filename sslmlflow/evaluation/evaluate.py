@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
+from sslmlflow.data.opening import changed_since, open_and_tell
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
@@ -18,10 +19,11 @@ from sslmlflow.evaluation.best import log_best
 from sslmlflow.evaluation.clusters import HeldOut
 from sslmlflow.evaluation.labelled import open_labelled
 from sslmlflow.evaluation.pictures import pictures, renumbered
-from sslmlflow.evaluation.results import Measured
 from sslmlflow.evaluation.spectra import spectra
+from sslmlflow.metrics.catalogue import CATALOGUE
+from sslmlflow.metrics.results import Results
 from sslmlflow.milestone.milestone import Milestone
-from sslmlflow.tracking.datasets import changed_since, log_bad_images, open_and_tell
+from sslmlflow.tracking.bad_images import log_bad_images
 from sslmlflow.tracking.logged_models import load_milestone, log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.server import is_there
@@ -84,19 +86,18 @@ class _Evaluation:
         self._check_images(model, milestone)
         milestone.encoder.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._tracked.client.log_inputs(self._tracked.run_id, models=[LoggedModelInput(model.model_id)])
-        embedding, started = Measured(), time.perf_counter()
+        embedding, started = Results(), time.perf_counter()
         embeddings = embed_images(milestone.encoder, self._sets.test, milestone.preprocessing)
         embedding.time("embed_held_out", started)
-        results = []
+        found = []
         if clustered in left:
-            results += self._clustered(milestone, embeddings[1])
-        results += [(probes[digest](milestone, embeddings), digest) for tag, digest in probed.items() if tag in left]
-        # The UI's columns are in the order of the first values: seconds last.
-        for measured, digest in [*results, (embedding, self._held_out.digest)]:
-            self._log(model, measured, digest)
+            found += self._clustered(milestone, embeddings[1])
+        found += [(probes[digest](milestone, embeddings), digest) for tag, digest in probed.items() if tag in left]
+        for results, digest in [*found, (embedding, self._held_out.digest)]:
+            self._log(model, results, digest)
         self._tracked.client.set_logged_model_tags(model.model_id, dict.fromkeys(left, self._tracked.run_id))
         log_best(self._tracked.client, str(model.source_run_id))
-        told = [line for measured, _ in results for line in measured.told()]
+        told = [line for results, _ in found for line in _told(results)]
         print(f"epoch {milestone.epoch:4d}: {', '.join(told)}")
 
     def _check_images(self, model: LoggedModel, milestone: Milestone) -> None:
@@ -107,12 +108,12 @@ class _Evaluation:
                 "data_seed as it was; no other folder than the one trained on can be evaluated on."
             )
 
-    def _clustered(self, milestone: Milestone, last: Tensor) -> list[tuple[Measured, str]]:
+    def _clustered(self, milestone: Milestone, last: Tensor) -> list[tuple[Results, str]]:
         """What is found without labels, and what the classes say of it; each with its digest."""
         epoch, client, run_id = milestone.epoch, self._tracked.client, self._tracked.run_id
         digest = self._held_out.digest
         found = self._held_out.measure(last)
-        results = [(found.measured, digest)]
+        results = [(found.results, digest)]
         if found.clusters is not None:
             self._clusters = renumbered(found.clusters, self._clusters)
             found = dataclasses.replace(found, clusters=self._clusters)
@@ -126,13 +127,23 @@ class _Evaluation:
         client.log_dict(run_id, spectra(milestone, last), SPECTRA_FILE.format(digest=digest, epoch=epoch))
         return results
 
-    def _log(self, model: LoggedModel, measured: Measured, digest: str) -> None:
+    def _log(self, model: LoggedModel, results: Results, digest: str) -> None:
         client = self._tracked.client
-        values = dict(sorted(measured.values.items(), key=lambda item: item[0].startswith("time/")))
-        log_missing_metrics(client, self._tracked.run_id, model, values, (self._sets.name, digest))
+        log_missing_metrics(client, self._tracked.run_id, model, results.logged(), (self._sets.name, digest))
         now = client.get_logged_model(model.model_id)
-        tags = {key: f"undefined.{key.replace('/', '.')}" for key in (*measured.values, *measured.undefined)}
-        for key in measured.values:
+        tags = {key: f"undefined.{key.replace('/', '.')}" for key in (*results.values, *results.undefined)}
+        for key in results.values:
             if tags[key] in now.tags:
                 client.delete_logged_model_tag(model.model_id, tags[key])
-        client.set_logged_model_tags(model.model_id, {tags[key]: why for key, why in measured.undefined.items()})
+        client.set_logged_model_tags(model.model_id, {tags[key]: why for key, why in results.undefined.items()})
+
+
+def _told(results: Results) -> list[str]:
+    """Every metric that was tried, in words."""
+    told = []
+    for key, metric in CATALOGUE.items():
+        if key in results.values:
+            told.append(f"{metric.name} {metric.formatted(results.values[key])}")
+        elif key in results.undefined:
+            told.append(f"{metric.name} undefined ({results.undefined[key]})")
+    return told

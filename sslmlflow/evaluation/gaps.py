@@ -4,24 +4,24 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sslmlflow.evaluation.watched import batched_loss
+from sslmlflow.evaluation.fixed_views import batched_loss
 from sslmlflow.methods import Method
 from sslmlflow.metrics.catalogue import GAP_CRR, GAP_LOSS, GAP_RETRIEVAL, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.metrics.failures import FAILURES, why
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
+from sslmlflow.metrics.results import Results
+from sslmlflow.metrics.unlabelled.adjusted_halves import adjusted_halves
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 from sslmlflow.metrics.unlabelled.halves import Halves, gap
-from sslmlflow.metrics.unlabelled.milestone import Scores, layer_metrics
+from sslmlflow.metrics.unlabelled.layer import layer_metrics
 
 CRR, RETRIEVAL, LOSS, HALVES = "crr_adjusted", "retrieval", "held_out_loss", "halves"
 
 
 @dataclass(frozen=True)
 class Side:
-    """What n images are measured to have: values and reasons for none by name, and the halves of the adjusted CRR."""
+    """What n images are measured to have, and the halves of the adjusted coding rate reduction."""
 
-    values: dict[str, float]
-    undefined: dict[str, str]
+    results: Results
     halves: Halves | None
 
 
@@ -37,24 +37,20 @@ def side(
 
     `halves` spares measuring these again.
     """
-    scores = layer_metrics(last, eps, ("collapsed", CRR, RETRIEVAL))
-    values, undefined = dict(scores.values), dict(scores.undefined)
-    if CRR in values and halves is None:
+    results = layer_metrics(last, eps, (CRR, RETRIEVAL))
+    if CRR in results.values and halves is None:
         try:
             halves = adjusted_halves(directions(last), eps)
         except FAILURES as error:
-            undefined[HALVES] = why(error)
-    if RETRIEVAL in undefined:  # a collapsed encoder has no loss that could look good
-        undefined[LOSS] = undefined[RETRIEVAL]
-        return Side(values, undefined, halves)
-    try:
-        values[LOSS] = batched_loss(method, projections, seed)
-    except FAILURES as error:
-        undefined[LOSS] = why(error)
-    return Side(values, undefined, halves)
+            results.undefined[HALVES] = why(error)
+    if RETRIEVAL in results.undefined:  # a collapsed encoder has no loss that could look good
+        results.undefined[LOSS] = results.undefined[RETRIEVAL]
+    else:
+        results.add(LOSS, lambda: batched_loss(method, projections, seed))
+    return Side(results, halves)
 
 
-def gaps(seen: Side, unseen: Side) -> Scores:
+def gaps(seen: Side, unseen: Side) -> Results:
     """By how much the n images of `seen`, which are trained on, do better than the n of `unseen`.
 
     Adjusted coding rate reduction (nats, with the 95 % interval for other images of both kinds) and retrieval are
@@ -62,19 +58,18 @@ def gaps(seen: Side, unseen: Side) -> Scores:
     chance where images were not trained on. `train_crr_adjusted` and `train_retrieval` are the values of `seen`.
     Source: this project's.
     """
-    values: dict[str, float] = {}
-    undefined: dict[str, str] = {}
+    found, ours, theirs = Results(), seen.results, unseen.results
     for key, name, sign in ((GAP_CRR, CRR, 1), (GAP_RETRIEVAL, RETRIEVAL, 1), (GAP_LOSS, LOSS, -1)):
-        if name in seen.values and name in unseen.values:
-            values[key] = sign * (seen.values[name] - unseen.values[name])
+        if name in ours.values and name in theirs.values:
+            found.values[key] = sign * (ours.values[name] - theirs.values[name])
         else:
-            undefined[key] = seen.undefined.get(name) or unseen.undefined[name]
+            found.undefined[key] = ours.undefined.get(name) or theirs.undefined[name]
     for key, name in ((SEEN_CRR, CRR), (SEEN_RETRIEVAL, RETRIEVAL)):
-        if name in seen.values:
-            values[key] = seen.values[name]
+        if name in ours.values:
+            found.values[key] = ours.values[name]
     ends = f"{GAP_CRR}_low", f"{GAP_CRR}_high"
     if seen.halves and unseen.halves:
-        values |= dict(zip(ends, gap(seen.halves, unseen.halves)[1:], strict=True))
-    elif GAP_CRR in values:
-        undefined |= dict.fromkeys(ends, seen.undefined.get(HALVES) or unseen.undefined[HALVES])
-    return Scores(values, undefined)
+        found.values.update(zip(ends, gap(seen.halves, unseen.halves)[1:], strict=True))
+    elif GAP_CRR in found.values:
+        found.fail(ends, ours.undefined.get(HALVES) or theirs.undefined[HALVES])
+    return found

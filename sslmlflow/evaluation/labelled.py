@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data import autoaugment, open_labels
+from sslmlflow.data.opening import cache_folder
 from sslmlflow.data.source import DatasetSpec, Images, ImageSets, subset
 from sslmlflow.digests import digest
 from sslmlflow.embedding import embed_images
-from sslmlflow.evaluation.results import Measured
 from sslmlflow.metrics.catalogue import (
     AMI_TRUTH,
     EARLY_STANDARDISED,
@@ -30,9 +30,9 @@ from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
 from sslmlflow.metrics.labelled.sgd_probe import sgd_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
+from sslmlflow.metrics.results import Results
 from sslmlflow.milestone.milestone import Milestone
 from sslmlflow.rules import versions
-from sslmlflow.tracking.datasets import cache_folder
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class LabelledImages:
             }
         )
 
-    def measure(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Measured:
+    def measure(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Results:
         """Accuracies on the test images, given the embeddings of all held-out images."""
-        measured = Measured()
+        results = Results()
         started = time.perf_counter()
         early, last = embed_images(milestone.encoder, self.train, milestone.preprocessing)
-        measured.time("embed_train", started)
+        results.time("embed_train", started)
         early_test, last_test = (layer[self.test_known] for layer in test_embeddings)
         y, y_test = self.train_labels, self.test_labels
         neighbours = min(5, len(y))
@@ -108,22 +108,22 @@ class LabelledImages:
             "early/knn": lambda: knn_accuracy(early, y, early_test, y_test, neighbours),
         }
         for name, metric in metrics.items():
-            measured.add(name, metric)
-        return measured
+            results.add(name, metric)
+        return results
 
-    def probes(self) -> dict[str, Callable[[Milestone, tuple[Tensor, Tensor]], Measured]]:
+    def probes(self) -> dict[str, Callable[[Milestone, tuple[Tensor, Tensor]], Results]]:
         """What is to be measured, by the digest of each."""
         return {self.digest: self.measure, **({self._sgd_digest: self._sgd} if self.options.sgd_probe else {})}
 
-    def _sgd(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Measured:
+    def _sgd(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Results:
         """The SGD probe and its top-5 accuracy, given the embeddings of all held-out images."""
-        measured, y, y_test = Measured(), self.train_labels, self.test_labels
+        results, y, y_test = Results(), self.train_labels, self.test_labels
         _, last = embed_images(milestone.encoder, self.train, milestone.preprocessing)
         test, seed = test_embeddings[1][self.test_known], self.options.evaluation_seed
-        measured.add_several((SGD_PROBE, SGD_TOP5), lambda: sgd_probe(last, y, test, y_test, seed=seed))
-        if len(np.unique(y)) <= 5 and measured.values.pop(SGD_TOP5, 0.0):
-            measured.undefined[SGD_TOP5] = "with five classes or fewer it is always 1"
-        return measured
+        results.add((SGD_PROBE, SGD_TOP5), lambda: sgd_probe(last, y, test, y_test, seed=seed))
+        if len(np.unique(y)) <= 5 and results.values.pop(SGD_TOP5, 0.0):
+            results.undefined[SGD_TOP5] = "with five classes or fewer it is always 1"
+        return results
 
     def _probe_settings(self) -> dict[str, Any]:
         options = self.options
@@ -133,18 +133,16 @@ class LabelledImages:
             "seed": options.evaluation_seed,
         }
 
-    def measure_clusters(self, clusters: NDArray[np.int64] | None, last: Tensor) -> Measured:
+    def measure_clusters(self, clusters: NDArray[np.int64] | None, last: Tensor) -> Results:
         """How the clusters (n,) of all held-out images, if any, and their embeddings (n, d), agree with the classes."""
-        measured, truth = Measured(), self.test_labels
+        results, truth = Results(), self.test_labels
         if clusters is None:
-            measured.undefined[AMI_TRUTH] = "there are no clusters"
+            results.undefined[AMI_TRUTH] = "there are no clusters"
         else:
             own = clusters[self.test_known]
-            measured.add(AMI_TRUTH, lambda: agreement(own, truth))
-        measured.add(
-            SILHOUETTE_TRUTH, lambda: silhouettes(last[self.test_known], {"the classes": truth})["the classes"]
-        )
-        return measured
+            results.add(AMI_TRUTH, lambda: agreement(own, truth))
+        results.add(SILHOUETTE_TRUTH, lambda: silhouettes(last[self.test_known], {"the classes": truth})["the classes"])
+        return results
 
     def _augmented(self, milestone: Milestone) -> Callable[[int], Tensor]:
         seed = self.options.evaluation_seed

@@ -1,8 +1,8 @@
 """The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
 
 import time
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -11,18 +11,26 @@ from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import Augmentation
 from sslmlflow.digests import digest
 from sslmlflow.encoders import Encoder
+from sslmlflow.evaluation.fixed_views import LOSS_BATCH, Watched
 from sslmlflow.evaluation.gaps import LOSS, gaps, side
-from sslmlflow.evaluation.watched import LOSS_BATCH, Watched
 from sslmlflow.methods import Method
-from sslmlflow.metrics.catalogue import CRR, CRR_ADJUSTED, HELD_OUT_LOSS, LEAST_IMAGES, LIDAR
+from sslmlflow.metrics.catalogue import CATALOGUE, CRR, CRR_ADJUSTED, HELD_OUT_LOSS, LEAST_IMAGES, LIDAR, LIDAR_VIEWS
 from sslmlflow.metrics.failures import FAILURES, why
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves
+from sslmlflow.metrics.results import Results
+from sslmlflow.metrics.unlabelled.adjusted_halves import adjusted_halves
 from sslmlflow.metrics.unlabelled.coding_rate import directions
 from sslmlflow.metrics.unlabelled.halves import Halves, interval
-from sslmlflow.metrics.unlabelled.milestone import Scores, layer_metrics, milestone_metrics
+from sslmlflow.metrics.unlabelled.layer import COLLAPSED, layer_metrics, milestone_metrics
 from sslmlflow.rules import versions
 
-LIDAR_VIEWS, LIDAR_IMAGES = 10, 500  # the paper has 50 views of 1,000
+LIDAR_IMAGES = 500  # the paper has 1,000
+
+
+class Monitored(NamedTuple):
+    """What was measured, and the deviations of the adjusted coding rate reduction over halves of the images, if any."""
+
+    results: Results
+    deviations: tuple[float, ...]
 
 
 class Monitor:
@@ -80,55 +88,53 @@ class Monitor:
                 "max_test_images or monitor_images where these limit them."
             )
 
-    def measure(self, encoder: Encoder, method: Method | None = None) -> tuple[Scores, dict[str, float]]:
-        """The metrics, and the seconds of embedding, of all metrics, and of the last layer's `crr` alone.
+    def measure(self, encoder: Encoder, method: Method | None = None) -> Monitored:
+        """The metrics, with the seconds of embedding, of all metrics, and of the last layer's `crr` alone.
 
         The method's own loss, and the gaps to the training images, are measured where there is a method.
         """
         started = time.perf_counter()
         early, last = self.held_out.embed(encoder)
         embedded = time.perf_counter()
-        scores = milestone_metrics(early, last, self.eps)
-        self._add_lidar(scores, encoder)
-        halves = self._add_interval(scores, last)
+        results = milestone_metrics(early, last, self.eps)
+        self._add_lidar(results, encoder)
+        halves = self._add_interval(results, last)
         if method is not None:
-            self._add_loss_and_gaps(scores, method, last, halves)
-        seconds = {"time/embed_views_s": embedded - started, "time/label_free_s": time.perf_counter() - embedded}
-        if CRR in scores.seconds:
-            seconds["time/crr_s"] = scores.seconds[CRR]
-        return replace(scores, deviations=halves.deviations if halves else ()), seconds
+            self._add_loss_and_gaps(results, method, last, halves)
+        of_crr = {CRR: results.seconds[CRR]} if CRR in results.values else {}
+        whole = {"embed_views": embedded - started, "label_free": time.perf_counter() - embedded}
+        results.seconds = {**whole, **of_crr}
+        return Monitored(results, halves.deviations if halves else ())
 
-    def _add_lidar(self, scores: Scores, encoder: Encoder) -> None:
+    def _add_lidar(self, results: Results, encoder: Encoder) -> None:
         """LiDAR, for which two views of an image are too few: of more views of fewer images."""
         _, last = self.held_out.part(self.held_out.rows(LIDAR_IMAGES)).embed(encoder, LIDAR_VIEWS)
-        found = layer_metrics(last, self.eps, ("collapsed", "lidar"))
-        if "lidar" in found.values:
-            scores.values[LIDAR] = found.values["lidar"]
-        else:
-            scores.undefined[LIDAR] = found.undefined["lidar"]
+        found = layer_metrics(last, self.eps, (CATALOGUE[LIDAR].short_name,))
+        found.values.pop(COLLAPSED, None)  # of more images it is known by now
+        results.update(found, "label_free/")
 
-    def _add_interval(self, scores: Scores, last: Tensor) -> Halves | None:
+    def _add_interval(self, results: Results, last: Tensor) -> Halves | None:
         """How far the adjusted coding rate reduction would move with other held-out images."""
-        if CRR_ADJUSTED not in scores.values:
+        if CRR_ADJUSTED not in results.values:
             return None
         ends = f"{CRR_ADJUSTED}_low", f"{CRR_ADJUSTED}_high"
         try:
             halves = adjusted_halves(directions(last), self.eps)
         except FAILURES as error:
-            scores.undefined.update(dict.fromkeys(ends, why(error)))
+            results.fail(ends, why(error))
             return None
-        scores.values.update(zip(ends, interval(halves)[1:], strict=True))
+        results.values.update(zip(ends, interval(halves)[1:], strict=True))
         return halves
 
-    def _add_loss_and_gaps(self, scores: Scores, method: Method, last: Tensor, halves: Halves | None) -> None:
+    def _add_loss_and_gaps(self, results: Results, method: Method, last: Tensor, halves: Halves | None) -> None:
         """The method's own loss on the held-out images, and what as many training images have more of."""
         how = self.eps, self.seed
         projections = self.held_out.project(method)
         whole = side(method, last, projections, *how, halves)
-        if LOSS in whole.values:
-            scores.values[HELD_OUT_LOSS] = whole.values[LOSS]
+        if LOSS in whole.results.values:
+            results.values[HELD_OUT_LOSS] = whole.results.values[LOSS]
         else:
-            scores.undefined[HELD_OUT_LOSS] = whole.undefined[LOSS]
+            results.undefined[HELD_OUT_LOSS] = whole.results.undefined[LOSS]
         if self._training is None:
             return
         rows = self.held_out.rows(len(self._training))
@@ -136,6 +142,4 @@ class Monitor:
         if len(rows) < len(self.held_out):
             unseen = side(method, last[:, rows], {name: of[rows] for name, of in projections.items()}, *how)
         seen = side(method, self._training.embed(method.encoder)[1], self._training.project(method), *how)
-        found = gaps(seen, unseen)
-        scores.values.update(found.values)
-        scores.undefined.update(found.undefined)
+        results.update(gaps(seen, unseen))

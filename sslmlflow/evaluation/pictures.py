@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sslmlflow.data.source import Images
 from sslmlflow.evaluation.clusters import Found
+from sslmlflow.figures.by_k import by_k_figure
 from sslmlflow.figures.pictures import clusters_figure, neighbours_figure, outliers_figure
 from sslmlflow.figures.scatter import scatter_figure
-from sslmlflow.figures.sweep import sweep_figure
 from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
 
 QUERIES, NEIGHBOURS, OUTLIERS, THUMBNAILS = 8, 8, 40, 10
@@ -32,7 +32,7 @@ def pictures(epoch: int, found: Found, last: Tensor, images: Images) -> Iterator
         distance = near.distances.mean(axis=1)
         furthest = np.sort(np.argsort(-distance, kind="stable")[:OUTLIERS])
         yield "outliers", outliers_figure(images.read(furthest), distance[furthest])
-    if found.clusters is not None and found.sweep is not None:
+    if found.clusters is not None and found.by_k is not None:
         typical = [_typical(last.numpy(), np.flatnonzero(found.clusters == c)) for c in range(found.clusters.max() + 1)]
         yield (
             "clusters",
@@ -43,12 +43,12 @@ def pictures(epoch: int, found: Found, last: Tensor, images: Images) -> Iterator
                 np.bincount(found.clusters).tolist(),
             ),
         )
-        sweep = found.sweep
+        by_k = found.by_k
         scores = {
-            "silhouette": list(sweep.silhouette.values()),
-            "AMI of k and 2k clusters": list(sweep.agreement.values()),
+            "silhouette": list(by_k.silhouette.values()),
+            "AMI of k and 2k clusters": list(by_k.agreement.values()),
         }
-        yield "number_of_clusters", sweep_figure(list(sweep.silhouette), scores, len(typical))
+        yield "number_of_clusters", by_k_figure(list(by_k.silhouette), scores, len(typical))
 
 
 def renumbered(clusters: NDArray[np.int64], before: NDArray[np.int64] | None) -> NDArray[np.int64]:

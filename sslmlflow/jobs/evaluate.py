@@ -14,10 +14,11 @@ from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.data import open_images
 from sslmlflow.data.copies import copies_across
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.data.opening import cache_folder, dataset_spec
+from sslmlflow.errors import UserError
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.reporting.trainings import TRAININGS, latest_run
-from sslmlflow.tracking.datasets import cache_folder, dataset_spec
+from sslmlflow.reporting.trainings import TRAININGS
+from sslmlflow.runs.start import latest_run
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, run_of
@@ -56,14 +57,14 @@ def _source_run(client: MlflowClient, config: Evaluate) -> str:
     if config.run:
         return str(run_of(client, config.run).info.run_id)
     if config.milestones:
-        return str(model_of(client, _model_ids(config)[0]).source_run_id)
+        return str(model_of(client, config.milestones[0]).source_run_id)
     return str(latest_run(client, (*TRAININGS, "umm"), running=config.follow).info.run_id)
 
 
 def _models(client: MlflowClient, config: Evaluate, source: str) -> Iterator[LoggedModel]:
     """The milestones to measure; with `follow`, also those that the run is still to make."""
     if config.milestones:
-        for model in map(partial(model_of, client), _model_ids(config)):
+        for model in map(partial(model_of, client), config.milestones):
             if model.source_run_id != source:
                 raise UserError(
                     f"milestone {model.model_id} is of another run than {source}: evaluate each run by itself."
@@ -95,7 +96,7 @@ def _is_training(client: MlflowClient, run_id: str) -> bool:
 
 
 def _is_kept(client: MlflowClient, model: LoggedModel) -> bool:
-    """Whether the milestone is still there: a training with keep=best:K deletes some meanwhile."""
+    """Whether the milestone is still there: a training with keep=K deletes some meanwhile."""
     try:
         client.get_logged_model(model.model_id)
     except MlflowException as error:
@@ -104,15 +105,6 @@ def _is_kept(client: MlflowClient, model: LoggedModel) -> bool:
         print(f"epoch {epoch_of(model)} was not kept and is left out")
         return False
     return True
-
-
-def _model_ids(config: Evaluate) -> list[str]:
-    ids = [model_id.strip() for model_id in (config.milestones or "").split(",") if model_id.strip()]
-    if not ids:
-        raise ConfigError(
-            f"milestones={config.milestones} is not possible. Allowed: auto, or model ids separated by commas."
-        )
-    return ids
 
 
 def _training_images(client: MlflowClient, config: Evaluate, source: str) -> tuple[int, DataOptions]:

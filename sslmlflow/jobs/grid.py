@@ -9,25 +9,25 @@ from mlflow.entities import LoggedModel
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.grid import Grid
-from sslmlflow.config.options import AUTO, as_text, options_of
+from sslmlflow.config.options import as_text, options_of, texts_of
 from sslmlflow.config.umm import Umm
+from sslmlflow.data.opening import dataset_spec
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.metrics.catalogue import ACCURACIES, CRR, CRR_ADJUSTED, MEASURES
+from sslmlflow.metrics.catalogue import ACCURACIES, CATALOGUE, CRR, CRR_ADJUSTED
 from sslmlflow.reporting.choice import TRAINED_ON_IT
-from sslmlflow.reporting.history import Course, course_of
+from sslmlflow.reporting.history import History, history_of
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import require_checkpoints, train_to_end
 from sslmlflow.runs.umm import prepare, training_images, umm_run
 from sslmlflow.texts import as_csv
-from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.lock import run_folder
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there
 
-DEFAULTS = {"alpha": "0,0.01,0.03,0.1,0.3,1,3", "eps": "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"}
+DEFAULTS = {"alpha": (0, 0.01, 0.03, 0.1, 0.3, 1, 3), "eps": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)}
 DEFAULTS["beta"] = DEFAULTS["alpha"]
 START, PART = "before", "sslmlflow.grid"  # PART: tag of the grid's run, the run of a value
 Results = dict[str, dict[str, float | None]]  # values of the metrics, by the value of the parameter
@@ -50,9 +50,9 @@ def run(config: Grid) -> None:
         results: Results = {}
         for place, value in enumerate(values, start=1):
             print(f"\n{config.over} = {value} ({place} of {len(values)})")
-            course = course_of(client, _tuned(tracked, client, config, value, model))
-            results.setdefault(START, _measured(course, 0))
-            results[str(value)] = _measured(course, -1)
+            history = history_of(client, _tuned(tracked, client, config, value, model))
+            results.setdefault(START, _measured(history, 0))
+            results[str(value)] = _measured(history, -1)
         report = _report(config.over, results)
         if config.alpha > 0 or config.over == "alpha":
             report += f"\n\n{TRAINED_ON_IT}"
@@ -90,10 +90,11 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
     with umm_run(one, training, model, below=tracked) as child:
         train_to_end(child, training)
         tracked.set_tags({tag: child.run_id})
-        milestones = course_of(client, child.run_id).models
+        milestones = history_of(client, child.run_id).models
         size, images = training_images(client, one, str(model.source_run_id))
         spec = dataset_spec(images, size, config.labels)
-        child.log_missing_params({name: as_text(getattr(config, name)) for name in options_of(EvaluationOptions)})
+        texts = texts_of(config)
+        child.log_missing_params({name: texts[name] for name in options_of(EvaluationOptions)})
         evaluate(child, spec, config, [milestones[0], milestones[-1]], training.machine.device)
         return child.run_id
 
@@ -110,24 +111,21 @@ def _values(config: Grid) -> list[float]:
             "part in what is tuned, and every value would give the same."
         )
     option = options_of(Umm)[config.over]
-    texts = [text.strip() for text in (config.values or DEFAULTS[config.over]).split(",") if text.strip()]
+    values = config.values or DEFAULTS[config.over]
     try:
-        values = [float(option.read(text)) for text in texts]
+        return list(dict.fromkeys(float(option.read(str(value))) for value in values))
     except ConfigError as error:
-        raise ConfigError(f"values={config.values} is not possible: {error}") from None
-    if not values:
-        raise ConfigError(f"values={config.values} is not possible. Allowed: {AUTO}, or numbers separated by commas.")
-    return list(dict.fromkeys(values))
+        raise ConfigError(f"values={as_text(config.values)} is not possible: {error}") from None
 
 
-def _measured(course: Course, place: int) -> dict[str, float | None]:
-    keys = [key for key in (CRR_ADJUSTED, CRR, *ACCURACIES) if course.has(key)]
-    return {key: course.column(key)[place] for key in keys}
+def _measured(history: History, place: int) -> dict[str, float | None]:
+    keys = [key for key in (CRR_ADJUSTED, CRR, *ACCURACIES) if history.has(key)]
+    return {key: history.column(key)[place] for key in keys}
 
 
 def _report(over: str, results: Results) -> str:
     keys = list(dict.fromkeys(key for measured in results.values() for key in measured))
-    rows = [[over, *(MEASURES[key].name for key in keys)]]
+    rows = [[over, *(CATALOGUE[key].name for key in keys)]]
     for value, measured in results.items():
         rows.append([value, *(_told(measured, key) for key in keys)])
     return markdown_table(rows)
@@ -135,7 +133,7 @@ def _report(over: str, results: Results) -> str:
 
 def _told(measured: Mapping[str, float | None], key: str) -> str:
     value = measured.get(key)
-    return "–" if value is None else MEASURES[key].formatted(value)
+    return "–" if value is None else CATALOGUE[key].formatted(value)
 
 
 def _csv(over: str, results: Results) -> str:

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from sslmlflow.config.main import Main
+from sslmlflow.data.opening import dataset_spec
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.reporting.history import course_of
+from sslmlflow.reporting.history import history_of
 from sslmlflow.reporting.report import report
 from sslmlflow.runs.presets import PRESETS
 from sslmlflow.runs.pretraining import prepare
 from sslmlflow.runs.train import log_views, require_checkpoints, train_to_end
-from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.stored import milestones_of_run
 
@@ -26,4 +26,4 @@ def run(config: Main) -> None:
         tracked.log_missing_params({"resolved/probe": options.probe})
         spec = dataset_spec(config, config.image_size, config.labels)
         evaluate(tracked, spec, options, milestones, training.machine.device)
-        report(tracked, [course_of(tracked.client, tracked.run_id)], config)
+        report(tracked, [history_of(tracked.client, tracked.run_id)], config)

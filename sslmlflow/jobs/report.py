@@ -7,12 +7,13 @@ from dataclasses import replace
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from sslmlflow.config.options import as_text
 from sslmlflow.config.report import Report
-from sslmlflow.errors import ConfigError, UserError
+from sslmlflow.errors import UserError
 from sslmlflow.reporting.across_models import swept_runs, tell_transfer
-from sslmlflow.reporting.history import Course, courses_of
+from sslmlflow.reporting.history import History, histories_of
 from sslmlflow.reporting.report import report
-from sslmlflow.reporting.trainings import training_courses
+from sslmlflow.reporting.trainings import training_histories
 from sslmlflow.texts import printable
 from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.run import tracked_run
@@ -30,24 +31,19 @@ def run(config: Report) -> None:
     if sweep := _sweep(given, config):
         with tracked_run("report", config, f"report on {printable(sweep.info.run_name)}") as tracked:
             tracked.set_tags({"mlflow.parentRunId": sweep.info.run_id})
-            tell_transfer(tracked, courses_of(client, swept_runs(client, sweep.info.run_id)), {})
+            tell_transfer(tracked, histories_of(client, swept_runs(client, sweep.info.run_id)), {})
         return
-    courses = _told_apart(courses_of(client, given) if given else training_courses(client))
-    name = f"report on {courses[0].name}" if len(courses) == 1 else f"report on {len(courses)} runs"
+    histories = _told_apart(histories_of(client, given) if given else training_histories(client))
+    name = f"report on {histories[0].name}" if len(histories) == 1 else f"report on {len(histories)} runs"
     with tracked_run("report", config, name) as tracked:
-        if len(courses) == 1:
-            tracked.set_tags({"mlflow.parentRunId": courses[0].run_id})
-        report(tracked, courses, config)
+        if len(histories) == 1:
+            tracked.set_tags({"mlflow.parentRunId": histories[0].run_id})
+        report(tracked, histories, config)
 
 
 def _given(client: MlflowClient, config: Report) -> list[Run]:
     """The runs that `runs` names; none for auto."""
-    if config.runs is None:
-        return []
-    given = [run_id.strip() for run_id in config.runs.split(",") if run_id.strip()]
-    if not given:
-        raise ConfigError(f"runs={config.runs} is not possible. Allowed: auto, or run ids separated by commas.")
-    return list(runs_by_id(client, given, [current_experiment(client)]).values())
+    return list(runs_by_id(client, config.runs or (), [current_experiment(client)]).values())
 
 
 def _sweep(runs: Sequence[Run], config: Report) -> Run | None:
@@ -57,19 +53,19 @@ def _sweep(runs: Sequence[Run], config: Report) -> Run | None:
         swept = next(run for run in runs if run.data.tags.get(ENTRY_POINT) == "swept")
         sweep = printable(swept.data.tags.get("mlflow.parentRunId", "ID of the sweep"))
         raise UserError(
-            f"runs={config.runs} holds a model of a sweep. Models are reported together, by --runs={sweep}."
+            f"runs={as_text(config.runs)} holds a model of a sweep. Models are reported together, by --runs={sweep}."
         )
     if "sweep" in kinds and len(runs) > 1:
         raise UserError(
-            f"runs={config.runs} is not possible: a sweep is reported alone, by --runs={runs[0].info.run_id}."
+            f"runs={as_text(config.runs)} is not possible: a sweep is reported alone, by --runs={runs[0].info.run_id}."
         )
     return runs[0] if kinds == {"sweep"} else None
 
 
-def _told_apart(courses: Sequence[Course]) -> list[Course]:
+def _told_apart(histories: Sequence[History]) -> list[History]:
     """Give trainings of the same name their run id beside it."""
-    names = [course.name for course in courses]
+    names = [history.name for history in histories]
     return [
-        replace(course, name=f"{course.name} {course.run_id[:6]}") if names.count(course.name) > 1 else course
-        for course in courses
+        replace(history, name=f"{history.name} {history.run_id[:6]}") if names.count(history.name) > 1 else history
+        for history in histories
     ]

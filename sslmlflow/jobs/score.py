@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,27 +14,17 @@ from sslmlflow.config.score import Score
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.embedding_files import read_views
 from sslmlflow.evaluation.embedding_labels import Labels, read_labels
-from sslmlflow.evaluation.embeddings import KNN_200, SUPERVISED_CRR, Measures, Values, measure
-from sslmlflow.metrics.catalogue import MEASURES, SPREAD
-from sslmlflow.metrics.unlabelled.alarms import PARTIAL, partly_collapsed
-from sslmlflow.search.limits import MOST_SPREAD
+from sslmlflow.evaluation.score import measure
+from sslmlflow.metrics.alarms import MOST_SPREAD, partly_collapsed
+from sslmlflow.metrics.catalogue import CATALOGUE, SPREAD
+from sslmlflow.metrics.results import Results
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import whereabouts
 
-NAMES = {  # of what has a name only here
+NAMES = {  # of what is no metric of its own
     "label_free/collapsed": "collapsed (1: yes)",
-    "label_free/crr_R": "rate R of all views",
-    SPREAD: "spread U, R of R_max",
-    "label_free/crr_A": "alignment A",
-    "label_free/crr_adjusted_resolution": "adjusted CRR, resolution",
     "label_free/crr_adjusted_low": "adjusted CRR, 95 % from",
     "label_free/crr_adjusted_high": "adjusted CRR, 95 % to",
-    SUPERVISED_CRR: "supervised CRR",
-    "labelled/ami_max_clusters_truth": "AMI max(C1, classes)",
-    "labelled/nmi_clusters_truth": "NMI(C1, classes)",
-    "labelled/ari_clusters_truth": "ARI(C1, classes)",
-    "labelled/acc_clusters_truth": "accuracy of C1",
-    KNN_200: "200-NN by cosine",
 }
 
 
@@ -74,7 +64,7 @@ def _given(views: Tensor, labels: Labels | None, config: Score) -> Iterator[str]
         yield f"{n:,} rows: what compares all with all is measured on a random {config.max_rows:,} (max_rows)"
 
 
-def _log(tracked: TrackedRun, values: Values, told: str) -> None:
+def _log(tracked: TrackedRun, values: Mapping[str, float], told: str) -> None:
     now = int(time.time() * 1000)
     tracked.client.log_batch(tracked.run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
     tracked.client.log_text(tracked.run_id, told, "score.txt")
@@ -82,7 +72,7 @@ def _log(tracked: TrackedRun, values: Values, told: str) -> None:
     print(f"run {tracked.run_id} in {whereabouts(tracked.client)}")
 
 
-def _table(values: Values) -> str:
+def _table(values: Mapping[str, float]) -> str:
     """Name, value, what is better, and key of every metric."""
     rows = [(_name(key), _told(key, value), _better(key), key) for key, value in values.items()]
     widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
@@ -91,7 +81,7 @@ def _table(values: Values) -> str:
     )
 
 
-def _notes(found: Measures, config: Score) -> str:
+def _notes(found: Results, config: Score) -> str:
     """What was measured on a sample, and what has no value, one line per reason."""
     notes: dict[str, list[str]] = defaultdict(list)
     for key in found.values:
@@ -102,10 +92,9 @@ def _notes(found: Measures, config: Score) -> str:
     return "\n".join(f"{note}: {', '.join(names)}" for note, names in notes.items())
 
 
-def _remarks(values: Values, views: int, labelled: bool) -> list[str]:
+def _remarks(values: Mapping[str, float], views: int, labelled: bool) -> list[str]:
     """What to think of the values, and where more is said."""
-    lost, near = (values.get(f"label_free/{name}", 0.0) for name in PARTIAL)
-    found = [f"Suspicious: {alarm}." for alarm in partly_collapsed(lost, near)]
+    found = [f"Suspicious: {alarm}." for alarm in partly_collapsed(values)]
     if (spread := values.get(SPREAD, 0.0)) > MOST_SPREAD:
         found.append(
             f"Suspicious: the embeddings take {100 * spread:.0f} % of the room that there is, and so do noise and "
@@ -121,13 +110,13 @@ def _remarks(values: Values, views: int, labelled: bool) -> list[str]:
 
 
 def _name(key: str) -> str:
-    if key in MEASURES:
-        return MEASURES[key].name
+    if key in CATALOGUE:
+        return CATALOGUE[key].name
     return NAMES.get(key, key.partition("/")[2].replace("_", " "))
 
 
 def _told(key: str, value: float) -> str:
-    return MEASURES[key].formatted(value) if key in MEASURES else f"{value:.3f}"
+    return CATALOGUE[key].formatted(value) if key in CATALOGUE else f"{value:.3f}"
 
 
 def _better(key: str) -> str:
@@ -135,7 +124,7 @@ def _better(key: str) -> str:
         return "higher"
     if key == "label_free/alpha_req":  # as a criterion the lower is taken; its paper says otherwise
         return "near 1"
-    measure = MEASURES.get(key)
-    if not measure or not (measure.criterion or measure.lower_is_better):
+    metric = CATALOGUE.get(key)
+    if not metric or not (metric.criterion or metric.lower_is_better):
         return ""
-    return "lower" if measure.lower_is_better else "higher"
+    return "lower" if metric.lower_is_better else "higher"

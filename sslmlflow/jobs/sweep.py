@@ -7,8 +7,10 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
+from sslmlflow.config.options import as_text
 from sslmlflow.config.sweep import PAPER_MODELS, Sweep
 from sslmlflow.data.bit_depth import FULL
+from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_pretrained, published
@@ -19,10 +21,10 @@ from sslmlflow.memory import peak_mb, start_peak
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED, CRR_PER_DIMENSION
 from sslmlflow.milestone.milestone import write_untrained
 from sslmlflow.reporting.across_models import SWEPT, swept_runs, tell_transfer
-from sslmlflow.reporting.history import courses_of
+from sslmlflow.reporting.history import histories_of
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.train import resolved
-from sslmlflow.tracking.datasets import dataset_spec, open_and_tell
+from sslmlflow.shortage import out_of_memory
 from sslmlflow.tracking.logged_models import log_missing_metrics, send_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, is_there
@@ -48,8 +50,8 @@ def run(config: Sweep) -> None:
                 continue
             if error := _try(tracked, config, spec, sets, name, device):
                 failed[name] = error
-        courses = courses_of(client, swept_runs(client, tracked.run_id))
-        tell_transfer(tracked, courses, {name: str(error) for name, error in failed.items()})
+        histories = histories_of(client, swept_runs(client, tracked.run_id))
+        tell_transfer(tracked, histories, {name: str(error) for name, error in failed.items()})
         if failed:
             told = "\n".join(f"  {name}: {error}" for name, error in failed.items())
             # What is asked for the wrong way goes wrong again.
@@ -62,16 +64,12 @@ def _all_refused(failed: Mapping[str, UserError]) -> bool:
 
 
 def _names(config: Sweep) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in (config.models or "").split(",") if name.strip()))
-    if config.models is None:
-        names = list(PAPER_MODELS)
-    if not names:
-        raise ConfigError(f"models={config.models} is not possible. Allowed: auto, or names separated by commas.")
+    names = list(dict.fromkeys(config.models or PAPER_MODELS))
     try:
         for name in names:
             check_pretrained(name)
     except ConfigError as error:
-        raise ConfigError(f"models={config.models} is not possible: {error}") from None
+        raise ConfigError(f"models={as_text(config.models)} is not possible: {error}") from None
     return names
 
 
@@ -84,7 +82,7 @@ def _try(
     tracked: TrackedRun, config: Sweep, spec: DatasetSpec, sets: ImageSets, name: str, device: torch.device
 ) -> UserError | None:
     """Measure one model in a run below the sweep's; why it failed, if it did: the others are measured all the same."""
-    one = dataclasses.replace(config, models=name)
+    one = dataclasses.replace(config, models=(name,))
     try:
         with tracked_run("swept", one, name, "auto", {"parent": tracked.run_id}, below=tracked) as child:
             try:
@@ -93,7 +91,7 @@ def _try(
                 child.describe(f"Failed: {error}")
                 raise
             except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_memory(error):
+                if not out_of_memory(error):
                     raise
                 failed = f"out of memory with batch_size={config.batch_size}: give a smaller one."
                 child.describe(f"Failed: {failed}")
@@ -103,10 +101,6 @@ def _try(
         print(f"failed: {error}")
         return error
     return None
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _measure(
@@ -161,10 +155,10 @@ def _how(config: Sweep, sets: ImageSets, name: str) -> tuple[EncoderSpec, Prepro
 
 
 def _log_rates(child: TrackedRun, model: LoggedModel, monitor: Monitor, encoder: Encoder) -> None:
-    scores, seconds = monitor.measure(encoder)
-    values = {**scores.values, **seconds}
+    results, _ = monitor.measure(encoder)
+    values = results.logged()
     if CRR_ADJUSTED in values:
         values[CRR_PER_DIMENSION] = values[CRR_ADJUSTED] / encoder.embedding_width
     log_missing_metrics(child.client, child.run_id, model, values)
-    undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in scores.undefined.items()}
+    undefined = {f"undefined.{key.replace('/', '.')}": why for key, why in results.undefined.items()}
     child.client.set_logged_model_tags(model.model_id, undefined)

@@ -27,13 +27,13 @@ class Method(nn.Module, ABC):
     """
 
     recipe: ClassVar[Recipe]
-    Options: ClassVar[type[Any]]
     encoder: Encoder
 
     @abstractmethod
-    def __init__(self, encoder: Encoder, options: Any) -> None:
-        """Build the heads around `encoder`, drawing from torch's global random state."""
+    def __init__(self, encoder: Encoder, **options: Any) -> None:
+        """Build the heads around `encoder`, drawing from torch's global random state; options by name."""
         super().__init__()
+        self.encoder = encoder
 
     @abstractmethod
     def project(self, views: Tensor) -> dict[str, Tensor]:

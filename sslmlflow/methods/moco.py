@@ -1,51 +1,71 @@
 """MoCo v2: a query against the key of a slowly moving encoder and a queue of earlier keys (Chen et al. 2020)."""
 
 import copy
-from dataclasses import dataclass
 
 import torch
-from lightly.models.modules.heads import MoCoProjectionHead
-from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from sslmlflow.config.options import option
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods.base import Method, Recipe
+from sslmlflow.methods.heads import Head
 
 
-@dataclass(frozen=True)
-class MoCoOptions:
-    temperature: float = option(0.1, "temperature of the softmax over similarities", above=0)
-    queue_size: int = option(4096, "number of earlier keys that serve as negatives", minimum=1)
-    key_momentum: float = option(
-        0.99, "share of its old weights that the key encoder keeps at each step", minimum=0, maximum=1
-    )
-    hidden_width: int = option(2048, "width of the projector's hidden layer", minimum=1)
-    projection_width: int = option(128, "width of the projections", minimum=1)
+def info_nce(query: Tensor, key: Tensor, temperature: float, queue: Tensor | None = None) -> Tensor:
+    """Return the InfoNCE loss: each query is to find the key of its image by cosine similarity, averaged.
+
+    Args:
+        query, key: (n, d), row i of each from image i; not yet of length 1.
+        temperature: Above 0.
+        queue: Keys (m, d) of length 1 that are no image's of the batch, as negatives; without it the keys of the
+            other images are.
+
+    Returns:
+        A scalar of 0 or more.
+
+    Source: He et al. 2020 (arXiv 1911.05722), Eq. 1.
+
+    >>> print(f"{info_nce(torch.eye(2), torch.eye(2), temperature=0.5):.4f}")
+    0.1269
+    """
+    query, key = normalize(query, dim=1), normalize(key, dim=1)
+    if queue is None:
+        similarities, places = query @ key.T, torch.arange(len(query), device=query.device)
+    else:
+        positive = (query * key).sum(dim=1, keepdim=True)
+        similarities = torch.cat([positive, query @ queue.T], dim=1)
+        places = torch.zeros(len(query), dtype=torch.long, device=query.device)
+    return cross_entropy(similarities / temperature, places)
 
 
 class MoCo(Method):
     """MoCo v2 (arXiv 2003.04297) with the recipe of label-free monitoring (Xu et al., III-B).
 
-    The first view is the query, the second the key. The key encoder follows by exponential moving average
-    of its parameters; its BatchNorm statistics are its own.
+    The first view is the query, the second the key; the loss is `info_nce` against the queue. The key encoder follows
+    by exponential moving average of its parameters; its BatchNorm statistics are its own.
     """
 
     recipe = Recipe(epochs=800, lr=0.06, weight_decay=5e-4)
-    Options = MoCoOptions
     queue: Tensor
     queue_position: Tensor
 
-    def __init__(self, encoder: Encoder, options: MoCoOptions) -> None:
-        super().__init__(encoder, options)
-        self.encoder = encoder
-        self.projector = MoCoProjectionHead(encoder.embedding_width, options.hidden_width, options.projection_width)
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        temperature: float,
+        queue_size: int,
+        key_momentum: float,
+        hidden_width: int,
+        projection_width: int,
+    ) -> None:
+        super().__init__(encoder)
+        self.projector = Head(encoder.embedding_width, hidden_width, projection_width, norm=False)
         self.key_encoder: nn.Module = copy.deepcopy(encoder).requires_grad_(False)
         self.key_projector: nn.Module = copy.deepcopy(self.projector).requires_grad_(False)
-        self.register_buffer("queue", normalize(torch.randn(options.queue_size, options.projection_width), dim=1))
+        self.register_buffer("queue", normalize(torch.randn(queue_size, projection_width), dim=1))
         self.register_buffer("queue_position", torch.zeros((), dtype=torch.long))
-        self._options = options
+        self._temperature, self._key_momentum = temperature, key_momentum
 
     def project(self, views: Tensor) -> dict[str, Tensor]:
         query = self.projector(self.encoder(views[0]))
@@ -54,28 +74,19 @@ class MoCo(Method):
         return {"query": query, "key": key}
 
     def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
-        """InfoNCE (arXiv 1911.05722, Eq. 1): the key of the same image against those of the queue."""
-        query, key = _unit(projections)
-        positive = (query * key).sum(dim=1, keepdim=True)
-        similarities = torch.cat([positive, query @ self.queue.T], dim=1)
-        the_key = torch.zeros(len(query), dtype=torch.long, device=query.device)
-        return {"loss": cross_entropy(similarities / self._options.temperature, the_key)}
+        query, key = projections["query"].float(), projections["key"].float()
+        return {"loss": info_nce(query, key, self._temperature, self.queue)}
 
     def held_out_loss(self, projections: dict[str, Tensor]) -> Tensor:
-        """InfoNCE with the keys of the other images in place of the queue, which holds training images."""
-        query, key = _unit(projections)
-        the_key = torch.arange(len(query), device=query.device)
-        return cross_entropy(query @ key.T / self._options.temperature, the_key)
+        """`info_nce` with the keys of the other images in place of the queue, which holds training images."""
+        return info_nce(projections["query"].float(), projections["key"].float(), self._temperature)
 
     @torch.no_grad()
     def after_step(self, projections: dict[str, Tensor], progress: float) -> None:
-        update_momentum(self.encoder, self.key_encoder, self._options.key_momentum)
-        update_momentum(self.projector, self.key_projector, self._options.key_momentum)
+        for leader, follower in ((self.encoder, self.key_encoder), (self.projector, self.key_projector)):
+            for new, old in zip(leader.parameters(), follower.parameters(), strict=True):
+                old.lerp_(new, 1 - self._key_momentum)
         keys = normalize(projections["key"].float(), dim=1)[-len(self.queue) :]
         places = (self.queue_position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.queue_position.copy_((self.queue_position + len(keys)) % len(self.queue))
-
-
-def _unit(projections: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return normalize(projections["query"].float(), dim=1), normalize(projections["key"].float(), dim=1)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import torchvision
 
+from sslmlflow.config.methods import METHODS, method_options_text
 from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained
 from sslmlflow.encoders.resnet import EARLY_LAYERS
 from sslmlflow.errors import ConfigError
-from sslmlflow.methods import METHODS, method_options_text
-from sslmlflow.milestone.layout import ABOUT_FILE
+from sslmlflow.milestone.file_names import ABOUT_FILE
 from sslmlflow.texts import printable
 
 FORMAT = 1

@@ -22,8 +22,8 @@ from sslmlflow.errors import UserError
 from sslmlflow.files import private_folder, require_space, sync_folder, write_atomically
 from sslmlflow.methods import Method, build_method
 from sslmlflow.milestone.description import FORMAT
-from sslmlflow.milestone.files import read_parts
-from sslmlflow.milestone.layout import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
+from sslmlflow.milestone.file_names import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
+from sslmlflow.milestone.reading import read_parts
 
 
 @dataclass(repr=False)

@@ -15,22 +15,23 @@ from sslmlflow.metrics.catalogue import (
     AGREEMENT,
     ALIGNMENT,
     AMI_TRUTH,
+    CATALOGUE,
     CRR_ADJUSTED,
     CRR_PER_DIMENSION,
     ENTROPY,
     LABEL_FREE,
-    MEASURES,
     PROBE,
     ROBUST_ENTROPY,
     SILHOUETTE,
     SILHOUETTE_TRUTH,
     SPREAD,
     STANDARDISED,
+    TABLED,
     lower_is_better,
 )
 from sslmlflow.metrics.correlation import lost_at_random
 from sslmlflow.reporting.comparison import COLUMNS, STAR, Compared, corrected_p, points
-from sslmlflow.reporting.history import Course
+from sslmlflow.reporting.history import History
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.texts import as_csv, in_markdown
 from sslmlflow.tracking.run import TrackedRun
@@ -51,17 +52,17 @@ def swept_runs(client: MlflowClient, run_id: str) -> list[Run]:
     return [client.get_run(run) for run in runs if is_there(client, run)]
 
 
-def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mapping[str, str]) -> None:
+def tell_transfer(tracked: TrackedRun, histories: Sequence[History], failed: Mapping[str, str]) -> None:
     """Print tables of the models and of Pearson's r, and keep them and the figure in the sweep's run.
 
     `failed`: why models could not be measured, by name.
     """
-    report = models_table(courses) if courses else "No model could be measured."
+    report = models_table(histories) if histories else "No model could be measured."
     if failed:
         reasons = "\n".join(f"* {name}: {in_markdown(reason)}" for name, reason in failed.items())
         report += f"\n\nNot measured:\n\n{reasons}"
-    published = [course for course in courses if _published(course)]
-    if left_out := len(courses) - len(published):
+    published = [history for history in histories if _published(history)]
+    if left_out := len(histories) - len(published):
         report += f"\n\n{left_out} without published weights, which enter no correlation."
     if 0 < len(published) < LEAST:
         report += f"\n\nCorrelations across models need {LEAST} of them at least."
@@ -75,7 +76,7 @@ def tell_transfer(tracked: TrackedRun, courses: Sequence[Course], failed: Mappin
     tracked.client.log_text(tracked.run_id, report + "\n", "sweep.md")
     drawn = {family: _points(of_family) for family, of_family in by_family(published).items()}
     if drawn := {family: found for family, found in drawn.items() if found}:
-        names = MEASURES[ENTROPY].name, MEASURES[PROBE].name
+        names = CATALOGUE[ENTROPY].name, CATALOGUE[PROBE].name
         tracked.log_figure(models_figure(drawn, *names), "figures/entropy.png")
 
 
@@ -88,25 +89,25 @@ def family(name: str) -> str:
     return re.sub(r"^(?:timm/)?([a-z]+(?:_v\d+)?).*$", r"\1", name)
 
 
-def by_family(courses: Sequence[Course]) -> dict[str, list[Course]]:
+def by_family(histories: Sequence[History]) -> dict[str, list[History]]:
     """The models of each architecture, in order."""
-    found: dict[str, list[Course]] = {}
-    for course in courses:
-        found.setdefault(family(course.name), []).append(course)
+    found: dict[str, list[History]] = {}
+    for history in histories:
+        found.setdefault(family(history.name), []).append(history)
     return found
 
 
-def transfer(courses: Sequence[Course], probe: str) -> dict[tuple[str, str], Compared]:
+def transfer(histories: Sequence[History], probe: str) -> dict[tuple[str, str], Compared]:
     """Each metric with a probe, over the models of each architecture of three or more, and over all."""
-    groups = {name: found for name, found in by_family(courses).items() if len(found) >= LEAST}
-    groups[OVERALL] = list(courses)
-    accuracies = {name: [_value(course, probe) for course in found] for name, found in groups.items()}
+    groups = {name: found for name, found in by_family(histories).items() if len(found) >= LEAST}
+    groups[OVERALL] = list(histories)
+    accuracies = {name: [_value(history, probe) for history in found] for name, found in groups.items()}
     if not any(value is not None for value in accuracies[OVERALL]):
         return {}
     return {
-        (key, name): Compared([_value(course, key) for course in found], accuracies[name], lower_is_better(key))
+        (key, name): Compared([_value(history, key) for history in found], accuracies[name], lower_is_better(key))
         for key in (*PAPER, *OURS, *OTHERS)
-        if any(course.has(key) for course in courses)
+        if any(history.has(key) for history in histories)
         for name, found in groups.items()
     }
 
@@ -116,15 +117,15 @@ def transfer_table(found: Mapping[tuple[str, str], Compared], probe: str) -> str
     told = {place: r.formatted(p) for (place, r), p in zip(found.items(), corrected_p(found.values()), strict=True)}
     keys, groups = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     counts = {group: max(found[key, group].correlation.n for key in keys) for group in groups}
-    rows = [[f"Pearson's r with the {MEASURES[probe].name}", *(f"{group}, n = {counts[group]}" for group in groups)]]
+    rows = [[f"Pearson's r with the {CATALOGUE[probe].name}", *(f"{group}, n = {counts[group]}" for group in groups)]]
     rows += [[_name(key), *(told[key, group] for group in groups)] for key in keys]
     return f"{markdown_table(rows, words=1)}\n\n\\{STAR}\n\n{_choices(found, probe, keys, groups)}"
 
 
 def _choices(found: Mapping[tuple[str, str], Compared], probe: str, keys: Sequence[str], groups: Sequence[str]) -> str:
     """The points that choosing a model by each metric loses, and those that a random model does."""
-    rows = [[f"points of the {MEASURES[probe].name} lost by choosing a model by it", *groups]]
-    for key in [key for key in keys if key not in MEASURES or MEASURES[key].directed]:
+    rows = [[f"points of the {CATALOGUE[probe].name} lost by choosing a model by it", *groups]]
+    for key in [key for key in keys if key not in TABLED or CATALOGUE[key].directed]:
         best = "lowest" if lower_is_better(key) else "highest"
         rows.append([f"{best} {_name(key)}", *(points(found[key, group].regret) for group in groups)])
     random = [lost_at_random(found[keys[0], group].accuracies) for group in groups]
@@ -132,12 +133,12 @@ def _choices(found: Mapping[tuple[str, str], Compared], probe: str, keys: Sequen
     return markdown_table(rows, words=1)
 
 
-def models_table(courses: Sequence[Course]) -> str:
+def models_table(histories: Sequence[History]) -> str:
     """The models, their metrics and accuracies, one a row."""
-    keys = [key for key in (*PAPER, *OURS, *ACCURACIES) if any(course.has(key) for course in courses)]
+    keys = [key for key in (*PAPER, *OURS, *ACCURACIES) if any(history.has(key) for history in histories)]
     rows = [["model", *(_name(key) for key in keys)]]
-    for course in courses:
-        rows.append([course.name, *(_cell(key, _value(course, key)) for key in keys)])
+    for history in histories:
+        rows.append([history.name, *(_cell(key, _value(history, key)) for key in keys)])
     return markdown_table(rows, words=1)
 
 
@@ -152,23 +153,23 @@ def transfer_csv(found: Mapping[tuple[str, str], Compared], probe: str) -> str:
 
 def _name(key: str) -> str:
     own = {SPREAD: "U", ALIGNMENT: "A", CRR_PER_DIMENSION: "adjusted CRR per dimension"}
-    return own[key] if key in own else MEASURES[key].name
+    return own[key] if key in own else CATALOGUE[key].name
 
 
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return MEASURES[key].formatted(value) if key in MEASURES else f"{value:.4f}"
+    return CATALOGUE[key].formatted(value) if key in TABLED else f"{value:.4f}"
 
 
-def _value(course: Course, key: str) -> float | None:
-    return course.column(key)[0] if course.has(key) else None
+def _value(history: History, key: str) -> float | None:
+    return history.column(key)[0] if history.has(key) else None
 
 
-def _published(course: Course) -> bool:
-    return course.params.get("weights") == "published"
+def _published(history: History) -> bool:
+    return history.params.get("weights") == "published"
 
 
-def _points(courses: Sequence[Course]) -> list[Point]:
-    found = [(course.name, _value(course, ENTROPY), _value(course, PROBE)) for course in courses]
+def _points(histories: Sequence[History]) -> list[Point]:
+    found = [(history.name, _value(history, ENTROPY), _value(history, PROBE)) for history in histories]
     return [Point(name, x, y) for name, x, y in found if x is not None and y is not None]

@@ -1,4 +1,4 @@
-"""The course of a training: the metrics of its milestones, read back from MLflow."""
+"""The history of a training: the metrics of its milestones, read back from MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from sslmlflow.tracking.values import Way, dataset_names, measuring_runs, ways_o
 
 
 @dataclass(frozen=True)
-class Course:
+class History:
     """A training's milestones by epoch, and how each of their metrics was measured."""
 
     run_id: str
@@ -54,29 +54,29 @@ class Course:
         return key in self.ways
 
 
-def course_of(client: MlflowClient, run_id: str) -> Course:
+def history_of(client: MlflowClient, run_id: str) -> History:
     """Read what MLflow holds; UserError if the run has no milestones."""
-    return courses_of(client, [run_of(client, run_id)])[0]
+    return histories_of(client, [run_of(client, run_id)])[0]
 
 
-def courses_of(client: MlflowClient, runs: Sequence[Run], passing_over: bool = False) -> list[Course]:
+def histories_of(client: MlflowClient, runs: Sequence[Run], passing_over: bool = False) -> list[History]:
     """Read what MLflow holds of many runs, in their order; a run without milestones is a UserError or passed over."""
-    courses = []
+    histories = []
     for found in milestones_of_runs(client, runs):
         measuring = measuring_runs(client, [model for _, models in found for model in models], runs)
-        courses += [_course(run, models, measuring) for run, models in found if models or not passing_over]
-    return courses
+        histories += [_history(run, models, measuring) for run, models in found if models or not passing_over]
+    return histories
 
 
-def _course(run: Run, models: Sequence[LoggedModel], measuring: Mapping[str, Run]) -> Course:
+def _history(run: Run, models: Sequence[LoggedModel], measuring: Mapping[str, Run]) -> History:
     run_id, params = run.info.run_id, run.data.params
     if not models:
         raise UserError(f"run {run_id} has no milestones. Name a run of pretrain or main.")
     name, dataset = printable(run.info.run_name or run_id), printable(dataset_names(params)[0])
-    course = Course(run_id, name, dataset, models, ways_of(models, measuring, params), params)
+    history = History(run_id, name, dataset, models, ways_of(models, measuring, params), params)
     for model in models:
         model.metrics = None  # the ways hold them: of thousands of milestones one copy is enough
-    return course
+    return history
 
 
 def _alpha(params: Mapping[str, str]) -> float:

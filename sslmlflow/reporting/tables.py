@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from sslmlflow.metrics.catalogue import MEASURES
-from sslmlflow.reporting.history import Course
+from sslmlflow.metrics.catalogue import CATALOGUE
+from sslmlflow.reporting.history import History
 from sslmlflow.texts import as_csv, in_markdown
 
 
-def milestones_table(course: Course, keys: Sequence[str], chosen: int | None, markdown: bool = False) -> str:
+def milestones_table(history: History, keys: Sequence[str], chosen: int | None, markdown: bool = False) -> str:
     """One row a milestone, for a terminal or in Markdown; a star marks the one chosen without labels."""
-    rows = [["epoch", *(MEASURES[key].name for key in keys)]]
-    for epoch in course.epochs:
+    rows = [["epoch", *(CATALOGUE[key].name for key in keys)]]
+    for epoch in history.epochs:
         star = " *" if epoch == chosen else ""
-        rows.append([f"{epoch}{star}", *(_cell(key, course.values[key].get(epoch)) for key in keys)])
+        rows.append([f"{epoch}{star}", *(_cell(key, history.values[key].get(epoch)) for key in keys)])
     if markdown:
         return markdown_table(rows)
     return plain_table(rows)
@@ -31,16 +31,16 @@ def markdown_table(rows: Sequence[Sequence[str]], words: int = 0) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [cells[0], ruler, *cells[1:]])
 
 
-def milestones_csv(courses: Sequence[Course]) -> str:
+def milestones_csv(histories: Sequence[History]) -> str:
     """Every value of every milestone at full precision, one line each."""
     rows = [
-        [course.name, course.run_id, epoch, key, value, way.dataset or "", way.digest or ""]
-        for course in courses
-        for key, way in sorted(course.ways.items())
+        [history.name, history.run_id, epoch, key, value, way.dataset or "", way.digest or ""]
+        for history in histories
+        for key, way in sorted(history.ways.items())
         for epoch, value in way.values.items()
     ]
     return as_csv([["run", "run_id", "epoch", "metric", "value", "dataset", "digest"], *rows])
 
 
 def _cell(key: str, value: float | None) -> str:
-    return "–" if value is None else MEASURES[key].formatted(value)
+    return "–" if value is None else CATALOGUE[key].formatted(value)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from sslmlflow.config.pretrain import Pretrain
-from sslmlflow.methods import METHODS
+from sslmlflow.methods import method_class
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Settings:
 
 def settle(config: Pretrain) -> Settings:
     """Settle what does not depend on the images."""
-    preset, recipe = PRESETS[config.preset], METHODS[config.method].recipe
+    preset, recipe = PRESETS[config.preset], method_class(config.method).recipe
+    # Of an option that is there twice the later is taken: what is given wins over the preset.
+    of_method = preset.method_options.get(config.method), config.method_options
     return Settings(
         width=config.width or preset.width,
         epochs=config.epochs or preset.epochs or recipe.epochs,
@@ -59,5 +61,5 @@ def settle(config: Pretrain) -> Settings:
         lr=config.lr or preset.lr.get(config.method, recipe.lr),
         weight_decay=recipe.weight_decay if config.weight_decay is None else config.weight_decay,
         schedule=config.schedule if config.schedule != "auto" else recipe.schedule,
-        method_options=config.method_options or preset.method_options.get(config.method),
+        method_options=",".join(filter(None, of_method)) or None,
     )

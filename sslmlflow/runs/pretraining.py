@@ -4,19 +4,20 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+from sslmlflow.config.methods import method_options_text, read_method_options
 from sslmlflow.config.options import as_text
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.methods import build_method, method_options_text, read_method_options
+from sslmlflow.methods import build_method
 from sslmlflow.runs.near_copies import count_near_copies
 from sslmlflow.runs.presets import Settings, settle
-from sslmlflow.runs.stopping import keep_of
+from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, resolved
-from sslmlflow.tracking.datasets import dataset_spec, open_and_tell
 from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
@@ -30,7 +31,8 @@ def prepare(config: Pretrain) -> Training:
     """Check what can be checked without data, then open the images and settle every `auto`."""
     settings = settle(config)
     _check(config, settings)
-    keep, machine = keep_of(config), choose_machine(config.device, config.precision)
+    check_keep(config)
+    machine = choose_machine(config.device, config.precision)
     check_experiment(connect())
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
@@ -78,7 +80,6 @@ def prepare(config: Pretrain) -> Training:
         },
         settled=resolved(settled),
         start=start,
-        keep=keep,
         take_step=ssl_step,
         measure_data=partial(count_near_copies, sets),
     )

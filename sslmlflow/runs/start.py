@@ -1,13 +1,16 @@
-"""Which milestone a fine-tuning starts from."""
+"""Which run and which milestone are meant, where a fine-tuning or an evaluation starts."""
+
+import time
+from collections.abc import Sequence
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
+from mlflow.entities import LoggedModel, Run
 
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.reporting.choice import choose_milestone
-from sslmlflow.reporting.history import course_of
-from sslmlflow.reporting.trainings import TRAININGS, latest_run
+from sslmlflow.reporting.history import history_of
+from sslmlflow.reporting.trainings import TRAININGS, is_readable, no_milestones, runs_of, start_of
 from sslmlflow.texts import printable
 from sslmlflow.tracking.server import run_of
 from sslmlflow.tracking.stored import KIND, epoch_of, milestones_of_run, model_of
@@ -42,7 +45,7 @@ def starting_milestone(client: MlflowClient, run: str | None, which: str) -> Log
 
 def _epoch(client: MlflowClient, run: str, which: str, last: int) -> int:
     if which == "best":
-        chosen = choose_milestone(course_of(client, run), CRR_ADJUSTED).chosen
+        chosen = choose_milestone(history_of(client, run), CRR_ADJUSTED).chosen
         if chosen is None:
             raise UserError(
                 f"no milestone of run {run} has an adjusted coding rate reduction to choose by (the tags of the "
@@ -50,3 +53,29 @@ def _epoch(client: MlflowClient, run: str, which: str, last: int) -> int:
             )
         return chosen
     return {"last": last, "init": 0}[which] if not which.isdecimal() else int(which)
+
+
+def latest_run(client: MlflowClient, entry_points: Sequence[str], running: bool = False) -> Run:
+    """The run that `run=auto` means, which is printed: the latest finished one with milestones, else the latest of all.
+
+    With `running` the latest that is still running comes first.
+    """
+    found = sorted(runs_of(client, entry_points), key=start_of, reverse=True)
+    first = "RUNNING" if running else "FINISHED"
+    for run in sorted(found, key=lambda run: run.info.status != first):
+        if milestones_of_run(client, run.info.run_id) and is_readable(run):
+            name, age = printable(run.info.run_name), _age(time.time() - start_of(run) / 1000)
+            print(f"run=auto: {name}, run {run.info.run_id}, {run.info.status}, started {age} ago")
+            return run
+    raise no_milestones(client)
+
+
+def _age(seconds: float) -> str:
+    """A duration in its largest unit.
+
+    >>> _age(90), _age(7200), _age(200_000)
+    ('2 min', '2 h', '2 days')
+    """
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"

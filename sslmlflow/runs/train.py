@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +23,15 @@ from sslmlflow.errors import UserError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.figures.views import views_figure
 from sslmlflow.methods import Method
-from sslmlflow.metrics.unlabelled.milestone import Scores
+from sslmlflow.metrics.alarms import memorising, partly_collapsed
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.milestone.milestone import write_milestone
-from sslmlflow.reporting.memorisation import memorising
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
-from sslmlflow.runs.retention import Keep, settled
+from sslmlflow.runs.retention import settled
 from sslmlflow.runs.stopping import stopped, watched_for
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
-from sslmlflow.tracking.datasets import log_bad_images
+from sslmlflow.tracking.bad_images import log_bad_images
 from sslmlflow.tracking.liveness import is_of_this_place
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
 from sslmlflow.tracking.run import TrackedRun
@@ -41,7 +41,7 @@ from sslmlflow.tracking.stored import DEVIATIONS
 from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, Milestone, Plan, Step, train
+from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, train
 from sslmlflow.training.step import State, TakeStep
 
 
@@ -61,7 +61,6 @@ class Training:
     settled: dict[str, str]  # parameters that were not given, and what every `auto` became
     start: Callable[[], State]  # the state before the first step
     take_step: TakeStep
-    keep: Keep
     # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
     watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     measure_data: Callable[[], dict[str, float]] = dict  # metrics of the images, kept with the first milestone
@@ -108,7 +107,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         spool.path,
         tracked.client,
         tracked.run_id,
-        settled(tracked.client, tracked.run_id, training.keep),
+        settled(tracked.client, tracked.run_id, training.options.keep),
         tracked.claim,
     )
     patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
@@ -161,7 +160,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                     seen = "" if len(losses) == steps else f" (of its last {len(losses)} steps)"
                     say(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}{seen}")
                     losses.clear()
-                case Milestone():
+                case MilestoneDue():
                     with interruptible():  # it is measured again
                         if not spool.has_milestone(event.epoch):
                             _keep_milestone(tracked, training, state.method, spool, event.epoch)
@@ -190,8 +189,9 @@ def _keep_step(spool: Spool, step: Step) -> None:
 
 def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spool: Spool, epoch: int) -> None:
     monitor = training.monitor
-    scores, seconds = monitor.measure(method.encoder, method)
-    alarms = [*scores.alarms, *memorising(scores.values, first=not spool.milestone_epochs())]
+    results, deviations = monitor.measure(method.encoder, method)
+    first = not spool.milestone_epochs()
+    alarms = [*partly_collapsed(results.values), *memorising(results.values, first)]
     about: dict[str, Any] = {
         "epoch": epoch,
         **training.about,
@@ -200,23 +200,23 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
         "tags": {
             "sslmlflow.monitor": monitor.digest,
             "sslmlflow.alarms": "; ".join(alarms) or "none",
-            **_deviations(scores),
-            **{f"undefined.{name.replace('/', '.')}": why for name, why in scores.undefined.items()},
+            **_deviations(deviations),
+            **{f"undefined.{name.replace('/', '.')}": why for name, why in results.undefined.items()},
         },
     }
     folder = tracked.folder / "milestones" / f"epoch-{epoch:06d}"
     write_milestone(folder, method, training.encoder, about)
     once = {} if spool.milestone_epochs() else training.measure_data()
-    spool.add_milestone(epoch, folder, {"epoch": float(epoch), **scores.values, **seconds, **once})
+    spool.add_milestone(epoch, folder, {"epoch": float(epoch), **results.logged(), **once})
     spool.sync()
-    adjusted = scores.values.get("label_free/crr_adjusted")
+    adjusted = results.values.get(CRR_ADJUSTED)
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
-    say("; ".join([f"milestone at epoch {epoch}: {told}", *watched_for(training.options, scores.values), *alarms]))
+    say("; ".join([f"milestone at epoch {epoch}: {told}", *watched_for(training.options, results.values), *alarms]))
 
 
-def _deviations(scores: Scores) -> dict[str, str]:
+def _deviations(deviations: Sequence[float]) -> dict[str, str]:
     """The tag by which milestones are compared on the same halves of the images."""
-    rounded = [float(f"{one:.6g}") for one in scores.deviations]
+    rounded = [float(f"{one:.6g}") for one in deviations]
     return {DEVIATIONS: json.dumps(rounded)} if rounded else {}
 
 

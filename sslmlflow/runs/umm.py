@@ -12,6 +12,7 @@ from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import AUTO, as_text, options_of, texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.umm import Umm, UmmOptions
+from sslmlflow.data.opening import changed_since, dataset_spec, open_and_tell
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import Augmentation
 from sslmlflow.encoders import RESNETS, EncoderSpec
@@ -19,10 +20,9 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Method
 from sslmlflow.milestone.milestone import Milestone, load_method
-from sslmlflow.runs.stopping import keep_of
+from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved
 from sslmlflow.texts import printable
-from sslmlflow.tracking.datasets import changed_since, dataset_spec, open_and_tell
 from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.trained_images import images_of_run
@@ -31,7 +31,7 @@ from sslmlflow.training.loop import Plan, first_views
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.step import State
 from sslmlflow.umm.balance import balance
-from sslmlflow.umm.early import tuned_parameters
+from sslmlflow.umm.fixed_early import tuned_parameters
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm as UmmStep
 
@@ -61,7 +61,8 @@ def training_images(client: MlflowClient, config: UmmOptions, source: str) -> tu
 
 def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     """Check what is asked for against the milestone, open its images and settle every `auto`."""
-    keep, machine = keep_of(config), choose_machine(config.device, config.precision)
+    check_keep(config)
+    machine = choose_machine(config.device, config.precision)
     milestone = load_milestone(model.model_id)
     _, spec = _method(config, milestone)
     source = str(model.source_run_id)
@@ -111,7 +112,6 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         about={name: milestone.about[name] for name in ("method", "method_options", "dataset")},
         settled={**data, **resolved(settled)},
         start=start,
-        keep=keep,
         take_step=step.step,
     )
 

@@ -7,19 +7,19 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.config.options import as_text, options_of
+from sslmlflow.config.options import options_of, texts_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.data import open_labels
+from sslmlflow.data.opening import cache_folder, dataset_spec
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.metrics.catalogue import ACCURACIES, ALIGNMENT, MEASURES, OBJECTIVES, STANDARDISED
+from sslmlflow.metrics.catalogue import ACCURACIES, ALIGNMENT, CATALOGUE, OBJECTIVES, STANDARDISED
 from sslmlflow.metrics.correlation import corrected, lost_at_random, regret, spearman
-from sslmlflow.reporting.history import course_of
+from sslmlflow.reporting.history import history_of
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.runs.umm import training_images
 from sslmlflow.search.attributes import RUNS
 from sslmlflow.search.outcome import Outcome
 from sslmlflow.search.study import SEAT
-from sslmlflow.tracking.datasets import cache_folder, dataset_spec
 from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from sslmlflow.training.device import choose_machine
@@ -27,7 +27,7 @@ from sslmlflow.training.device import choose_machine
 Values = dict[str, float]
 LEAST = 4  # trials, below which a rank correlation says nothing
 # What could be judged by without labels: name, and whether lower is better.
-JUDGED = {key: (MEASURES[key].name, MEASURES[key].lower_is_better) for key in OBJECTIVES}
+JUDGED = {key: (CATALOGUE[key].name, CATALOGUE[key].lower_is_better) for key in OBJECTIVES}
 JUDGED[ALIGNMENT] = "alignment A", False
 
 
@@ -51,7 +51,8 @@ def tell_accuracies(
         return
     runs = {trial.user_attrs[SEAT]: trial.user_attrs[RUNS] for trial in outcome.complete}
     last = {run: milestones_of_run(client, run)[-1] for of_trial in (*runs.values(), untuned_runs) for run in of_trial}
-    leading.log_missing_params({name: as_text(getattr(config, name)) for name in options_of(EvaluationOptions)})
+    texts = texts_of(config)
+    leading.log_missing_params({name: texts[name] for name in options_of(EvaluationOptions)})
     device = choose_machine(config.device, "float32").device
     pictured = outcome.chosen.user_attrs[RUNS][0] if outcome.chosen else None  # the first seed's
     others = [last[run] for run in last if run != pictured]
@@ -73,8 +74,8 @@ def tell_accuracies(
 
 def _means(client: MlflowClient, runs: Sequence[str]) -> Values:
     """The metrics of the last milestones of a trial's runs, where every run has them."""
-    courses = [course_of(client, run) for run in runs]
-    found = [{key: course.column(key)[-1] for key in (*JUDGED, *ACCURACIES)} for course in courses]
+    histories = [history_of(client, run) for run in runs]
+    found = [{key: history.column(key)[-1] for key in (*JUDGED, *ACCURACIES)} for history in histories]
     return {
         key: statistics.fmean(values)
         for key in (*JUDGED, *ACCURACIES)
@@ -83,9 +84,9 @@ def _means(client: MlflowClient, runs: Sequence[str]) -> Values:
 
 
 def _of_model(client: MlflowClient, model: LoggedModel) -> Values:
-    course = course_of(client, str(model.source_run_id))
-    place = course.epochs.index(epoch_of(model))
-    return {key: value for key in ACCURACIES if (value := course.column(key)[place]) is not None}
+    history = history_of(client, str(model.source_run_id))
+    place = history.epochs.index(epoch_of(model))
+    return {key: value for key in ACCURACIES if (value := history.column(key)[place]) is not None}
 
 
 def _accuracies(outcome: Outcome, measured: Mapping[int, Values], beside: Mapping[str, Values]) -> str:
@@ -101,9 +102,9 @@ def _accuracies(outcome: Outcome, measured: Mapping[int, Values], beside: Mappin
         told.append((f"default, trial {seat}", measured[seat]))
     told += beside.items()
     keys = [key for key in ACCURACIES if any(key in values for _, values in told)]
-    rows = [["", *(MEASURES[key].name for key in keys)]]
+    rows = [["", *(CATALOGUE[key].name for key in keys)]]
     for name, values in told:
-        cells = (MEASURES[key].formatted(values[key]) if key in values else "–" for key in keys)
+        cells = (CATALOGUE[key].formatted(values[key]) if key in values else "–" for key in keys)
         rows.append([name, *cells])
     return markdown_table(rows, words=1)
 

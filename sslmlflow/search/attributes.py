@@ -1,15 +1,21 @@
-"""A trial of a study: what it keeps of itself, and how it is told."""
+"""What studies and trials keep of themselves, and how a trial is told."""
 
 from collections.abc import Mapping
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sslmlflow.metrics.catalogue import MEASURES
+from sslmlflow.metrics.catalogue import CATALOGUE
 from sslmlflow.search.limits import TuningMetrics
 from sslmlflow.search.study import SEAT, WHY
 from sslmlflow.texts import printable
 
-# Attributes.
+PARENT, SETTINGS, RANGES = (
+    "run",
+    "settings",
+    "ranges",
+)  # attributes of a study: the run that leads it, what it depends on
+UNTUNED, UNTUNED_RUNS = "untuned", "untuned_runs"  # and what as long a tuning with alpha = beta = 0 came to
+# Of a trial.
 RUNS, MEASURED, DEVIATIONS, VALUES = "runs", "measured", "deviations", "values"
 ALARMS, BEYOND, BEHIND = "alarms", "beyond", "behind"  # words
 
@@ -45,7 +51,7 @@ def trial_told(trial: FrozenTrial, key: str) -> str:
     """A trial that has ended, in one line."""
     words = remarks(trial)
     if trial.state == TrialState.COMPLETE:
-        value = f"{MEASURES[key].name} {MEASURES[key].formatted(float(trial.value or 0.0))}"
+        value = f"{CATALOGUE[key].name} {CATALOGUE[key].formatted(float(trial.value or 0.0))}"
         words = f"{value}; {words}" if words else value
     elif trial.state == TrialState.FAIL:
         words = f"failed: {words}"

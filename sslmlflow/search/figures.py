@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as plots
 
-from sslmlflow.metrics.catalogue import MEASURES
+from sslmlflow.metrics.catalogue import CATALOGUE
 from sslmlflow.search.pruning import sound
 from sslmlflow.tracking.run import TrackedRun
 
@@ -26,14 +26,14 @@ def log_figures(
     if len(values) < 2:
         print("no figures: fewer than two different values")
         return
-    measure = MEASURES[key]
-    study = _study_of(trials, measure.lower_is_better)
+    metric = CATALOGUE[key]
+    study = _study_of(trials, metric.lower_is_better)
     drawn: dict[str, Callable[[], Any]] = {
-        "history": lambda: _history(study, measure.name, untuned),
-        "importance": lambda: plots.plot_param_importances(study, target_name=measure.name),
-        "contour": lambda: _contour(study, measure.name),
+        "history": lambda: _history(study, metric.name, untuned),
+        "importance": lambda: plots.plot_param_importances(study, target_name=metric.name),
+        "contour": lambda: _contour(study, metric.name),
         "parallel_coordinates": lambda: plots.plot_parallel_coordinate(
-            study, params=list(names), target_name=measure.name
+            study, params=list(names), target_name=metric.name
         ),
     }
     # Its logarithmic axes have powers in mathematics, which our own figures leave off.

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
-from sslmlflow.metrics.catalogue import HELD_OUT_LOSS, MEASURES, SPREAD, lower_is_better
+from sslmlflow.metrics.alarms import MOST_SPREAD
+from sslmlflow.metrics.catalogue import CATALOGUE, HELD_OUT_LOSS, SPREAD, lower_is_better
 from sslmlflow.metrics.unlabelled.halves import Halves, Interval, difference, mean_of
 
 POOLED = "label_free/crr_pooled"
 NOISY = "tune/objective_with_noise"
 LIMITED = (HELD_OUT_LOSS, POOLED)  # what must not become worse
-MOST_SPREAD = 0.95
 
 
 @dataclass(frozen=True)
@@ -87,24 +87,24 @@ def limits_told(untuned: TuningMetrics) -> str:
     told = []
     for key in LIMITED:
         if key in untuned.values:
-            measure, side = MEASURES[key], "above" if lower_is_better(key) else "below"
+            metric, side = CATALOGUE[key], "above" if lower_is_better(key) else "below"
             tolerance = untuned.tolerance.get(key, 0.0)
-            told.append(f"{measure.name} separably {side} {measure.formatted(untuned.values[key])} by {tolerance:.3f}")
+            told.append(f"{metric.name} separably {side} {metric.formatted(untuned.values[key])} by {tolerance:.3f}")
     return f"Rejected is what has a {' or a '.join(told)}." if told else "The untuned encoder sets no limit."
 
 
 def _limit(key: str, tuned: TuningMetrics, untuned: TuningMetrics) -> Limit:
-    measure, found = MEASURES[key], rise(key, tuned, untuned)
+    metric, found = CATALOGUE[key], rise(key, tuned, untuned)
     if found is None:
         which = "of the untuned encoder " if untuned.halves(key) is None else ""
-        return Limit(measure.name, 1.0, f"{measure.name} {which}has no value")
+        return Limit(metric.name, 1.0, f"{metric.name} {which}has no value")
     lower, tolerance = lower_is_better(key), untuned.tolerance.get(key, 0.0)
     worse = found if lower else Interval(-found.value, -found.high, -found.low)
-    tuned_value, untuned_value = (measure.formatted(one.values[key]) for one in (tuned, untuned))
+    tuned_value, untuned_value = (metric.formatted(one.values[key]) for one in (tuned, untuned))
     return Limit(
-        measure.name,
+        metric.name,
         worse.low - tolerance,
-        f"{measure.name} {tuned_value} is {'above' if lower else 'below'} the untuned {untuned_value} by "
+        f"{metric.name} {tuned_value} is {'above' if lower else 'below'} the untuned {untuned_value} by "
         f"{worse.value:.3f} (95 % interval {worse.low:.3f} to {worse.high:.3f}; another seed may change it by "
         f"{tolerance:.3f})",
     )

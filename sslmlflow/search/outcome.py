@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
-from sslmlflow.metrics.catalogue import MEASURES
+from sslmlflow.metrics.catalogue import CATALOGUE
 from sslmlflow.metrics.unlabelled.halves import Interval
-from sslmlflow.reporting.choice import register_model
+from sslmlflow.reporting.registry import register_model
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.search.attributes import ALARMS, MEASURED, RUNS, VALUES, measured_of, remarks, values_told
 from sslmlflow.search.figures import log_figures
@@ -22,7 +22,6 @@ from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.stored import milestones_of_run
 
 ALIAS = "label-free-tuned"
-UNTUNED_RUNS = "untuned_runs"  # attribute of a study
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Outcome:
             return None
         level = 1 - 0.05 / max(len(self.complete), 1)
         found = rise(self.key, measured_of(self.chosen), self.untuned, level)
-        if found is None or not MEASURES[self.key].lower_is_better:
+        if found is None or not CATALOGUE[self.key].lower_is_better:
             return found
         return Interval(-found.value, -found.high, -found.low)
 
@@ -69,7 +68,7 @@ class Outcome:
         if gain := self.gain:
             return gain.low > self.untuned.tolerance.get(self.key, 0.0)
         rise = float(self.chosen.value or 0.0) - self.untuned.values[self.key]
-        return (-rise if MEASURES[self.key].lower_is_better else rise) > 0
+        return (-rise if CATALOGUE[self.key].lower_is_better else rise) > 0
 
 
 def choose_trial(trials: Sequence[FrozenTrial], lower_is_better: bool) -> FrozenTrial | None:
@@ -90,7 +89,7 @@ def tell_outcome(
 ) -> Outcome:
     """Choose, print, and keep table and figures in the leading run."""
     trials = seats.latest()
-    chosen = choose_trial(trials, MEASURES[key].lower_is_better)
+    chosen = choose_trial(trials, CATALOGUE[key].lower_is_better)
     outcome = Outcome(trials, key, untuned, chosen, given)
     searched = f"Searched: {', '.join(map(str, space))}. {limits_told(untuned)}"
     report = f"{verdict(outcome)}\n\n{searched}\n\n{_table(outcome, space)}"  # MLflow shows 8,000 characters
@@ -118,7 +117,7 @@ def verdict(outcome: Outcome) -> str:
         )
         if state in states
     )
-    measure = MEASURES[outcome.key]
+    metric = CATALOGUE[outcome.key]
     text = f"{len(outcome.trials)} trials: {counted}. "
     if outcome.chosen is None:
         return (
@@ -127,9 +126,9 @@ def verdict(outcome: Outcome) -> str:
         )
     values = values_told(outcome.chosen.user_attrs[VALUES])
     what = "Chosen without labels" if outcome.beats_untuned() else "Best without labels, and not chosen"
-    text += f"{what}: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {measure.best} "
-    text += f"within the limits, {measure.formatted(float(outcome.chosen.value or 0.0))}. "
-    text += f"Untuned (alpha = beta = 0, as long): {measure.formatted(outcome.untuned.values[outcome.key])}."
+    text += f"{what}: trial {outcome.chosen.user_attrs[SEAT]} ({values}), the {metric.best} "
+    text += f"within the limits, {metric.formatted(float(outcome.chosen.value or 0.0))}. "
+    text += f"Untuned (alpha = beta = 0, as long): {metric.formatted(outcome.untuned.values[outcome.key])}."
     text += _compared(outcome) + _limits(outcome)
     for alarm in outcome.chosen.user_attrs[ALARMS]:
         text += f" Suspicious: {alarm}."
@@ -168,15 +167,15 @@ def register_chosen(client: MlflowClient, leading: TrackedRun, outcome: Outcome)
 
 
 def _table(outcome: Outcome, space: Sequence[Range]) -> str:
-    names, measure = [part.name for part in space], MEASURES[outcome.key]
-    rows = [["trial", *names, measure.name, ""]]
+    names, metric = [part.name for part in space], CATALOGUE[outcome.key]
+    rows = [["trial", *names, metric.name, ""]]
     for trial in outcome.trials:
         values = trial.user_attrs.get(VALUES, {})
         searched = [f"{values[name]:.4g}" if name in values else "–" for name in names]
-        value = "–" if trial.value is None or trial.state != TrialState.COMPLETE else measure.formatted(trial.value)
+        value = "–" if trial.value is None or trial.state != TrialState.COMPLETE else metric.formatted(trial.value)
         rows.append([_seat(trial, outcome), *searched, value, remarks(trial)])
     rows.append(["untuned", *("0" if name in ("alpha", "beta") else "–" for name in names)])
-    rows[-1] += [measure.formatted(outcome.untuned.values[outcome.key]), ""]
+    rows[-1] += [metric.formatted(outcome.untuned.values[outcome.key]), ""]
     return markdown_table(rows)
 
 

@@ -55,7 +55,13 @@ class Seats:
                 except DuplicatedStudyError:
                     self.study = optuna.load_study(storage=storage, study_name=name)
                     self.new = False
-        except (SQLAlchemyError, ImportError, RuntimeError, OSError) as error:
+        except ImportError as error:
+            driver = getattr(error.__cause__ or error, "name", None)  # Optuna raises one of its own
+            raise UserError(
+                f"the database of studies {url} needs a driver that is not installed ({driver}). "
+                'Install it: pip install "sslmlflow[postgres]".'
+            ) from error
+        except (SQLAlchemyError, RuntimeError, OSError) as error:
             raise UserError(
                 f"the database of studies {url} cannot be used: {in_short(error)} Give one that can: {ADDRESSES}."
             ) from error
@@ -192,6 +198,15 @@ def _storage(url: str, heartbeat: int) -> RDBStorage:
             return RDBStorage(url, heartbeat_interval=heartbeat, grace_period=4 * heartbeat)
         time.sleep(0.5)
     return RDBStorage(url, heartbeat_interval=heartbeat, grace_period=4 * heartbeat)
+
+
+def is_study(url: str, name: str) -> bool:
+    """Whether the database has a study of this name; a database that cannot be used has none."""
+    try:
+        with _alone(url), _calm():
+            return name in optuna.get_all_study_names(_storage(url, 1))
+    except (SQLAlchemyError, ImportError, RuntimeError, OSError):  # told when the study is opened
+        return False
 
 
 def check_address(url: str) -> None:

@@ -11,21 +11,21 @@ from mlflow.entities import LoggedModel
 from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.config.options import as_text, options_of
+from sslmlflow.config.options import NONE, options_of, texts_of
 from sslmlflow.config.tune import Tune, as_umm
 from sslmlflow.config.umm import Umm
+from sslmlflow.data.opening import dataset_spec
 from sslmlflow.errors import DivergedError, PrunedError
 from sslmlflow.evaluation.evaluate import evaluate
-from sslmlflow.metrics.catalogue import LABEL_FREE, LIVE_CRITERIA, MEASURES, OBJECTIVES, short_name
-from sslmlflow.reporting.history import course_of
+from sslmlflow.metrics.catalogue import CATALOGUE, LABEL_FREE, LIVE_CRITERIA
+from sslmlflow.reporting.history import history_of
 from sslmlflow.runs.train import train_to_end
 from sslmlflow.runs.umm import prepare, training_images, umm_run
 from sslmlflow.search.attributes import ALARMS, BEHIND, BEYOND, RUNS, VALUES, keep_measured, trial_told, values_told
+from sslmlflow.search.limit_metrics import soundness
 from sslmlflow.search.limits import TuningMetrics, alarms, limits
-from sslmlflow.search.soundness import soundness
 from sslmlflow.search.space import Range, suggest
 from sslmlflow.search.study import SEAT, WHY
-from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.lock import is_busy, run_folder
 from sslmlflow.tracking.logged_models import log_missing_metrics
 from sslmlflow.tracking.run import TrackedRun
@@ -41,7 +41,7 @@ class Search:
     def __init__(
         self, config: Tune, client: MlflowClient, parent: TrackedRun, model: LoggedModel, space: Sequence[Range]
     ) -> None:
-        self.key = key_of(config.objective)
+        self.key = config.objective
         self._config = config
         self._client = client
         self._parent = parent
@@ -88,7 +88,7 @@ class Search:
         measured = TuningMetrics.mean(of_seeds)
         found = limits(measured, self._untuned)
         keep_measured(trial, measured)
-        trial.set_user_attr(ALARMS, alarms(measured.values, self.key, MEASURES[self.key].lower_is_better))
+        trial.set_user_attr(ALARMS, alarms(measured.values, self.key, CATALOGUE[self.key].lower_is_better))
         trial.set_user_attr(BEYOND, [limit.words for limit in found if limit.excess > 0])
         for limit in found:
             trial.set_constraint(limit.name, limit.excess)
@@ -166,7 +166,7 @@ class Search:
                 measured |= self._clustered(child, one, last, training.machine.device)
             if not math.isfinite(measured.get(self.key, math.nan)):
                 raise DivergedError(
-                    f"{MEASURES[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
+                    f"{CATALOGUE[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
                     f"say why, run {child.run_id})"
                 )
             return TuningMetrics(measured, deviations)
@@ -175,18 +175,14 @@ class Search:
         """The metrics that `evaluate` measures without labels."""
         size, images = training_images(self._client, one, str(self._model.source_run_id))
         options = dataclasses.replace(self._config, labels="none")
-        child.log_missing_params({name: as_text(getattr(options, name)) for name in options_of(EvaluationOptions)})
+        texts = texts_of(options)
+        child.log_missing_params({name: texts[name] for name in options_of(EvaluationOptions)})
         evaluate(child, dataset_spec(images, size, "none"), options, [last], device)
-        course = course_of(self._client, child.run_id)
-        values = {key: course.column(key)[-1] for key in LABEL_FREE if course.has(key)}
+        history = history_of(self._client, child.run_id)
+        values = {key: history.column(key)[-1] for key in LABEL_FREE if history.has(key)}
         return {key: value for key, value in values.items() if value is not None}
-
-
-def key_of(objective: str) -> str:
-    """The metric that an objective names."""
-    return next(key for key in OBJECTIVES if short_name(key) == objective)
 
 
 def _goes_on(run_id: str | None) -> str:
     """What `resume` is to be: a run is gone on with where its checkpoints are, and nobody works on it."""
-    return run_id if run_id and (run_folder(run_id) / "run.json").exists() and not is_busy(run_id) else "no"
+    return run_id if run_id and (run_folder(run_id) / "run.json").exists() and not is_busy(run_id) else NONE

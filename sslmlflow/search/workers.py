@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
-from sslmlflow.config.options import texts_of
+from sslmlflow.config.options import NONE, texts_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.errors import in_short
 from sslmlflow.files import private
@@ -38,7 +38,7 @@ class Workers:
 
     def __init__(self, config: Tune, leading: TrackedRun, study: str, model: LoggedModel) -> None:
         self._files = [leading.folder / f"worker-{number}.txt" for number in range(2, config.workers + 1)]
-        texts = {**texts_of(config), "workers": "1", "study": study, "resume": "no"}
+        texts = {**texts_of(config), "workers": "1", "study": study, "resume": NONE}
         texts |= {"run": str(model.source_run_id), "milestone": model.model_id}
         self._command = [
             sys.executable,

@@ -195,5 +195,5 @@ def _refusal(run_id: str, tags: Mapping[str, str]) -> UserError:
     since = "" if age is None else f" (last sign of life {max(age, 0):.0f} s ago)"
     return UserError(
         f"another process works on run {run_id}, on {printable(tags.get(HOST))}{since}: it is left alone. Stop that "
-        "process first, or start a new run with --resume=no."
+        "process first, or start a new run with --resume=none."
     )

@@ -16,7 +16,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.milestone.description import MilestoneFileError
-from sslmlflow.milestone.layout import ABOUT_FILE
+from sslmlflow.milestone.file_names import ABOUT_FILE
 from sslmlflow.milestone.milestone import Milestone, read_milestone
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.stored import KIND, epoch_of, model_of

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from sslmlflow.config.options import as_text, options_of
+from sslmlflow.config.options import NONE, options_of, todays
 from sslmlflow.errors import UserError
 from sslmlflow.files import write_atomically
 from sslmlflow.home import home
@@ -51,8 +51,8 @@ class Job:
 
 
 def resumed(client: MlflowClient, resume: str, job: Job, experiment_id: str) -> str | None:
-    """The run that `resume` (no, auto, or a run id) means; None for a new one."""
-    if resume == "no":
+    """The run that `resume` (none, auto, or a run id) means; None for a new one."""
+    if resume == NONE:
         return None
     if resume != "auto":
         return str(run_of(client, resume).info.run_id)
@@ -112,7 +112,8 @@ def check_same(client: MlflowClient, run_id: str, job: Job, explicit: bool) -> N
     if path.exists():
         before = _started_with(path, job)
     elif explicit:  # started under another SSLMLFLOW_HOME: MLflow knows the parameters
-        before = {**job.deciding, **{name: _unquoted(text) for name, text in known.params.items()}}
+        given = {name: _unquoted(text) for name, text in known.params.items()}
+        before = {**job.deciding, **todays(type(job.config), given)}
     else:
         return
     changed = _changed(before, job)
@@ -127,7 +128,7 @@ def check_same(client: MlflowClient, run_id: str, job: Job, explicit: bool) -> N
     why = "with other parameters or images" if told else "by this build of sslmlflow, some of whose rules have changed"
     way_out = "or resume it with the build that started it" if rules else "or give the same"
     raise UserError(
-        f"run {run_id} cannot be resumed {why}: {'; '.join([*rules, *told])}. Start a new run with --resume=no, "
+        f"run {run_id} cannot be resumed {why}: {'; '.join([*rules, *told])}. Start a new run with --resume=none, "
         f"{way_out}."
     )
 
@@ -139,13 +140,13 @@ def _started_with(path: Path, job: Job) -> dict[str, str]:
     `auto` became did as this one does.
     """
     options = options_of(type(job.config))
-    absent = {name: as_text(options[name].default) for name in job.deciding if name in options}
+    absent = {name: options[name].text(options[name].default) for name in job.deciding if name in options}
     absent |= {name: "1" for name in job.deciding if name.startswith(RULES)}
     absent |= {name: text for name, text in job.deciding.items() if name.startswith(RESOLVED)}
     try:
         known = json.loads(path.read_bytes())
         if isinstance(known, dict) and all(isinstance(text, str) for text in known.values()):
-            return {**absent, **known}
+            return {**absent, **todays(type(job.config), known)}
     except (OSError, ValueError):
         pass
     raise UserError(

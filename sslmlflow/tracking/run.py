@@ -21,7 +21,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from PIL import Image
 
-from sslmlflow.config.options import deciding_texts, texts_of
+from sslmlflow.config.options import NONE, deciding_texts, texts_of
 from sslmlflow.errors import PrunedError, UserError, in_short
 from sslmlflow.files import private_folder, write_atomically
 from sslmlflow.signals import interruptible, uninterrupted
@@ -96,7 +96,7 @@ def tracked_run(
     entry_point: str,
     config: Any,
     name: str,
-    resume: str = "no",
+    resume: str = NONE,
     data: Mapping[str, str] | None = None,
     below: TrackedRun | None = None,
     deciding: Mapping[str, str] | None = None,
@@ -105,7 +105,7 @@ def tracked_run(
     """The run of a job, ended FINISHED, FAILED, or KILLED on Ctrl-C and where it was pruned.
 
     `data` says, beside the parameters, what the result depends on: a run goes on only with the same.
-    Under `mlflow run` it is the run that MLflow made. `resume` is `no`, `auto` (the latest unfinished run of
+    Under `mlflow run` it is the run that MLflow made. `resume` is `none`, `auto` (the latest unfinished run of
     this entry point with the same parameters and data, if there is one) or a run id. `below` is the run of the job
     that this one is a part of: then neither is MLflow's run adopted, nor another experiment taken. `deciding` is what
     decides in place of the options, where not all of them do. `check` raises a UserError where the run cannot be
@@ -142,7 +142,7 @@ def _begun(
     with ExitStack() as held:
         with _untouched_if_refused(run.folder):
             held.enter_context(locked(chosen))
-            check_same(client, chosen, job, explicit=resume not in ("no", "auto"))
+            check_same(client, chosen, job, explicit=resume not in (NONE, "auto"))
             mine = claim(client, chosen, run.folder, partial(check, run))
             job.remember(chosen)
         run = replace(run, claim=mine)

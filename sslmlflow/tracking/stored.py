@@ -18,7 +18,7 @@ from mlflow.entities import LoggedModel, LoggedModelStatus, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from sslmlflow.errors import UserError, in_short
-from sslmlflow.milestone.layout import ABOUT_FILE
+from sslmlflow.milestone.file_names import ABOUT_FILE
 from sslmlflow.texts import printable
 from sslmlflow.tracking.notes import note
 from sslmlflow.tracking.server import is_there, run_of, whole

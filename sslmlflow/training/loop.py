@@ -39,13 +39,13 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Milestone:
+class MilestoneDue:
     """The state now is one to keep; after the initialisation, an Epoch came before."""
 
     epoch: int
 
 
-Event = Step | Epoch | Milestone
+Event = Step | Epoch | MilestoneDue
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def train(
     total = plan.epochs * per_epoch
     epoch = state.step // per_epoch
     if state.step % per_epoch == 0 and plan.is_milestone(epoch):
-        yield Milestone(epoch)
+        yield MilestoneDue(epoch)
     with closing(batches(images, plan.batch_size, plan.seed, state.step, total, plan.workers)) as stream:
         state.method.train()
         while state.step < total:
@@ -110,7 +110,7 @@ def train(
             if state.step % per_epoch == 0:
                 yield Epoch(epoch)
                 if plan.is_milestone(epoch):
-                    yield Milestone(epoch)
+                    yield MilestoneDue(epoch)
                     state.method.train()
 
 

@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sslmlflow.config.pretrain import SCHEDULE_NAMES
-
+NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponential")
 START_DIVISOR = 25.0
 END_DIVISOR = 1e4
 RISING_SHARE = 0.3
@@ -28,8 +27,8 @@ class Schedule:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in SCHEDULE_NAMES:
-            raise ValueError(f"schedule {self.name} is not one of {', '.join(SCHEDULE_NAMES)}")
+        if self.name not in NAMES:
+            raise ValueError(f"schedule {self.name} is not one of {', '.join(NAMES)}")
 
     def at(self, step: int) -> tuple[float, float]:
         """Learning rate and momentum of `step`, counted from 0 to total_steps - 1.

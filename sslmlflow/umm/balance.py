@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslmlflow.methods import Method
 from sslmlflow.training.device import Machine
-from sslmlflow.umm.early import fixed_early, tuned_parameters
+from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.hypergradient import gradient
 from sslmlflow.umm.objective import LATE, Objectives, Weights
 

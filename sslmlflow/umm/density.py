@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from sslmlflow.config.umm import DENSITIES
 from sslmlflow.metrics.unlabelled.arrays import to_float64
 
+ESTIMATORS = ("proj_out", "exact", "sketch_in", "frob")
 FLOOR = 1e-2  # of the mean squared singular value, added to each: dead outputs would have no volume at all
 NO_VOLUME = "a volume is zero or not finite"
 Map = Callable[[Tensor], Tensor]
@@ -50,8 +50,8 @@ def log_volumes(f: Map, z: Tensor, estimator: str = "proj_out", k: int = 32, see
     by a hundredth of their mean. Raises ValueError for an unknown estimator, too few directions, and where a volume is
     zero or not finite.
     """
-    if estimator not in DENSITIES:
-        raise ValueError(f"estimator={estimator} is not one of {', '.join(DENSITIES)}")
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator={estimator} is not one of {', '.join(ESTIMATORS)}")
     z = z.detach()
     with torch.no_grad():
         d = f(z[:1]).shape[1]

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sslmlflow.config.umm import HYPERGRADIENTS
-
+NAMES = ("unroll", "first_order", "finite_diff", "aid_neumann", "aid_cg")
 TOO_CURVED = "inner_lr times the curvature is above 1"
 NEAR = 0.01  # of the way to the proximal solution: steps below it may be the rounding of bf16
 Parameters = tuple[Tensor, ...]
@@ -52,8 +51,8 @@ def hypergradient(
     note says so, unless it grows within rounding only, as it does after convergence. `curvature` is the objective
     whose second derivatives H are taken, `inner` if None. phi is left as it is. Raises ValueError for an unknown name.
     """
-    if name not in HYPERGRADIENTS:
-        raise ValueError(f"hypergradient={name} is not one of {', '.join(HYPERGRADIENTS)}")
+    if name not in NAMES:
+        raise ValueError(f"hypergradient={name} is not one of {', '.join(NAMES)}")
     start = tuple(p.detach() for p in phi)
     if name == "unroll" and curvature is None:
         return _unrolled(inner, outer, start, lam)

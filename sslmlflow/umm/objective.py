@@ -13,7 +13,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs
 from sslmlflow.metrics.unlabelled.soft_rate import coding_rate_reduction_soft
 from sslmlflow.training.device import Machine
 from sslmlflow.umm.density import divergence_from_even, log_volumes
-from sslmlflow.umm.early import eval_mode
+from sslmlflow.umm.fixed_early import eval_mode
 from sslmlflow.umm.hypergradient import Parameters
 
 LATE = "encoder.late."

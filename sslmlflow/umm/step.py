@@ -11,7 +11,7 @@ from sslmlflow.methods import Method
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.step import State, Taken, check_finite, descend, end_step, set_rate, start_state
-from sslmlflow.umm.early import fixed_early, tuned_parameters
+from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.hypergradient import Hypergradient, gradient, hypergradient
 from sslmlflow.umm.objective import Objectives, Weights, keep_buffers
 

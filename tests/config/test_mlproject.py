@@ -15,10 +15,12 @@ from mlflow.projects._project_spec import load_project
 from sslmlflow.config import ENTRY_POINTS
 from sslmlflow.config.data import DATASET_NAMES
 from sslmlflow.config.mlproject import mlproject
-from sslmlflow.config.pretrain import METHOD_NAMES, SCHEDULE_NAMES
+from sslmlflow.config.pretrain import SCHEDULE_NAMES
+from sslmlflow.config.umm import DENSITIES, HYPERGRADIENTS
 from sslmlflow.data import DATASETS
-from sslmlflow.methods import METHODS
+from sslmlflow.training import schedules
 from sslmlflow.training.schedules import Schedule
+from sslmlflow.umm import density, hypergradient
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +51,7 @@ def test_every_parameter_is_declared_with_its_default(project: dict[str, Any]) -
         declared = project["entry_points"][name]["parameters"]
         expected = {}
         for field in dataclasses.fields(config):
-            special = {None: "auto", True: "true", False: "false"}
+            special = {None: field.metadata["null"], True: "true", False: "false"}
             given = field.default
             expected[field.name] = special[given] if given is None or isinstance(given, bool) else str(given)
         assert {parameter: about["default"] for parameter, about in declared.items()} == expected
@@ -71,8 +73,10 @@ def test_no_placeholder_stands_within_quotes(project: dict[str, Any]) -> None:
 
 
 def test_the_choices_are_what_there_is() -> None:
-    assert list(METHOD_NAMES) == list(METHODS)
     assert list(DATASET_NAMES) == list(DATASETS)
+    assert SCHEDULE_NAMES == schedules.NAMES
+    assert DENSITIES == density.ESTIMATORS
+    assert HYPERGRADIENTS == hypergradient.NAMES
     assert all(Schedule(name, 1.0, total_steps=10).at(5)[0] > 0 for name in SCHEDULE_NAMES)
 
 

@@ -5,15 +5,25 @@ from typing import Any
 
 import pytest
 
-from sslmlflow.config import ENTRY_POINTS
+from sslmlflow.config import COMMANDS, ENTRY_POINTS
 from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.config.grid import Grid
 from sslmlflow.config.main import Main
-from sslmlflow.config.options import as_text, nearest, options_of, read_config, texts_of
+from sslmlflow.config.methods import METHOD_OPTIONS
+from sslmlflow.config.options import nearest, options_of, read_config, texts_of, todays
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.report import Report
+from sslmlflow.config.score import Score
+from sslmlflow.config.tune import Tune
 from sslmlflow.errors import ConfigError
+from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 
-OPTIONS = [(entry_point, name) for entry_point, config in ENTRY_POINTS.items() for name in options_of(config)]
+# What several entry points share is declared once, and tried once: by the first of them.
+OPTIONS = {
+    option: (entry_point, name)
+    for entry_point, config in reversed(ENTRY_POINTS.items())
+    for name, option in options_of(config).items()
+}
 
 
 def refusal(config: type, **given: str) -> str:
@@ -58,10 +68,14 @@ def test_a_bad_value_is_refused_with_what_is_allowed(name: str, text: str, said:
     assert said in message
 
 
-@pytest.mark.parametrize(("entry_point", "name"), OPTIONS)
+@pytest.mark.parametrize(("entry_point", "name"), OPTIONS.values())
 def test_no_parameter_takes_what_is_not_finite_or_of_another_kind(entry_point: str, name: str) -> None:
     config = ENTRY_POINTS[entry_point]
-    if options_of(config)[name].kind is str and not options_of(config)[name].choices:
+    option = options_of(config)[name]
+    if option.kind is str and option.many:
+        assert getattr(read_config(config, {name: " any, text "}), name) == ("any", "text")
+        return
+    if option.kind is str and not option.choices:
         assert getattr(read_config(config, {name: " any: text "}), name) == "any: text"
         return
     for text in ("nan", "NaN", "inf", "-inf", "Infinity", "1e999", "-1e999", "", "none at all", "[1]", "0x10"):
@@ -90,11 +104,34 @@ def test_a_good_value_is_read(name: str, text: str, value: Any) -> None:
     assert type(read) is type(value)
 
 
-@pytest.mark.parametrize(("entry_point", "name"), OPTIONS)
+@pytest.mark.parametrize(("entry_point", "name"), OPTIONS.values())
 def test_every_default_is_a_value_that_may_be_given(entry_point: str, name: str) -> None:
     config = ENTRY_POINTS[entry_point]
-    default = next(field.default for field in dataclasses.fields(config) if field.name == name)
-    assert getattr(read_config(config, {name: as_text(default)}), name) == default
+    option = options_of(config)[name]
+    assert getattr(read_config(config, {name: option.text(option.default)}), name) == option.default
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "today"),
+    [
+        (Pretrain, {"resume": "no", "stop_on": "no"}, {"resume": "none", "stop_on": "none"}),
+        (Pretrain, {"keep": "last"}, {"keep": "1"}),
+        (Pretrain, {"keep": "best:3"}, {"keep": "3"}),
+        (Tune, {"objective": "crr_adjusted", "search": "auto"}, {"objective": CRR_ADJUSTED, "search": "none"}),
+        (Score, {"views": "auto", "labels": "auto"}, {"views": "none", "labels": "none"}),
+        (Grid, {"values": "0, 1"}, {"values": "0.0,1.0"}),
+        (Pretrain, {"dataset": "none any more", "unknown": "1"}, {"dataset": "none any more", "unknown": "1"}),
+    ],
+)
+def test_the_spellings_of_earlier_builds_are_read(config: type, given: dict[str, str], today: dict[str, str]) -> None:
+    assert todays(config, given) == today
+    if "unknown" not in given:
+        assert read_config(config, given) == read_config(config, today)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_option_of_a_method_has_the_name_of_another(command: str) -> None:
+    assert not set(METHOD_OPTIONS) & set(options_of(COMMANDS[command]))
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -43,21 +43,21 @@ def test_heaps_are_found_and_scored_as_scikit_learn_scores_them(three_heaps: Ten
     assert found.map.shape == (90, 3)
     assert found.clusters is not None
     assert adjusted_mutual_info_score(np.repeat([0, 1, 2], 30), found.clusters) == pytest.approx(1)
-    values = found.measured.values
+    values = found.results.values
     assert values[SILHOUETTE] == pytest.approx(silhouette_score(three_heaps.numpy(), found.clusters), rel=1e-5)
     assert 0 < values[AGREEMENT] < 1
     assert 0 < values[ENTROPY] <= np.log(90)
-    assert not found.measured.undefined
+    assert not found.results.undefined
     assert values[LEARNABILITY] > 0.9
     assert 3 < values[DIMENSION] < 12
-    assert found.sweep is not None
-    assert list(found.sweep.silhouette) == [2, 3, 5, 7, 10, 14, 20]
+    assert found.by_k is not None
+    assert list(found.by_k.silhouette) == [2, 3, 5, 7, 10, 14, 20]
     # The heaps are three: so many clusters score best.
-    assert max(found.sweep.silhouette, key=found.sweep.silhouette.__getitem__) == 3
+    assert max(found.by_k.silhouette, key=found.by_k.silhouette.__getitem__) == 3
 
 
 def test_the_seed_decides(three_heaps: Tensor) -> None:
-    first, again, other = (measure(three_heaps, seed=seed).measured.values[ENTROPY] for seed in (0, 0, 1))
+    first, again, other = (measure(three_heaps, seed=seed).results.values[ENTROPY] for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -66,18 +66,18 @@ def test_the_seed_decides(three_heaps: Tensor) -> None:
 def test_too_few_images_for_a_map_leave_what_needs_one_undefined(three_heaps: Tensor, n: int) -> None:
     found = measure(three_heaps[:n])
     values = {LEARNABILITY} if n >= 4 else set()  # of clusters of the embeddings themselves
-    assert found.measured.undefined.keys() == ALL - values
-    assert all("at least" in reason for reason in found.measured.undefined.values())
-    assert found.measured.values.keys() & ALL == values
+    assert found.results.undefined.keys() == ALL - values
+    assert all("at least" in reason for reason in found.results.undefined.values())
+    assert found.results.values.keys() & ALL == values
     assert found.map is None
 
 
 def test_too_few_images_for_the_clusters_leave_the_entropy(three_heaps: Tensor) -> None:
     found = measure(three_heaps[::5], clusters=10)
-    assert found.measured.undefined == dict.fromkeys(
+    assert found.results.undefined == dict.fromkeys(
         (AGREEMENT, SILHOUETTE), "18 images are too few for 10 and 20 clusters"
     )
-    assert found.measured.values[ENTROPY] > 0
+    assert found.results.values[ENTROPY] > 0
     assert found.map is not None
     assert found.clusters is None
 
@@ -91,10 +91,10 @@ def test_too_few_images_for_the_clusters_leave_the_entropy(three_heaps: Tensor) 
     ],
 )
 def test_what_is_collapsed_or_not_finite_scores_nothing(broken: Tensor, reason: str) -> None:
-    measured = measure(broken).measured
-    assert measured.undefined.keys() == ALL
-    assert all(reason in why for why in measured.undefined.values())
-    assert not measured.values.keys() & ALL
+    results = measure(broken).results
+    assert results.undefined.keys() == ALL
+    assert all(reason in why for why in results.undefined.values())
+    assert not results.values.keys() & ALL
 
 
 def test_every_setting_that_changes_a_value_changes_the_digest() -> None:
@@ -109,11 +109,11 @@ def test_every_setting_that_changes_a_value_changes_the_digest() -> None:
 def test_values_are_those_of_the_map_and_the_clusters_that_are_told(three_heaps: Tensor) -> None:
     found = measure(three_heaps)
     assert found.map is not None
-    assert found.sweep is not None
-    values = found.measured.values
+    assert found.by_k is not None
+    values = found.results.values
     assert values[ENTROPY] == histogram_entropy(found.map, 0.4)
     assert values[ROBUST_ENTROPY] == histogram_entropy(found.map, 0.4, robust=True) != values[ENTROPY]
     assert values[OUTLIERS] == far_from_the_rest(found.map).sum() < 90
     halves = [spherical_kmeans(found.map, k, seed=k).assignment for k in (3, 6)]
     assert values[AGREEMENT] == pytest.approx(adjusted_mutual_info_score(*halves))
-    assert (values[AGREEMENT], values[SILHOUETTE]) == (found.sweep.agreement[3], found.sweep.silhouette[3])
+    assert (values[AGREEMENT], values[SILHOUETTE]) == (found.by_k.agreement[3], found.by_k.silhouette[3])

@@ -17,8 +17,8 @@ from sslmlflow.config.score import Score
 from sslmlflow.errors import UserError
 from sslmlflow.evaluation.embedding_files import read_views
 from sslmlflow.evaluation.embedding_labels import read_labels
-from sslmlflow.evaluation.embeddings import LABELLED, measure
 from sslmlflow.evaluation.numpy_files import load_array
+from sslmlflow.evaluation.score import LABELLED, measure
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -12,10 +12,11 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.evaluation.gaps import Side, gaps, side
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Method, build_method
+from sslmlflow.metrics.alarms import RESOLUTION, memorising
 from sslmlflow.metrics.catalogue import GAP_CRR, GAP_LOSS, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
-from sslmlflow.reporting.memorisation import RESOLUTION, memorised, memorising
-from tests.reporting.histories import made_course
+from sslmlflow.reporting.memorisation import memorised
+from tests.reporting.histories import made_history
 
 PREPROCESSING = Preprocessing(16, 3, (0.5,) * 3, (0.25,) * 3)
 
@@ -172,8 +173,8 @@ def test_the_alarm_names_its_evidence() -> None:
 
 def test_a_training_without_the_alarm_is_told_its_gap() -> None:
     columns = {key: [-1.0, value] for key, value in {**SEEN, f"{GAP_CRR}_low": -0.25}.items()}
-    assert memorised(made_course(columns)) == (
+    assert memorised(made_history(columns)) == (
         "No milestone shows memorisation: at the last one training images are ahead by 3.80 nats of adjusted CRR (95 % "
         "interval -0.25 to 4.50)."
     )
-    assert memorised(made_course({SEEN_CRR: [1.0]})) == "", "an earlier build measured no gap"
+    assert memorised(made_history({SEEN_CRR: [1.0]})) == "", "an earlier build measured no gap"

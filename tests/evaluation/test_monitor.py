@@ -46,9 +46,9 @@ def test_lidar_is_that_of_many_raw_views_of_random_images(monitor: Monitor, enco
 
 
 def test_the_deviations_are_those_of_which_the_interval_is_made(monitor: Monitor, encoder: Encoder) -> None:
-    scores, _ = monitor.measure(encoder)
-    assert len(scores.deviations) == 100
-    ends = scores.values[CRR_ADJUSTED] + np.quantile(scores.deviations, [0.025, 0.975])
+    scores, deviations = monitor.measure(encoder)
+    assert len(deviations) == 100
+    ends = scores.values[CRR_ADJUSTED] + np.quantile(deviations, [0.025, 0.975])
     assert ends == pytest.approx([scores.values[f"{CRR_ADJUSTED}_{end}"] for end in ("low", "high")])
 
 
@@ -56,7 +56,22 @@ def test_a_collapsed_encoder_has_neither(monitor: Monitor, encoder: Encoder) -> 
     dead = build_encoder(EncoderSpec(width=4, image_size=16), seed=0).eval()
     for parameter in dead.parameters():
         parameter.data.zero_()
-    scores, _ = monitor.measure(dead)
+    scores, deviations = monitor.measure(dead)
     assert scores.values["label_free/collapsed"] == 1.0
     assert "collapsed" in scores.undefined[LIDAR]
-    assert scores.deviations == ()
+    assert deviations == ()
+    assert {name for name in scores.logged() if name.startswith("time/")} == {
+        "time/embed_views_s",
+        "time/label_free_s",
+    }
+
+
+def test_an_encoder_that_gives_no_numbers_leaves_everything_undefined(monitor: Monitor) -> None:
+    broken = build_encoder(EncoderSpec(width=4, image_size=16), seed=0).eval()
+    for parameter in broken.parameters():
+        parameter.data.fill_(np.nan)
+    results, deviations = monitor.measure(broken)
+    assert results.values == {}
+    assert "NaN" in results.undefined[LIDAR]
+    assert "NaN" in results.undefined[CRR_ADJUSTED]
+    assert deviations == ()

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from sslmlflow.data.source import ArrayImages
-from sslmlflow.evaluation.clusters import Found, Sweep
+from sslmlflow.evaluation.clusters import ByNumber, Found
 from sslmlflow.evaluation.pictures import pictures, renumbered
-from sslmlflow.evaluation.results import Measured
+from sslmlflow.metrics.results import Results
 
 
 def test_the_same_clusters_get_their_old_numbers_back() -> None:
@@ -34,8 +34,8 @@ def names(n: int, found: Found) -> list[str]:
 def test_what_is_undefined_has_no_picture() -> None:
     z3 = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
     clusters = np.arange(30) % 2
-    sweep = Sweep({2: 0.5}, {2: 0.4})
-    assert names(30, Found(Measured())) == []
-    assert names(30, Found(Measured(), z3)) == ["umap", "neighbours", "outliers"]
+    by_k = ByNumber({2: 0.5}, {2: 0.4})
+    assert names(30, Found(Results())) == []
+    assert names(30, Found(Results(), z3)) == ["umap", "neighbours", "outliers"]
     everything = ["umap", "neighbours", "outliers", "clusters", "number_of_clusters"]
-    assert names(30, Found(Measured(), z3, clusters, sweep)) == everything
+    assert names(30, Found(Results(), z3, clusters, by_k)) == everything

@@ -20,8 +20,8 @@ from sslmlflow.errors import UserError
 from sslmlflow.evaluation.best import log_best
 from sslmlflow.jobs import reap, report, sync
 from sslmlflow.jobs.evaluate import _source_run
-from sslmlflow.reporting.history import course_of
-from sslmlflow.reporting.trainings import training_courses
+from sslmlflow.reporting.history import history_of
+from sslmlflow.reporting.trainings import training_histories
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.umm import _recipe
 from sslmlflow.tracking import liveness
@@ -135,11 +135,11 @@ def test_what_others_write_stops_no_job(
     client = store.client
     _look_around(client)
     log_best(client, store.own)
-    readable = [course.run_id for course in training_courses(client)]
+    readable = [history.run_id for history in training_histories(client)]
     assert store.own in readable
     assert starting_milestone(client, None, "last").source_run_id
     assert images_of_run(client, _source_run(client, Evaluate()))
-    report.run(Report(runs=",".join({store.own: None, **dict.fromkeys(readable[-2:])})))
+    report.run(Report(runs=tuple({store.own: None, **dict.fromkeys(readable[-2:])})))
     sync.run(Sync())
     assert sslmlflow("pretrain", *SMALL, "--epochs=1").returncode == 0
     reap.run(Reap())
@@ -157,7 +157,7 @@ def test_a_run_that_is_named_is_refused_in_a_sentence(store: Store) -> None:
     for place, field in enumerate(name for name in FIELDS if not name.startswith("tag")):
         run_id = store.run_of_another(field, VALUES[place % len(VALUES)])
         reads: list[Callable[[], object]] = [
-            partial(course_of, client, run_id),
+            partial(history_of, client, run_id),
             partial(images_of_run, client, run_id),
             partial(starting_milestone, client, run_id, "last"),
             partial(_recipe, client.get_run(run_id).data.params),

@@ -20,7 +20,7 @@ EDGES = [
     {"event": "os.mkdir", "path": "/milestones/epoch-"},  # measured, but not written
     {"event": "os.rename", "path": "/milestones/epoch-"},  # written, but not in its place
     {"event": "shutil.rmtree", "path": "/milestones/epoch-"},  # in MLflow, or about to be written
-    {"event": "os.remove", "path": "encoder.safetensors"},  # deleted halfway, here or by keep=best:2 in MLflow
+    {"event": "os.remove", "path": "encoder.safetensors"},  # deleted halfway, here or by keep=2 in MLflow
     {"event": "shutil.rmtree", "path": "/checkpoints"},  # trained to the end
 ]
 
@@ -29,10 +29,10 @@ KINDS = [
     pytest.param(["--method=simclr"], 2, {10}, id="simclr-2"),
     # The last milestone may be one of the best: rounding decides it, and that is the processor's.
     pytest.param(
-        ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64", "--keep=best:2"],
+        ["--method=moco-v2", "--method_options=queue_size=80,hidden_width=64", "--keep=2"],
         0,
         {3, 4},
-        id="moco-v2 keep=best:2-0",
+        id="moco-v2 keep=2-0",
     ),
 ]
 

@@ -20,7 +20,7 @@ from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import UserError
 from sslmlflow.tracking.logged_models import send_milestone
 from sslmlflow.training.checkpoint import load_checkpoint
-from tests.tracking.test_milestones import trained, write
+from tests.tracking.test_logged_models import trained, write
 
 ADVICE = ("weights_only", "allow_pickle", "trust", "pickled")  # of torch and NumPy: to load them all the same
 

@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from sslmlflow.data import open_images
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.metrics.catalogue import KNN
-from sslmlflow.reporting.history import course_of
+from sslmlflow.reporting.history import history_of
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from tests.conftest import Command
 from tests.data.test_folder import put_classes
@@ -51,9 +51,9 @@ def test_runs_on_a_folder_that_earlier_builds_made(build: str, sslmlflow: Comman
         query = "SELECT run_uuid FROM runs WHERE name LIKE 'moco-v2 % on folder' AND status = 'FINISHED'"
         ((run_id,),) = database.execute(query).fetchall()
     client = MlflowClient(uri)
-    course = course_of(client, run_id)
-    assert course.dataset == course.dataset_of(KNN) == "images"
-    assert course.ways[KNN].dataset == "folder"
+    history = history_of(client, run_id)
+    assert history.dataset == history.dataset_of(KNN) == "images"
+    assert history.ways[KNN].dataset == "folder"
     # The same images are held out as by that build.
     spec = DatasetSpec("folder", tmp_path / "stored" / "images", False, 16, None, None)
     kept = json.loads((tmp_path / "stored" / "home" / "runs" / run_id / "run.json").read_text())
@@ -64,7 +64,7 @@ def test_runs_on_a_folder_that_earlier_builds_made(build: str, sslmlflow: Comman
         for model in milestones_of_run(client, run_id)[:epochs]:
             metric = Metric("label_free/new", value, 1, epoch_of(model), model.model_id, name, f"digest of {name}")
             client.log_batch(other, metrics=[metric])
-    assert list(course_of(client, run_id).values["label_free/new"].values()) == [0.25]
+    assert list(history_of(client, run_id).values["label_free/new"].values()) == [0.25]
     done = sslmlflow("report", f"--runs={run_id}", MLFLOW_TRACKING_URI=uri, SSLMLFLOW_HOME=f"{tmp_path}/stored/home")
     assert done.returncode == 0, done.stderr
     assert "on folder" not in done.stdout.replace("resnet18 on folder", "")

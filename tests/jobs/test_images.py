@@ -12,10 +12,10 @@ from sslmlflow.config.data import DataOptions
 from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.options import texts_of
 from sslmlflow.data import open_images
+from sslmlflow.data.opening import dataset_spec
 from sslmlflow.data.source import ArrayImages, DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.jobs.evaluate import _training_images
-from sslmlflow.tracking.datasets import dataset_spec
 from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.trained_images import images_of_run
 from tests.conftest import Command, NewDatabase

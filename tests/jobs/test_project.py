@@ -82,7 +82,7 @@ def test_mlflow_run_over_http(environment: dict[str, str], tmp_path: Path) -> No
         check_main(left, output)
         milestone = load_milestone(left.milestones[-1].model_id)
 
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 16, 16), dtype=np.uint8)
     embeddings = milestone.embed(pixels)
     assert embeddings.shape == (5, 32)
     # An image of the right size is the same image as a picture.

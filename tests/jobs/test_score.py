@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_score
 
 from sslmlflow.config.score import Score
 from sslmlflow.evaluation.embedding_labels import Labels
-from sslmlflow.evaluation.embeddings import measure
+from sslmlflow.evaluation.score import measure
 from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.spectrum import rankme

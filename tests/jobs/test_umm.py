@@ -248,7 +248,7 @@ def test_a_grid_tries_every_value_and_goes_on_where_it_was(
     for arguments, said in [
         (
             ["--over=eps", "--values=0.1,0"],
-            "values=0.1,0 is not possible: eps=0 is not possible. Allowed: a number above",
+            "values=0.1,0.0 is not possible: eps=0.0 is not possible. Allowed: a number above",
         ),
         (["--variant=continuation"], "over=alpha is not possible with variant=continuation"),
         (["--over=eps", "--alpha=0"], "over=eps is not possible with variant=umm and alpha=0.0"),

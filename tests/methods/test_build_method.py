@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from sslmlflow.config.methods import METHODS, read_method_options
 from sslmlflow.errors import ConfigError
-from sslmlflow.methods import METHODS, build_method, read_method_options
+from sslmlflow.methods import build_method, method_class
 from tests.encoders.tiny import tiny_encoder
 
 NARROW = {  # the first width is inside the heads, the second that of the projections
@@ -42,7 +43,7 @@ def test_the_defaults_are_the_papers(name: str, settings: dict[str, float]) -> N
     [("simclr", 1000, 0.5, 1e-4), ("simsiam", 800, 0.06, 5e-4), ("moco-v2", 800, 0.06, 5e-4)],
 )
 def test_the_recipes_are_the_papers(name: str, epochs: int, lr: float, weight_decay: float) -> None:
-    recipe = METHODS[name].recipe
+    recipe = method_class(name).recipe
     assert (recipe.epochs, recipe.lr, recipe.weight_decay, recipe.schedule) == (epochs, lr, weight_decay, "one-cycle")
 
 

@@ -18,7 +18,7 @@ from sslmlflow.metrics.unlabelled.entropy import histogram_entropy
 from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, infonce, retrieval_accuracy, uniformity_loss
 from sslmlflow.metrics.unlabelled.lidar import lidar
 from sslmlflow.metrics.unlabelled.spectrum import alpha_req, effective_rank, rankme, stable_rank
-from tests.metrics.test_grid import METRICS, numbers
+from tests.metrics.test_every_metric import METRICS, numbers
 
 # The same examples in every run: a failure that comes and goes helps nobody.
 few = settings(max_examples=8, deadline=None, derandomize=True, database=None)

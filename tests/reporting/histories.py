@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from mlflow.entities import LoggedModel, LoggedModelParameter
 
-from sslmlflow.reporting.history import Course
+from sslmlflow.reporting.history import History
 from sslmlflow.tracking.values import Way
 
 TRAINED_ON = "cifar10"
 
 
-def made_course(columns: Mapping[str, Sequence[float | None]], elsewhere: Sequence[str] = ()) -> Course:
+def made_history(columns: Mapping[str, Sequence[float | None]], elsewhere: Sequence[str] = ()) -> History:
     """Milestones at epochs 0, 10, ...; None is undefined. Of the metrics named `elsewhere` the data set is another."""
     epochs = [10 * place for place in range(max(map(len, columns.values())))]
     models = [
@@ -24,4 +24,4 @@ def made_course(columns: Mapping[str, Sequence[float | None]], elsewhere: Sequen
         )
         for key, column in columns.items()
     }
-    return Course("run1", "simclr", TRAINED_ON, models, ways)
+    return History("run1", "simclr", TRAINED_ON, models, ways)

@@ -20,27 +20,27 @@ from sslmlflow.metrics.catalogue import (
 from sslmlflow.metrics.correlation import partial_correlation
 from sslmlflow.reporting.correlations import as_markdown, correlations, correlations_csv
 from sslmlflow.reporting.figures import _heatmap
-from sslmlflow.reporting.history import Course
+from sslmlflow.reporting.history import History
 from sslmlflow.reporting.overfitting import overfitting_table
 from sslmlflow.tracking.values import Way
-from tests.reporting.histories import made_course
+from tests.reporting.histories import made_history
 
 
-def course(name: str) -> Course:
+def history(name: str) -> History:
     """Three milestones; the entropy was measured on another data set than the probe."""
     epochs = (0, 10, 20)
     models = [LoggedModel("0", f"m-{e}", f"epoch {e}", "", 0, 0, params={"epoch": str(e)}) for e in epochs]
     values = dict(zip(epochs, (0.1, 0.2, 0.4), strict=True))
     ways = {CRR_ADJUSTED: Way(values=values), ENTROPY: Way("stl10", "a", values), PROBE: Way("cifar10", "b", values)}
-    return Course("run1", name, "cifar10", models, ways)
+    return History("run1", name, "cifar10", models, ways)
 
 
 def test_only_what_was_measured_on_one_data_set_is_compared() -> None:
-    assert {cell.metric for cell in correlations([course("simclr")], PROBE)} == {CRR_ADJUSTED}
+    assert {cell.metric for cell in correlations([history("simclr")], PROBE)} == {CRR_ADJUSTED}
 
 
 def test_a_bar_in_the_name_of_a_run_does_not_make_a_column() -> None:
-    lines = as_markdown(correlations([course("a | b")], PROBE)).splitlines()
+    lines = as_markdown(correlations([history("a | b")], PROBE)).splitlines()
     bars = [line.replace(r"\|", "").count("|") for line in lines if line.startswith("|")]
     assert bars == [4] * 6 + [4] * 3 + [3] * 5, "r with its baselines, r given the epoch, what a choice loses"
 
@@ -52,7 +52,7 @@ def test_every_coefficient_is_told_with_its_correction_and_what_a_choice_loses()
         ENTROPY: [5.0, 3.0, 1.0, 3.5, 2.0],
         PROBE: [0.3, 0.5, 0.6, 0.7, 0.65],
     }
-    cells = correlations([made_course(columns)], PROBE)
+    cells = correlations([made_history(columns)], PROBE)
     rows = list(csv.DictReader(correlations_csv([cells]).splitlines()))
     assert len(rows) == 6
     for row in rows:
@@ -89,7 +89,7 @@ def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> Non
     probe = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     flat = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
     columns = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], **dict.fromkeys((CRR_ADJUSTED, ENTROPY, ROBUST_ENTROPY), flat)}
-    cells = correlations([made_course({**columns, PROBE: probe})], PROBE)
+    cells = correlations([made_history({**columns, PROBE: probe})], PROBE)
     with_init = [cell for cell in cells if cell.with_init]
     alone = next(cell for cell in with_init if cell.metric == CRR)
     assert stats.pearsonr(columns[CRR], probe).pvalue < 0.05
@@ -102,8 +102,8 @@ def test_a_star_is_for_what_is_significant_among_all_that_was_looked_at() -> Non
 
 
 def test_the_heat_map_has_room_for_its_title() -> None:
-    course = made_course({CRR: [1.0, 4.0, 2.0], STANDARDISED: [0.1, 0.2, 0.3]})
-    figure = _heatmap(correlations([course], STANDARDISED))
+    history = made_history({CRR: [1.0, 4.0, 2.0], STANDARDISED: [0.1, 0.2, 0.3]})
+    figure = _heatmap(correlations([history], STANDARDISED))
     figure.draw_without_rendering()
     (title,) = (text for text in figure.findobj(Text) if text.get_text() == figure.get_suptitle())
     assert title.get_window_extent().x1 < figure.bbox.x1
@@ -111,23 +111,23 @@ def test_the_heat_map_has_room_for_its_title() -> None:
 
 def test_every_table_is_corrected_for_its_own_cells() -> None:
     columns = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], PROBE: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
-    course = made_course({**columns, CRR_ADJUSTED: [2.0, 1.0, 2.0, 1.0, 2.0, 1.0], STANDARDISED: columns[PROBE]})
-    tables = [correlations([course], probe) for probe in (PROBE, STANDARDISED)]
+    history = made_history({**columns, CRR_ADJUSTED: [2.0, 1.0, 2.0, 1.0, 2.0, 1.0], STANDARDISED: columns[PROBE]})
+    tables = [correlations([history], probe) for probe in (PROBE, STANDARDISED)]
     alone = list(csv.DictReader(correlations_csv(tables[:1]).splitlines()))
     both = list(csv.DictReader(correlations_csv(tables).splitlines()))
     assert [row["p_corrected"] for row in both] == 2 * [row["p_corrected"] for row in alone]
 
 
 def test_where_r_is_undefined_there_is_a_dash() -> None:
-    course = made_course({CRR: [1.0, 1.0, 1.0], PROBE: [0.1, 0.2, 0.3]})
-    assert "| pair CRR | – | – |" in as_markdown(correlations([course], PROBE))
+    history = made_history({CRR: [1.0, 1.0, 1.0], PROBE: [0.1, 0.2, 0.3]})
+    assert "| pair CRR | – | – |" in as_markdown(correlations([history], PROBE))
 
 
 def test_the_table_of_the_overfitting_watch_has_corrected_stars_too() -> None:
     accuracy = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     last = {CRR: [1.0, 4.0, 2.0, 3.0, 5.0, 6.0], STANDARDISED: accuracy}
     early = {EARLY_CRR: [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], EARLY_STANDARDISED: accuracy}
-    assert "| last | 0.83* | 1.00 | – | 6 |" in overfitting_table([made_course(last)])
-    both = overfitting_table([made_course({**last, **early})])
+    assert "| last | 0.83* | 1.00 | – | 6 |" in overfitting_table([made_history(last)])
+    both = overfitting_table([made_history({**last, **early})])
     assert "| last | 0.83 | 1.00 | – | 6 |" in both
     assert "\\* p < 0.05, corrected for all r of the table" in both

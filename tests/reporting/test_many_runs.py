@@ -17,10 +17,11 @@ from benchmarks.report_scale import make_store
 from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.report import Report
 from sslmlflow.jobs.evaluate import _source_run
-from sslmlflow.reporting.history import courses_of
+from sslmlflow.reporting.history import histories_of
 from sslmlflow.reporting.overview import MANY
 from sslmlflow.reporting.report import report
-from sslmlflow.reporting.trainings import TRAININGS, latest_run, training_courses
+from sslmlflow.reporting.trainings import TRAININGS, training_histories
+from sslmlflow.runs.start import latest_run
 from sslmlflow.tracking.run import tracked_run
 from tests.conftest import NewDatabase
 
@@ -60,20 +61,20 @@ def test_requests_grow_with_pages_not_with_runs_and_milestones(
 ) -> None:
     client = MlflowClient(made(tmp_path, runs, milestones))
     asked = Asked(monkeypatch)
-    courses = training_courses(client)
-    assert [len(course.models) for course in courses] == [milestones] * runs
-    assert all(course.has("label_free/crr_adjusted") and course.has("labelled/knn") for course in courses)
+    histories = training_histories(client)
+    assert [len(history.models) for history in histories] == [milestones] * runs
+    assert all(history.has("label_free/crr_adjusted") and history.has("labelled/knn") for history in histories)
     assert asked.counts["get_run"] == 0
     assert asked.counts.total() <= 5, asked.counts
 
 
 def test_values_are_those_that_were_stored(made: Made, tmp_path: Path) -> None:
     client = MlflowClient(made(tmp_path, 2, 3))
-    for course in training_courses(client):
-        for model, epoch in zip(course.models, course.epochs, strict=True):
+    for history in training_histories(client):
+        for model, epoch in zip(history.models, history.epochs, strict=True):
             stored = client.get_logged_model(model.model_id)
             assert {metric.key: metric.value for metric in stored.metrics} == {
-                key: way.values[epoch] for key, way in course.ways.items()
+                key: way.values[epoch] for key, way in history.ways.items()
             }
 
 
@@ -87,16 +88,16 @@ def test_of_many_runs_there_is_one_table_and_every_value_but_no_figure(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     client = MlflowClient(uri)
     with tracked_run("report", Report(), "report") as tracked:
-        report(tracked, training_courses(client), Report())
+        report(tracked, training_histories(client), Report())
     files = {file.path for file in client.list_artifacts(tracked.run_id)}
     assert files == {"report.md", "trainings.csv", "milestones.csv"}
     artifacts = client.get_run(tracked.run_id).info.artifact_uri
     rows = list(csv.DictReader(load_text(f"{artifacts}/trainings.csv").splitlines()))
     assert [row["run"] for row in rows] == [f"simclr {number}" for number in range(MANY + 1)]
-    for row, course in zip(rows, training_courses(client), strict=True):
-        values = course.values["label_free/crr_adjusted"]
+    for row, history in zip(rows, training_histories(client), strict=True):
+        values = history.values["label_free/crr_adjusted"]
         assert float(row["label_free/crr_adjusted"]) == max(values.values()) == values[int(row["chosen_epoch"])]
-        accuracies = course.values["labelled/linear_probe_standardised"]
+        accuracies = history.values["labelled/linear_probe_standardised"]
         best = max(accuracies.values())
         assert float(row["lost_by_last"]) == pytest.approx(100 * (best - accuracies[max(accuracies)]))
         assert float(row["lost_at_random"]) == pytest.approx(100 * (best - sum(accuracies.values()) / len(accuracies)))
@@ -136,4 +137,4 @@ def test_auto_takes_the_latest_finished_run_and_names_it(
     assert _source_run(client, Evaluate(follow=True)) == runs["running"], "the one that there is to follow"
     client.delete_run(runs["finished"])
     assert latest_run(client, TRAININGS).info.run_id == runs["running"]
-    assert [c.run_id for c in courses_of(client, [client.get_run(runs["failed"])])] == [runs["failed"]]
+    assert [c.run_id for c in histories_of(client, [client.get_run(runs["failed"])])] == [runs["failed"]]

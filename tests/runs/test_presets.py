@@ -2,6 +2,7 @@
 
 import pytest
 
+from sslmlflow.config.methods import method_options_text
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.runs.presets import settle
 
@@ -32,7 +33,16 @@ def test_what_is_given_wins(preset: str) -> None:
         "method_options": "temperature=0.9",
     }
     settled = settle(Pretrain(preset=preset, **given))
-    assert {name: getattr(settled, name) for name in given} == given
+    numbers = {name: value for name, value in given.items() if name != "method_options"}
+    assert {name: getattr(settled, name) for name in numbers} == numbers
+    assert method_options_text("simclr", settled.method_options).startswith("temperature=0.9,")
+
+
+def test_what_a_preset_sets_of_a_method_stays_beside_what_is_given() -> None:
+    settled = settle(Pretrain(preset="small", method_options="hidden_width=64"))
+    assert method_options_text("simclr", settled.method_options) == (
+        "temperature=0.2,hidden_width=64,projection_width=128"
+    )
 
 
 def test_the_small_preset_changes_no_method_that_it_does_not_name() -> None:

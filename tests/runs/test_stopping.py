@@ -7,8 +7,10 @@ import pytest
 from sslmlflow.config.training import MEMORISATION, TrainingOptions
 from sslmlflow.errors import ConfigError
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
-from sslmlflow.runs.stopping import keep_of, memorised_after, passed_peak, stopped, watched_for
+from sslmlflow.runs.retention import check_keep
+from sslmlflow.runs.stopping import stopped, watched_for
 from sslmlflow.tracking.spool import Spool
+from sslmlflow.training.early_stopping import memorised_after, passed_peak
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def spool(tmp_path: Path) -> Spool:
         (HELD_OUT_LOSS, 2, 10, "lowest held-out loss at epoch 10"),
         (HELD_OUT_LOSS, 3, None, ""),
         (CRR_ADJUSTED, 4, 0, "highest adjusted CRR at epoch 0"),
-        ("no", 1, None, ""),
+        ("none", 1, None, ""),
     ],
 )
 def test_a_training_stops_by_what_its_milestones_show(
@@ -88,7 +90,7 @@ def test_a_training_stops_by_what_its_milestones_show(
         (MEMORISATION, ["gap to training images 1.50 (95 % interval 1.00 to 2.00)"]),
         (HELD_OUT_LOSS, ["held-out loss 1.600"]),
         (CRR_ADJUSTED, []),
-        ("no", []),
+        ("none", []),
     ],
 )
 def test_a_milestone_is_told_with_what_stopping_looks_at(spool: Spool, stop_on: str, told: list[str]) -> None:
@@ -98,8 +100,11 @@ def test_a_milestone_is_told_with_what_stopping_looks_at(spool: Spool, stop_on: 
 
 
 def test_what_may_delete_the_milestone_at_the_peak_is_refused() -> None:
-    for allowed in (TrainingOptions(keep="best:2"), TrainingOptions(keep="last", stop_on=CRR_ADJUSTED)):
-        assert keep_of(allowed).best is not None
-    assert keep_of(TrainingOptions(stop_on=MEMORISATION)).best is None
-    with pytest.raises(ConfigError, match=r"invalid value for keep: last \(must be all with stop_on=memorisation"):
-        keep_of(TrainingOptions(keep="last", stop_on=MEMORISATION))
+    for allowed in (
+        TrainingOptions(keep=2),
+        TrainingOptions(keep=1, stop_on=CRR_ADJUSTED),
+        TrainingOptions(stop_on=MEMORISATION),
+    ):
+        check_keep(allowed)
+    with pytest.raises(ConfigError, match="keep=1 is not possible with stop_on=memorisation"):
+        check_keep(TrainingOptions(keep=1, stop_on=MEMORISATION))

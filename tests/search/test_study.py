@@ -16,8 +16,10 @@ import pytest
 from optuna.storages._heartbeat import HeartbeatThread
 from optuna.trial import TrialState
 
+from sslmlflow.digests import digest
 from sslmlflow.errors import ConfigError, DivergedError, UserError
-from sslmlflow.search.study import SEAT, WHY, Objective, Seats
+from sslmlflow.search.settings import default_name, earlier_name
+from sslmlflow.search.study import SEAT, WHY, Objective, Seats, is_study
 from tests.conftest import ROOT
 from tests.search.postgres import postgres
 
@@ -38,6 +40,18 @@ def seats_at(url: str) -> Seats:
 def take_all(seats: Seats, objective: Objective = parabola) -> None:
     while seats.waiting():
         seats.take("tpe", 0, seats.begun(), objective)
+
+
+def test_a_study_that_an_earlier_build_named_is_found_again(url: str) -> None:
+    """By default the name comes from the settings, of which two were spelled otherwise."""
+    today = {"objective": "label_free/crr_adjusted", "search": "none", "epochs": "5"}
+    then = {"objective": "crr_adjusted", "search": "auto", "epochs": "5"}
+    assert earlier_name(today) == f"umm-{digest(then)[:12]}" != default_name(today)
+    assert not is_study(url, earlier_name(today))
+    assert Seats(url, earlier_name(today), minimise=False, heartbeat=1).new
+    assert is_study(url, earlier_name(today))
+    assert not is_study(url, default_name(today))
+    assert not is_study("sqlite:////nowhere/at/all.db", "any")
 
 
 def test_a_study_is_made_once_and_extended(url: str) -> None:

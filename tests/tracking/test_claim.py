@@ -46,7 +46,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "CONFIRMED_SECONDS", 0.0)
 
 
-def train(resume: str = "no", **more: Any) -> str:
+def train(resume: str = "none", **more: Any) -> str:
     with tracked_run("pretrain", CONFIG, "a name", resume, **more) as run:
         return run.run_id
 

@@ -50,7 +50,7 @@ def experiment_id(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def do(
-    config: Pretrain = CONFIG, resume: str = "no", data: Any = IMAGES, job: str = "pretrain", error: Any = None
+    config: Pretrain = CONFIG, resume: str = "none", data: Any = IMAGES, job: str = "pretrain", error: Any = None
 ) -> str:
     """The id of the run of a job that ends by `error`."""
     ended = pytest.raises(error) if error else nullcontext()
@@ -186,7 +186,7 @@ def test_a_run_of_another_home_is_left_to_it(
 
 def test_what_changed_is_named_and_refused(client: MlflowClient) -> None:
     run_id = fail()
-    changed = "lr was 0.1, now 0.2; seed was 1, now 2; training images was aaa, now ccc. "
+    changed = "seed was 1, now 2; lr was 0.1, now 0.2; training images was aaa, now ccc. "
     with pytest.raises(UserError, match=f"cannot be resumed with other parameters or images: {changed}"):
         do(replace(CONFIG, lr=0.2, seed=2), run_id, {**IMAGES, "training images": "ccc"})
     with pytest.raises(UserError, match=f"{run_id} was not started by main"):

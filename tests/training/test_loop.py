@@ -15,7 +15,7 @@ from sslmlflow.errors import UserError
 from sslmlflow.methods import build_method
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, Event, Milestone, Plan, Step, train
+from sslmlflow.training.loop import Epoch, Event, MilestoneDue, Plan, Step, train
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.step import State, start_state
 from tests.encoders.tiny import tiny_encoder
@@ -47,7 +47,7 @@ def fresh(method: str = "simclr", dropout: float = 0.0) -> State:
 
 
 @dataclass
-class Course:
+class History:
     """The losses of the steps, and copies of the state before the first and after each."""
 
     losses: list[float]
@@ -58,13 +58,13 @@ def copied(state: State) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in state.tensors().items()}
 
 
-def follow(state: State, **changes: object) -> Course:
-    course = Course([], [copied(state)])
+def follow(state: State, **changes: object) -> History:
+    history = History([], [copied(state)])
     for event in train(state, IMAGES, plan(**changes), CPU):
         if isinstance(event, Step):
-            course.losses.append(event.losses["loss"])
-            course.states.append(copied(state))
-    return course
+            history.losses.append(event.losses["loss"])
+            history.states.append(copied(state))
+    return history
 
 
 def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -83,7 +83,14 @@ EPOCH_3 = [("Step", 5), ("Step", 6), ("Epoch", 3)]
 
 def test_what_happens_is_told_in_order_and_the_last_epoch_is_a_milestone() -> None:
     events = list(train(fresh(), IMAGES, plan(), CPU))
-    assert kinds(events) == [("Milestone", 0), *EPOCH_1, *EPOCH_2, ("Milestone", 2), *EPOCH_3, ("Milestone", 3)]
+    assert kinds(events) == [
+        ("MilestoneDue", 0),
+        *EPOCH_1,
+        *EPOCH_2,
+        ("MilestoneDue", 2),
+        *EPOCH_3,
+        ("MilestoneDue", 3),
+    ]
     steps = [event for event in events if isinstance(event, Step)]
     assert [step.epoch for step in steps] == [1, 1, 2, 2, 3, 3]
     assert [step.lr for step in steps] == [Schedule("one-cycle", 0.1, STEPS).at(k)[0] for k in range(STEPS)]
@@ -93,22 +100,22 @@ def test_what_happens_is_told_in_order_and_the_last_epoch_is_a_milestone() -> No
 @pytest.mark.parametrize(("every", "milestones"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (3, [0, 3]), (100, [0, 3])])
 def test_milestones_are_the_start_every_so_many_epochs_and_the_end(every: int, milestones: list[int]) -> None:
     events = train(fresh(), IMAGES, plan(milestone_every=every), CPU)
-    assert [event.epoch for event in events if isinstance(event, Milestone)] == milestones
+    assert [event.epoch for event in events if isinstance(event, MilestoneDue)] == milestones
 
 
 def test_a_milestone_that_was_due_when_the_training_stopped_is_told_again() -> None:
     for step, expected in [
-        (0, [("Milestone", 0), *EPOCH_1]),
-        (1, [*EPOCH_1[1:], *EPOCH_2, ("Milestone", 2)]),
-        (2, [*EPOCH_2, ("Milestone", 2)]),
-        (4, [("Milestone", 2), *EPOCH_3, ("Milestone", 3)]),
-        (6, [("Milestone", 3)]),
+        (0, [("MilestoneDue", 0), *EPOCH_1]),
+        (1, [*EPOCH_1[1:], *EPOCH_2, ("MilestoneDue", 2)]),
+        (2, [*EPOCH_2, ("MilestoneDue", 2)]),
+        (4, [("MilestoneDue", 2), *EPOCH_3, ("MilestoneDue", 3)]),
+        (6, [("MilestoneDue", 3)]),
     ]:
         state = fresh()
         state.step = step
         events = list(itertools.islice(train(state, IMAGES, plan(), CPU), len(expected)))
         assert kinds(events) == expected
-    assert list(train(state, IMAGES, plan(), CPU)) == [Milestone(3)]
+    assert list(train(state, IMAGES, plan(), CPU)) == [MilestoneDue(3)]
 
 
 def test_the_state_of_an_event_is_the_one_it_tells_of() -> None:
@@ -127,7 +134,7 @@ def test_the_state_of_an_event_is_the_one_it_tells_of() -> None:
 def test_the_method_trains_on_in_training_mode_whatever_a_milestone_did_to_it() -> None:
     state = fresh()
     for event in train(state, IMAGES, plan(milestone_every=1), CPU):
-        if isinstance(event, Milestone):
+        if isinstance(event, MilestoneDue):
             state.method.eval()
         elif isinstance(event, Step):
             assert all(module.training for module in state.method.modules())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslmlflow.methods import Method
 from sslmlflow.umm.balance import balance
-from sslmlflow.umm.early import fixed_early, tuned_parameters
+from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.objective import Objectives, Weights
 from tests.umm.test_step import CPU, VIEWS, trained
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.umm.density import divergence_from_even, log_volumes
-from sslmlflow.umm.hypergradient import HYPERGRADIENTS, Hypergradient, Objective, hypergradient
+from sslmlflow.umm.hypergradient import NAMES, Hypergradient, Objective, hypergradient
 
 GIVEN = json.loads((Path(__file__).parents[1] / "vectors" / "hypergradient.json").read_text())
 A, b, C, e, phi = (torch.tensor(GIVEN[name], dtype=torch.float64) for name in ("A", "b", "C", "e", "phi"))
@@ -145,14 +145,14 @@ def test_noise_of_bfloat16_is_not_blamed_on_the_curvature_and_a_step_too_long_is
 
 
 def test_an_outer_objective_without_slope_moves_nothing() -> None:
-    for name in HYPERGRADIENTS:
+    for name in NAMES:
         still = hypergradient(name, lambda theta: theta[0].pow(4).sum(), lambda theta: 0 * theta[0].sum(), [phi], 0.01)
         assert still.gradient[0].count_nonzero() == 0
 
 
 def test_phi_and_its_gradients_are_left_alone() -> None:
     parameter = nn.Parameter(phi.clone())
-    for name in HYPERGRADIENTS:
+    for name in NAMES:
         hypergradient(name, lambda theta: theta[0].pow(4).sum(), lambda theta: theta[0].sum(), [parameter], 0.01)
     torch.testing.assert_close(parameter.detach(), phi, rtol=0, atol=0)
     assert parameter.grad is None

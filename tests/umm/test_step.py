@@ -18,7 +18,7 @@ from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Step, train
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.step import State, Taken
-from sslmlflow.umm.early import fixed_early, tuned_parameters
+from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.objective import Objectives, Weights
 from sslmlflow.umm.step import Umm
 from tests.encoders.tiny import tiny_encoder

@@ -226,7 +226,7 @@ def adjusted_mean_and_resolution(views: NumpyViews, eps: float = 0.5) -> Adjuste
 def adjusted_mean_and_resolution(views: Views, eps: float = 0.5) -> Any:
     """Mean of the adjusted reduction over the three shifts of `fixed_shifts`, and their range, in nats.
 
-    The range is the resolution of the measure: a mean, or a difference of means, below it is no signal. Raises
+    The range is the resolution of the metric: a mean, or a difference of means, below it is no signal. Raises
     ValueError where there are fewer than three shifts (2 views need at least 4 images).
     """
     check_eps(eps)

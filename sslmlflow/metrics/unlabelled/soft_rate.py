@@ -44,7 +44,7 @@ def coding_rate_reduction_soft(
     Row i belongs to the class of j by `exp(<z_i, z_j> / tau)`, for unit rows a cosine; not to its own with
     exclude_self. normalise="sample" gives every row memberships that sum to 1, so that `0 <= dR <= R`; with "anchor"
     those of every class do, all classes weigh 1, and dR may be negative. `topk` keeps the k rows most similar to
-    each anchor before normalising: another measure, not an approximation; a row that nobody keeps belongs nowhere.
+    each anchor before normalising: another metric, not an approximation; a row that nobody keeps belongs nowhere.
     `anchors` draws that many classes with `seed` and estimates the sum over all of them from these, without bias but
     for what a ratio of sums has, `stderr` beside it: take one seed wherever values are to be compared.
 

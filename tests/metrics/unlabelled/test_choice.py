@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from sslmlflow.metrics.unlabelled.choice import Candidate, choose
+from sslmlflow.metrics.choice import Candidate, choose
 
 
 def milestone(epoch, value, half_width=0.5):

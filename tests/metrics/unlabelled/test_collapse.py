@@ -3,7 +3,7 @@ import pytest
 import torch
 import torchvision
 
-from sslmlflow.metrics.unlabelled.alarms import partly_collapsed
+from sslmlflow.metrics.alarms import partly_collapsed
 from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates
 
 RNG = np.random.default_rng(0)
@@ -87,18 +87,22 @@ def test_what_cannot_be_judged_is_refused(Z):
         collapsed(Z)
 
 
+def measured(z):
+    return {"label_free/lost_directions": lost_directions(z), "label_free/near_duplicates": near_duplicates(z)}
+
+
 def test_sound_embeddings_are_not_called_partly_collapsed():
     z = np.random.default_rng(0).normal(size=(300, 32)) * np.arange(1, 33) ** -1.5
     assert lost_directions(z) == 0
     assert near_duplicates(z) == 0
-    assert partly_collapsed(lost_directions(z), near_duplicates(z)) == []
+    assert partly_collapsed(measured(z)) == []
 
 
 def test_embeddings_of_few_dimensions_are_dimensionally_collapsed():
     random = np.random.default_rng(0)
     z = random.normal(size=(300, 5)) @ random.normal(size=(5, 32)) + 1e-4 * random.normal(size=(300, 32))
     assert lost_directions(z) == pytest.approx(27 / 32)
-    (alarm,) = partly_collapsed(lost_directions(z), near_duplicates(z))
+    (alarm,) = partly_collapsed(measured(z))
     assert alarm == "dimensional collapse: embeddings hardly vary in 84 % of their directions"
 
 
@@ -115,7 +119,7 @@ def test_dense_spots_are_local_collapse():
     z[:60] = z[0] + 1e-3 * random.normal(size=(60, 32))
     assert near_duplicates(z) == pytest.approx(0.2)
     assert near_duplicates(1e20 * z) == near_duplicates(1e-60 * z) == pytest.approx(0.2)
-    (alarm,) = partly_collapsed(lost_directions(z), near_duplicates(z))
+    (alarm,) = partly_collapsed(measured(z))
     assert alarm == "local collapse: 20 % of the images have nearly the embedding of another"
 
 

@@ -6,11 +6,9 @@ from typing import Any
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.data import open_images
-from sslmlflow.data.decoding import BAD_LIST, bad_list
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.home import home
 from sslmlflow.rules import changed_rules, rule_texts
-from sslmlflow.tracking.run import TrackedRun
 
 
 def dataset_spec(config: DataOptions, image_size: int | None = None, labels: str = "auto") -> DatasetSpec:
@@ -47,12 +45,6 @@ def open_and_tell(spec: DatasetSpec) -> ImageSets:
         f"{height} x {width}, {'gray' if channels == 1 else 'colour'}"
     )
     return sets
-
-
-def log_bad_images(tracked: TrackedRun, sets: ImageSets) -> None:
-    """Keep the list of the files that could not be decoded among the run's artifacts."""
-    if sets.bad:
-        tracked.client.log_text(tracked.run_id, bad_list(sets.bad), BAD_LIST)
 
 
 def changed_since(about: Mapping[str, Any]) -> str:

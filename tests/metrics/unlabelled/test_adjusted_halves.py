@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_halves, adjusted_interval
+from sslmlflow.metrics.unlabelled.adjusted_halves import adjusted_halves, adjusted_interval
 from sslmlflow.metrics.unlabelled.halves import Halves, difference, gap, mean_of, over_halves
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
 

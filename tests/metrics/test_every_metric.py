@@ -4,32 +4,35 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from sslmlflow.metrics.catalogue import OF_LAYER, Metric
 from sslmlflow.metrics.labelled.clustering_scores import clustering_scores
 from sslmlflow.metrics.labelled.coding_rate import coding_rate_reduction_labels
 from sslmlflow.metrics.labelled.knn import knn_accuracy, weighted_knn_accuracy
 from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_probe
 from sslmlflow.metrics.labelled.sgd_probe import sgd_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
-from sslmlflow.metrics.unlabelled.bootstrap import adjusted_interval
+from sslmlflow.metrics.unlabelled.adjusted_halves import adjusted_interval
 from sslmlflow.metrics.unlabelled.clid import clid, cluster_learnability, intrinsic_dimension
 from sslmlflow.metrics.unlabelled.clustering import spherical_kmeans
 from sslmlflow.metrics.unlabelled.coding_rate import (
-    adjusted_mean_and_resolution,
     coding_rate,
     coding_rate_reduction_adjusted,
     coding_rate_reduction_pairs,
     coding_rate_reduction_pooled,
     coding_rate_reduction_soft,
+    directions,
     unit_rows,
 )
-from sslmlflow.metrics.unlabelled.collapse import collapsed, lost_directions, near_duplicates
+from sslmlflow.metrics.unlabelled.collapse import collapsed
 from sslmlflow.metrics.unlabelled.entropy import far_from_the_rest, histogram_entropy
 from sslmlflow.metrics.unlabelled.hypersphere import alignment_loss, infonce, retrieval_accuracy, uniformity_loss
+from sslmlflow.metrics.unlabelled.layer import function_of
 from sslmlflow.metrics.unlabelled.lidar import lidar
 from sslmlflow.metrics.unlabelled.neighbours import nearest_neighbours
 from sslmlflow.metrics.unlabelled.spectrum import (
@@ -93,14 +96,25 @@ def _drawn_probe(train_Z: np.ndarray, train_y: np.ndarray, test_Z: np.ndarray, t
     return paper_probe(lambda epoch: torch.from_numpy(train_Z), train_y, test_Z, test_y, epochs=2)
 
 
+def _of_row(metric: Metric, views: np.ndarray) -> float:
+    """A row of the catalogue, computed as milestones compute it."""
+    given = {"views": views, "view": views[0], "eps": 0.5}
+    if any(name.startswith("unit_") for name in metric.takes):
+        unit = directions(torch.from_numpy(views)) if len(views[0]) else torch.from_numpy(views)
+        given |= {"unit_views": unit, "unit_view": unit[0]}
+    found = function_of(metric.function)(*(given[name] for name in metric.takes))
+    return float(getattr(found, metric.part) if metric.part else found)
+
+
 # Views (2, n, 6) to a number or several; labelled ones take every third row as a class.
 METRICS: dict[str, Callable[[np.ndarray], object]] = {
+    # What may have no finite value says so in its row.
+    **{metric.key: partial(_of_row, metric) for metric in OF_LAYER if not metric.not_finite},
     "coding_rate": lambda v: coding_rate(v[0]),
     "unit rows, then coding_rate": lambda v: coding_rate(unit_rows(v[0])),
     "pairs": lambda v: coding_rate_reduction_pairs(v)[:4],  # U and A are NaN by definition where rows have other norms
     "pooled": coding_rate_reduction_pooled,
     "adjusted": coding_rate_reduction_adjusted,
-    "adjusted mean": adjusted_mean_and_resolution,
     "adjusted interval": lambda v: adjusted_interval(v, resamples=3),
     "soft": lambda v: coding_rate_reduction_soft(unit_rows(v[0])),
     "soft, top 2": lambda v: coding_rate_reduction_soft(unit_rows(v[0]), topk=2),
@@ -109,15 +123,13 @@ METRICS: dict[str, Callable[[np.ndarray], object]] = {
     "stable rank": lambda v: stable_rank(v[0]),
     "effective rank": lambda v: effective_rank(v[0]),
     "alpha-ReQ": lambda v: alpha_req(v[0]),
-    "spectrum": lambda v: singular_value_spectrum(v[0]),
     "lidar": lidar,
     "alignment": alignment_loss,
     "uniformity": lambda v: uniformity_loss(v[0]),
     "retrieval": retrieval_accuracy,
     "InfoNCE": infonce,
+    "spectrum": lambda v: singular_value_spectrum(v[0]),
     "collapsed": lambda v: float(collapsed(v[0]) is not None),
-    "lost directions": lambda v: lost_directions(v[0]),
-    "near duplicates": lambda v: near_duplicates(v[0]),
     "far from the rest": lambda v: far_from_the_rest(v[0]),
     "CLID": lambda v: clid(*zip(*(_clid_parts(z) for z in v), strict=True)),
     "intrinsic dimension": lambda v: intrinsic_dimension(v[0]),

@@ -19,9 +19,9 @@ from sslmlflow.config.options import option
 from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.methods import METHODS, build_method
 from sslmlflow.milestone.description import MilestoneFileError
-from sslmlflow.milestone.files import read_parts
 from sslmlflow.milestone.milestone import write_milestone, write_untrained
-from tests.tracking.test_milestones import about, trained, write
+from sslmlflow.milestone.reading import read_parts
+from tests.tracking.test_logged_models import about, trained, write
 
 ENCODER, METHOD, ABOUT = "encoder.safetensors", "method.safetensors", "milestone.json"
 MEMORY = 2**29  # bytes beyond what the process has
@@ -287,7 +287,7 @@ def test_every_option_that_a_milestone_lacks_has_the_default_of_its_time(
         ],
         frozen=True,
     )
-    monkeypatch.setattr(METHODS["simclr"], "Options", later)
+    monkeypatch.setitem(METHODS, "simclr", dataclasses.replace(METHODS["simclr"], options=later))
     assert read_parts(folder).about["method_options"] == written
     described["method_options"] = None
     (folder / ABOUT).write_text(json.dumps(described))

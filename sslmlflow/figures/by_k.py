@@ -12,7 +12,7 @@ from sslmlflow.figures.palette import colours_of
 MOST_TICKS = 12
 
 
-def sweep_figure(ks: Sequence[int], scores: Mapping[str, Sequence[float | None]], chosen_k: int | None) -> Figure:
+def by_k_figure(ks: Sequence[int], scores: Mapping[str, Sequence[float | None]], chosen_k: int | None) -> Figure:
     """One panel a score against the numbers of clusters `ks` (logarithmic); None leaves a gap, `chosen_k` is marked."""
     figure = Figure(figsize=(7, 0.6 + 1.9 * len(scores)), layout="constrained")
     axes = figure.subplots(len(scores), 1, squeeze=False, sharex=True)[:, 0]

@@ -10,8 +10,8 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Method, build_method
 from sslmlflow.metrics.catalogue import HELD_OUT_LOSS, LIDAR
+from sslmlflow.search.limit_metrics import limits_over_halves, objective_with_noise
 from sslmlflow.search.limits import POOLED
-from sslmlflow.search.soundness import limits_over_halves, objective_with_noise
 
 PREPROCESSING = Preprocessing(32, 3, (0.5,) * 3, (0.25,) * 3)
 

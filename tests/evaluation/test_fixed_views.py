@@ -9,7 +9,7 @@ from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
 from sslmlflow.data.views import Augmentation, fixed_views
 from sslmlflow.encoders import EncoderSpec, build_encoder
-from sslmlflow.evaluation.watched import LOSS_BATCH, Watched, batched_loss
+from sslmlflow.evaluation.fixed_views import LOSS_BATCH, Watched, batched_loss
 from sslmlflow.methods import METHODS, Method, build_method
 from sslmlflow.metrics.unlabelled.halves import over_halves
 

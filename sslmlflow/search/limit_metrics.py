@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from mlflow.entities import LoggedModel
 
+from sslmlflow.evaluation.fixed_views import batched_loss
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.evaluation.watched import batched_loss
 from sslmlflow.methods import Method
-from sslmlflow.metrics.catalogue import CRR_ADJUSTED, HELD_OUT_LOSS, short_name
+from sslmlflow.metrics.catalogue import CATALOGUE, CRR_ADJUSTED, HELD_OUT_LOSS
 from sslmlflow.metrics.failures import FAILURES
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pooled, directions
 from sslmlflow.metrics.unlabelled.halves import over_halves
-from sslmlflow.metrics.unlabelled.milestone import LAST, layer_metrics
+from sslmlflow.metrics.unlabelled.layer import LAST, layer_metrics
 from sslmlflow.milestone.milestone import load_method
 from sslmlflow.runs.train import Training
 from sslmlflow.search.limits import NOISY, POOLED
@@ -65,10 +65,10 @@ def objective_with_noise(method: Method, monitor: Monitor, objective: str) -> fl
     None where it has no value, and for what is not measured on the embeddings of two views: LiDAR, the held-out loss,
     and what only `evaluate` measures.
     """
-    name = short_name(objective)
+    name = CATALOGUE[objective].short_name
     if name not in LAST:
         return None
     _, last = monitor.held_out.embed(method.encoder)
     generator = torch.Generator().manual_seed(monitor.seed)
     noise = torch.randn(last.shape, generator=generator, dtype=last.dtype)
-    return layer_metrics(last + NOISE * last.std() * noise, monitor.eps, ("collapsed", name)).values.get(name)
+    return layer_metrics(last + NOISE * last.std() * noise, monitor.eps, (name,)).values.get(name)

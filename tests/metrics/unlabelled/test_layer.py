@@ -1,3 +1,4 @@
+import itertools
 import math
 import time
 import warnings
@@ -12,7 +13,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import (
     directions,
     unit_rows,
 )
-from sslmlflow.metrics.unlabelled.milestone import milestone_metrics
+from sslmlflow.metrics.unlabelled.layer import milestone_metrics
 from sslmlflow.metrics.unlabelled.spectrum import rankme
 
 METRICS = ["crr", "crr_R", "crr_U", "crr_A", "crr_pooled", "crr_adjusted", "crr_adjusted_resolution", "rankme"]
@@ -51,24 +52,23 @@ KINDS = {
 COLLAPSED = {"constant", "zeros", "duplicates", "one feature"}
 
 
-@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 6, 7, 8, 20])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_metric_is_finite_or_has_a_reason(kind, n, convert):
-    views = convert(KINDS[kind](n))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        scores = milestone_metrics(views, views)
-    assert set(scores.values) | set(scores.undefined) == NAMES
-    assert not set(scores.values) & set(scores.undefined)
-    assert all(type(value) is float and math.isfinite(value) for value in scores.values.values())
-    assert all(len(reason) > 10 for reason in scores.undefined.values())
-    if n < 4 or "NaN" in kind or "Inf" in kind:
-        assert scores.values == {}
-    elif kind in COLLAPSED:
-        assert scores.values == {"early/collapsed": 1.0, "label_free/collapsed": 1.0}
-    elif kind in ("normal", "1e300", "1e-300", "float16", "float32", "more features than rows"):
-        assert scores.undefined == {}
+def test_every_metric_is_finite_or_has_a_reason(kind):
+    for n, convert in itertools.product((0, 1, 2, 3, 4, 5, 6, 7, 8, 20), (np.asarray, torch.from_numpy)):
+        views = convert(KINDS[kind](n))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            results = milestone_metrics(views, views)
+        assert set(results.values) | set(results.undefined) == NAMES, n
+        assert not set(results.values) & set(results.undefined), n
+        assert all(type(value) is float and math.isfinite(value) for value in results.values.values()), n
+        assert all(len(reason) > 10 for reason in results.undefined.values()), n
+        if n < 4 or "NaN" in kind or "Inf" in kind:
+            assert results.values == {}, n
+        elif kind in COLLAPSED:
+            assert results.values == {"early/collapsed": 1.0, "label_free/collapsed": 1.0}, n
+        elif kind in ("normal", "1e300", "1e-300", "float16", "float32", "more features than rows"):
+            assert results.undefined == {}, n
 
 
 def test_values_are_those_of_the_metrics_by_name():
@@ -86,13 +86,14 @@ def test_values_are_those_of_the_metrics_by_name():
         assert values[prefix + "collapsed"] == 0.0
 
 
-def test_the_seconds_of_each_layers_reduction_are_told_and_only_these():
+def test_the_seconds_of_each_computation_are_told():
     started = time.perf_counter()
     seconds = milestone_metrics(normal(200, d=64), normal(200, d=4)).seconds
-    assert set(seconds) == {"early/crr", "label_free/crr"}
+    assert {"early/crr", "label_free/crr", "label_free/rankme", "label_free/infonce"} <= set(seconds)
     assert min(seconds.values()) > 0
     assert sum(seconds.values()) < time.perf_counter() - started
-    assert set(milestone_metrics(normal(30), np.ones((2, 30, 6))).seconds) == {"early/crr"}, "collapsed: none"
+    collapsed = milestone_metrics(normal(30), np.ones((2, 30, 6))).seconds
+    assert all(name.startswith("early/") for name in collapsed), "collapsed: none"
 
 
 def test_scale_of_the_embeddings_does_not_matter():

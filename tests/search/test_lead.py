@@ -7,10 +7,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sslmlflow.config.tune import Tune
-from sslmlflow.jobs.tune import UNTUNED, _take_all
-from sslmlflow.search.attributes import ALARMS, BEYOND, MEASURED, VALUES
+from sslmlflow.search.attributes import ALARMS, BEYOND, MEASURED, UNTUNED, VALUES
+from sslmlflow.search.lead import take_all
 from sslmlflow.search.study import Seats
-from sslmlflow.search.trial import Search, key_of
+from sslmlflow.search.trial import Search
 
 CONFIG = Tune()
 
@@ -53,7 +53,7 @@ class Crossed(Seats):
 
 def measured(trial: optuna.Trial) -> float:
     trial.set_user_attr(VALUES, {"alpha": 0.0})
-    trial.set_user_attr(MEASURED, {key_of(CONFIG.objective): 1.0})
+    trial.set_user_attr(MEASURED, {CONFIG.objective: 1.0})
     trial.set_user_attr(ALARMS, [])
     trial.set_user_attr(BEYOND, [])
     return 1.0
@@ -68,7 +68,7 @@ def test_the_last_trial_of_a_worker_is_done_and_told_whenever_it_ends(
     seats.study.set_user_attr(UNTUNED, {"values": {}, "deviations": {}})
     seats.add(1, None)
     seats.when, seats.end, seats.trial = when, end, seats.study.ask()
-    _take_all(CONFIG, None, seats, Quick(CONFIG, None, None, None, []))  # type: ignore[arg-type]
+    take_all(CONFIG, None, seats, Quick(CONFIG, None, None, None, []))  # type: ignore[arg-type]
     assert seats.trial is None, "the question was asked"
     assert [trial.state for trial in seats.latest()] == [TrialState.COMPLETE]
     assert capsys.readouterr().out.count("trial 0 (") == 1

@@ -15,7 +15,7 @@ from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import build_method
 from sslmlflow.milestone.description import MilestoneFileError, read_description
-from sslmlflow.milestone.layout import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
+from sslmlflow.milestone.file_names import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
 from sslmlflow.texts import printable
 
 TYPES = {"F32": torch.float32, "I64": torch.int64}

@@ -1,0 +1,51 @@
+"""The metric that CONTRIBUTING.md adds as an example, added as it says, is measured and offered everywhere."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+KEY = "label_free/participation_ratio"
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> dict[str, str]:
+    """The environment in which the package has the metric."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (function,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (row,) = re.findall(r"^ {8}Metric\($.*?^ {8}\),\n", text, flags=re.DOTALL | re.MULTILINE)
+    shutil.copytree(ROOT / "sslmlflow", tmp_path / "sslmlflow", ignore=shutil.ignore_patterns("__pycache__"))
+    (path,) = re.findall(r"`(sslmlflow/metrics/unlabelled/\w+\.py)`", text)
+    (tmp_path / path).write_text(function)
+    catalogue = tmp_path / "sslmlflow" / "metrics" / "catalogue.py"
+    start = "_IN_ORDER = (  # of Table I of the monitoring paper, then ours\n"
+    before, found, after = catalogue.read_text().partition(start)
+    assert found
+    catalogue.write_text(f"{before}{found}{row}{after}")
+    return {**os.environ, "PYTHONPATH": str(tmp_path), "SSLMLFLOW_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+
+
+def run(extended: dict[str, str], folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "sslmlflow", *arguments]
+    done = subprocess.run(command, cwd=folder, env=extended, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_the_metric_is_measured_and_offered(extended: dict[str, str], tmp_path: Path) -> None:
+    z = np.random.default_rng(0).normal(size=(60, 6)) * np.arange(1, 7)
+    np.save(tmp_path / "z.npy", z)
+    eigenvalues = np.linalg.eigvalsh(np.cov(z.T))
+    ratio = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    assert f"participation ratio {ratio:.3f} higher {KEY}" in run(extended, tmp_path, "score", "z.npy")
+    for command, option in (("report", "criterion"), ("pretrain", "stop_on"), ("tune", "objective")):
+        told = run(extended, tmp_path, command, "--help")
+        assert KEY in told[told.index(f"--{option} ") :].split("(default")[0]
