@@ -31,6 +31,6 @@ def _no_sign(history: History) -> str:
     if gap is None or low is None or high is None:
         return ""
     return (
-        f"No milestone shows memorisation: at the last one training images are ahead by {gap:.2f} nats of adjusted CRR "
-        f"(95 % interval {low:.2f} to {high:.2f})."
+        f"No milestone shows memorisation: the gap of adjusted CRR to training images is {gap:.2f} nats at the last "
+        f"one (95 % interval {low:.2f} to {high:.2f})."
     )

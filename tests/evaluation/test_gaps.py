@@ -174,7 +174,7 @@ def test_the_alarm_names_its_evidence() -> None:
 def test_a_training_without_the_alarm_is_told_its_gap() -> None:
     columns = {key: [-1.0, value] for key, value in {**SEEN, f"{GAP_CRR}_low": -0.25}.items()}
     assert memorised(made_history(columns)) == (
-        "No milestone shows memorisation: at the last one training images are ahead by 3.80 nats of adjusted CRR (95 % "
-        "interval -0.25 to 4.50)."
+        "No milestone shows memorisation: the gap of adjusted CRR to training images is 3.80 nats at the last one (95 "
+        "% interval -0.25 to 4.50)."
     )
     assert memorised(made_history({SEEN_CRR: [1.0]})) == "", "an earlier build measured no gap"
