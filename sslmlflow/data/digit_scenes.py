@@ -10,16 +10,17 @@ are on the same side: 80 % of the scans to train on, 20 % held out. The scenes a
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from sslmlflow.data.decode import resized
 from sslmlflow.data.source import ArrayImages, DatasetSpec, Images, ImageSets, LabelSets, draw, subset
 
 SIDE = 32
 SCENES_PER_SCAN = 2
+SCANS = 1_797
 TEST_FRACTION = 0.2
 _SEED = 20_240_501
 
@@ -39,7 +40,7 @@ def open_images(spec: DatasetSpec, cache: Path) -> ImageSets:
 
 def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
     """Return the digit of each scene, in the order of `open_images`."""
-    digits = load_digits().target.astype(np.int64)
+    digits = _digits().target.astype(np.int64)
 
     def labels(scans: NDArray[np.int64], limit: int | None, part: str) -> NDArray[np.int64]:
         return np.asarray(digits[scan_of(scans)][_drawn(scans, limit, spec.seed, part)])
@@ -51,9 +52,8 @@ def open_labels(spec: DatasetSpec, cache: Path) -> LabelSets | None:
 
 def split() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the scans (indices into load_digits) to train on and those held out."""
-    count = len(load_digits().target)
-    order = np.random.default_rng(_SEED).permutation(count)
-    held_out = round(TEST_FRACTION * count)
+    order = np.random.default_rng(_SEED).permutation(SCANS)
+    held_out = round(TEST_FRACTION * SCANS)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
@@ -76,7 +76,7 @@ def _drawn(scans: NDArray[np.int64], limit: int | None, seed: int, part: str) ->
 def _scenes() -> NDArray[np.uint8]:
     """Draw all scenes (n, 1, 32, 32), 0..255, read-only."""
     random = np.random.default_rng(_SEED + 1)
-    scans = np.repeat(load_digits().images / 16, SCENES_PER_SCAN, axis=0)
+    scans = np.repeat(_digits().images / 16, SCENES_PER_SCAN, axis=0)
     n = len(scans)
     digit = _placed(scans, *_places(n, random))
     ground = random.uniform(10, 60, (n, 1, 1))
@@ -119,3 +119,9 @@ def _placed(
     upper = padded[scan, top, left] * (1 - fu) + padded[scan, top, left + 1] * fu
     lower = padded[scan, top + 1, left] * (1 - fu) + padded[scan, top + 1, left + 1] * fu
     return np.asarray(upper * (1 - fv) + lower * fv)
+
+
+def _digits() -> Any:
+    from sklearn.datasets import load_digits  # takes a second or two to import, and scenes are made once
+
+    return load_digits()

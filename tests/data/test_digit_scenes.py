@@ -11,12 +11,16 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from sslmlflow.data import DATASETS, digit_scenes, open_images, open_labels
-from sslmlflow.data.digit_scenes import SCENES_PER_SCAN, scan_of, split
+from sslmlflow.data.digit_scenes import SCANS, SCENES_PER_SCAN, scan_of, split
 from sslmlflow.data.source import DatasetSpec, Images, LabelSets
 from sslmlflow.errors import ConfigError
 
 SPEC = DatasetSpec("digit-scenes", None, download=False, image_size=None, max_train=None, max_test=None)
 NOWHERE = Path("/nonexistent")
+
+
+def test_the_number_of_scans_is_scikit_learns() -> None:
+    assert len(load_digits().target) == SCANS
 
 
 def everything(images: Images) -> np.ndarray:
