@@ -27,7 +27,7 @@ from tqdm import tqdm
 from benchmarks.loop import new_state
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.runs.pretraining import prepare
-from sslmlflow.runs.retention import settled
+from sslmlflow.runs.retention import after_sending
 from sslmlflow.runs.train import Training
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.server import connect
@@ -98,7 +98,7 @@ def _measure(training: Training, places: dict[str, str], folder: Path, rounds: i
         for place in sorted(places, key=lambda _: random.random()):
             with contextlib.redirect_stderr(io.StringIO()):  # the sender says what it does not reach
                 client = MlflowClient(places[place])
-                sender = Sender(spools[place].path, client, runs[place], settled(client, runs[place]))
+                sender = Sender(spools[place].path, client, runs[place], after_sending(client, runs[place]))
                 block = list(islice(_timed(steps, spools[place]), BLOCK))
                 sender.close(patience_seconds=0.1)
                 _wait_for_the_end_of_senders()

@@ -3,7 +3,7 @@
     python -m benchmarks.startup --before=FOLDER
 
 FOLDER is a checkout of an earlier commit. Both run in turn, in processes of their own: `import sslmlflow`, `sslmlflow
---help`, and `sslmlflow pretrain` on 96 generated images up to the optimiser's first step. Medians are told.
+--help`, and `sslmlflow pretrain` on 96 generated images up to the optimiser's first step. The medians are printed.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from benchmarks.loop import new_state
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.runs.pretraining import prepare
-from sslmlflow.runs.retention import settled
+from sslmlflow.runs.retention import after_sending
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.training.loop import Step, train
@@ -44,7 +44,7 @@ def main() -> None:
         client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
         run_id = client.create_run("0").info.run_id
         spool = Spool(Path(folder) / "spool.db")
-        sender = TimedSender(spool.path, client, run_id, settled(client, run_id))
+        sender = TimedSender(spool.path, client, run_id, after_sending(client, run_id))
         started, handing = time.perf_counter(), 0.0
         for event in train(new_state(training), training.sets.train, training.plan, training.machine):
             if isinstance(event, Step):

@@ -59,7 +59,7 @@ for _method, _declared in METHODS.items():
 
 
 def read_method_options(name: str, text: str | None) -> Any:
-    """A method's settings from `name=value,name=value`; ConfigError names what is not possible.
+    """Read a method's settings from `name=value,name=value`; ConfigError names each invalid one.
 
     >>> read_method_options("simsiam", "bottleneck_width=64")
     SimSiamOptions(projection_width=2048, bottleneck_width=64)
@@ -69,7 +69,7 @@ def read_method_options(name: str, text: str | None) -> Any:
         key, equals, value = part.partition("=")
         if not equals:
             raise ConfigError(
-                f"method_options={text} is not possible: {part} has no value. Write name=value,name=value."
+                f"invalid value for method_options: {text} ({part} has no value. Write name=value,name=value.)"
             )
         given[key] = value
     try:

@@ -75,7 +75,7 @@ class Tune(UmmOptions, EvaluationOptions, RunOptions):
     resume: str = again(
         RunOptions,
         "resume",
-        help="none: the same command goes on by itself; or the run id of a study that is to be led here from now on",
+        help="none: the same command continues its study; or the run id of a study to lead from this machine",
     )
 
 

@@ -36,7 +36,7 @@ class UmmOptions:
     crr: str = option(
         "pairs",
         "coding rate reduction that alpha weighs: pairs, one class per image, as released; soft, every view the anchor "
-        "of a class that the others belong to by similarity, after the paper's text (docs/umm.md says what is ours)",
+        "of a class that the others belong to by similarity, after the paper's text (docs/umm.md lists our choices)",
         choices=REDUCTIONS,
     )
     eps: float = again(MonitorOptions, "eps", help="distortion of the coding rate (not squared) in the objective")

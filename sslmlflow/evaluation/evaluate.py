@@ -97,7 +97,7 @@ class _Evaluation:
             self._log(model, results, digest)
         self._tracked.client.set_logged_model_tags(model.model_id, dict.fromkeys(left, self._tracked.run_id))
         log_best(self._tracked.client, str(model.source_run_id))
-        told = [line for results, _ in found for line in _told(results)]
+        told = [line for results, _ in found for line in _reported(results)]
         print(f"epoch {milestone.epoch:4d}: {', '.join(told)}")
 
     def _check_images(self, model: LoggedModel, milestone: Milestone) -> None:
@@ -138,8 +138,8 @@ class _Evaluation:
         client.set_logged_model_tags(model.model_id, {tags[key]: why for key, why in results.undefined.items()})
 
 
-def _told(results: Results) -> list[str]:
-    """Every metric that was tried, in words."""
+def _reported(results: Results) -> list[str]:
+    """Describe every metric that was attempted."""
     told = []
     for key, metric in CATALOGUE.items():
         if key in results.values:

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from sslmlflow.config.upkeep import Sync
 from sslmlflow.errors import UserError, in_short
 from sslmlflow.home import home
-from sslmlflow.runs.retention import settled
+from sslmlflow.runs.retention import after_sending
 from sslmlflow.tracking.claim import is_continued_elsewhere
 from sslmlflow.tracking.lock import is_busy, locked, run_folder
 from sslmlflow.tracking.run import ENDED
@@ -60,7 +60,7 @@ def _send(client: MlflowClient, run_id: str, folder: Path) -> Outcome:
         return "left alone"
     if count:
         print(f"run {run_id}: sending {count} metric points and milestones")
-        if not Sender(spooled, client, run_id, settled(client, run_id)).close():
+        if not Sender(spooled, client, run_id, after_sending(client, run_id)).close():
             return "failed"
     if ended.exists():
         if client.get_run(run_id).info.status != "FINISHED":  # it may have gone on from another machine

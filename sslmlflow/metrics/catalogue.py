@@ -48,7 +48,7 @@ class Metric:
         tabled: Whether it is a column of tables and has a best value.
         criterion: Whether a milestone can be chosen by it; such are label-free.
         live: Whether it is measured at once, while the encoder trains; the others are by `evaluate`.
-        accuracy: Whether it is a share of right answers, told in per cent.
+        accuracy: Whether it is a share of correct answers, printed in per cent.
         lower_is_better, directed: Of what is not directed neither high nor low is better, and nothing is chosen by it.
         not_finite: Why it may have no finite value.
     """

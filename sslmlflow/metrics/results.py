@@ -27,7 +27,8 @@ class Results:
     ) -> None:
         """Measure one metric, or several that come from one computation, whose seconds are under the first one's name.
 
-        What it fails of is told, not raised: the others are measured. `not_finite` gives reasons by name.
+        A failure is recorded as the reason and not raised: the other metrics are still measured. `not_finite` gives
+        reasons by name.
         """
         names = (names,) if isinstance(names, str) else names
         started = time.perf_counter()

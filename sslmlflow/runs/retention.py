@@ -28,22 +28,22 @@ def dropped(keep: int | None, sent: Mapping[int, float | None]) -> set[int]:
 
 
 def check_keep(options: TrainingOptions) -> None:
-    """ConfigError where the milestone that stopping names might be deleted."""
+    """Raise ConfigError if the milestone at which training should have stopped might be deleted."""
     if options.keep is not None and options.stop_on not in (NONE, CRR_ADJUSTED):
         raise ConfigError(
-            f"keep={options.keep} is not possible with stop_on={options.stop_on}: milestones with a lower adjusted CRR "
-            "are deleted, and the one to go back to can be among them. Allowed: all."
+            f"invalid value for keep: {options.keep} (must be all with stop_on={options.stop_on}: milestones with a "
+            "lower adjusted CRR are deleted, and the one to return to may be among them)"
         )
 
 
-def settled(client: MlflowClient, run_id: str, keep: int | None = None) -> Callable[[Spool], None]:
-    """What is done once milestones have reached MLflow: those not to be kept go, and the best of the rest are told."""
+def after_sending(client: MlflowClient, run_id: str, keep: int | None = None) -> Callable[[Spool], None]:
+    """Return what to do once milestones have reached MLflow: delete those not kept, then log the best of the rest."""
 
-    def settle(spool: Spool) -> None:
+    def update(spool: Spool) -> None:
         values, models = spool.milestone_values(CRR_ADJUSTED), spool.model_ids()
         for epoch in dropped(keep, {epoch: values.get(epoch) for epoch in spool.kept_milestones()}):
             drop_milestone(client, models[epoch])
             spool.milestone_dropped(epoch)
         log_best(client, run_id)  # the best is one of those that can be chosen
 
-    return settle
+    return update

@@ -38,8 +38,8 @@ def stopped(options: TrainingOptions, spool: Spool) -> Stop | None:
     return None if peak is None else Stop(peak, words)
 
 
-def watched_for(options: TrainingOptions, values: Mapping[str, float]) -> list[str]:
-    """What stopping looks at, of one milestone, in words; nothing where that is told anyway."""
+def stop_metric(options: TrainingOptions, values: Mapping[str, float]) -> list[str]:
+    """Describe the value that decides on stopping; empty if it is printed anyway."""
     if options.stop_on == MEMORISATION and GAP_CRR in values:
         ends = [values.get(f"{GAP_CRR}_{end}", nan) for end in ("low", "high")]
         return [f"gap to training images {values[GAP_CRR]:.2f} (95 % interval {ends[0]:.2f} to {ends[1]:.2f})"]

@@ -28,8 +28,8 @@ from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.milestone.milestone import write_milestone
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
-from sslmlflow.runs.retention import settled
-from sslmlflow.runs.stopping import stopped, watched_for
+from sslmlflow.runs.retention import after_sending
+from sslmlflow.runs.stopping import stop_metric, stopped
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.bad_images import log_bad_images
 from sslmlflow.tracking.liveness import is_of_this_place
@@ -107,7 +107,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         spool.path,
         tracked.client,
         tracked.run_id,
-        settled(tracked.client, tracked.run_id, training.options.keep),
+        after_sending(tracked.client, tracked.run_id, training.options.keep),
         tracked.claim,
     )
     patience = STOPPED_SEND_SECONDS  # what a training fails of, a full disk for one, may keep the rest from being sent
@@ -211,7 +211,7 @@ def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spo
     spool.sync()
     adjusted = results.values.get(CRR_ADJUSTED)
     told = f"adjusted coding rate reduction {adjusted:.3f}" if adjusted is not None else "its metrics are undefined"
-    say("; ".join([f"milestone at epoch {epoch}: {told}", *watched_for(training.options, results.values), *alarms]))
+    say("; ".join([f"milestone at epoch {epoch}: {told}", *stop_metric(training.options, results.values), *alarms]))
 
 
 def _deviations(deviations: Sequence[float]) -> dict[str, str]:

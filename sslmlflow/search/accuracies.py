@@ -42,7 +42,7 @@ def tell_accuracies(
     """Accuracies of the chosen, the best, the default and the untuned trial, and what each metric would have chosen.
 
     The accuracy is that of the standardised probe, the mean over the seeds of a trial; the untuned has the same seeds,
-    and beside that the mean over all of its own. Without labels nothing is told.
+    and beside that the mean over all of its own. Without labels nothing is reported.
     """
     size, images = training_images(client, config, str(model.source_run_id))
     spec = dataset_spec(images, size, config.labels)

@@ -1,4 +1,4 @@
-"""What studies and trials keep of themselves, and how a trial is told."""
+"""The attributes of studies and trials, and how a trial is described."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ PARENT, SETTINGS, RANGES = (
     "settings",
     "ranges",
 )  # attributes of a study: the run that leads it, what it depends on
-UNTUNED, UNTUNED_RUNS = "untuned", "untuned_runs"  # and what as long a tuning with alpha = beta = 0 came to
+UNTUNED, UNTUNED_RUNS = "untuned", "untuned_runs"  # and the result of a tuning of the same length with alpha = beta = 0
 # Of a trial.
 RUNS, MEASURED, DEVIATIONS, VALUES = "runs", "measured", "deviations", "values"
 ALARMS, BEYOND, BEHIND = "alarms", "beyond", "behind"  # words

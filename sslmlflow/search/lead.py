@@ -1,4 +1,4 @@
-"""Who leads a study, and who joins it: one measures the untuned encoder, queues again what died, and tells the end."""
+"""Leading and joining a study: the leader measures the untuned encoder, requeues lost trials, reports the outcome."""
 
 import dataclasses
 import time

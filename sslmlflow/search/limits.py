@@ -82,15 +82,15 @@ def limits(tuned: TuningMetrics, untuned: TuningMetrics) -> list[Limit]:
     return [_limit(key, tuned, untuned) for key in LIMITED]
 
 
-def limits_told(untuned: TuningMetrics) -> str:
-    """The limits that the untuned encoder sets, in words."""
-    told = []
+def describe_limits(untuned: TuningMetrics) -> str:
+    """Describe the limits that the untuned encoder sets."""
+    found = []
     for key in LIMITED:
         if key in untuned.values:
             metric, side = CATALOGUE[key], "above" if lower_is_better(key) else "below"
             tolerance = untuned.tolerance.get(key, 0.0)
-            told.append(f"{metric.name} separably {side} {metric.formatted(untuned.values[key])} by {tolerance:.3f}")
-    return f"Rejected is what has a {' or a '.join(told)}." if told else "The untuned encoder sets no limit."
+            found.append(f"{metric.name} separably {side} {metric.formatted(untuned.values[key])} by {tolerance:.3f}")
+    return f"A trial is rejected for a {' or a '.join(found)}." if found else "The untuned encoder sets no limit."
 
 
 def _limit(key: str, tuned: TuningMetrics, untuned: TuningMetrics) -> Limit:

@@ -13,7 +13,7 @@ from sslmlflow.reporting.registry import register_model
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.search.attributes import ALARMS, MEASURED, RUNS, VALUES, measured_of, remarks, values_told
 from sslmlflow.search.figures import log_figures
-from sslmlflow.search.limits import TuningMetrics, limits_told, rise
+from sslmlflow.search.limits import TuningMetrics, describe_limits, rise
 from sslmlflow.search.pruning import sound
 from sslmlflow.search.space import Range
 from sslmlflow.search.study import SEAT, Seats
@@ -91,7 +91,7 @@ def tell_outcome(
     trials = seats.latest()
     chosen = choose_trial(trials, CATALOGUE[key].lower_is_better)
     outcome = Outcome(trials, key, untuned, chosen, given)
-    searched = f"Searched: {', '.join(map(str, space))}. {limits_told(untuned)}"
+    searched = f"Searched: {', '.join(map(str, space))}. {describe_limits(untuned)}"
     report = f"{verdict(outcome)}\n\n{searched}\n\n{_table(outcome, space)}"  # MLflow shows 8,000 characters
     print(f"\n{report}")
     leading.describe(report)

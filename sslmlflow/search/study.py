@@ -205,7 +205,7 @@ def is_study(url: str, name: str) -> bool:
     try:
         with _alone(url), _calm():
             return name in optuna.get_all_study_names(_storage(url, 1))
-    except (SQLAlchemyError, ImportError, RuntimeError, OSError):  # told when the study is opened
+    except (SQLAlchemyError, ImportError, RuntimeError, OSError):  # reported when the study is opened
         return False
 
 

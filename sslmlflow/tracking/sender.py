@@ -17,7 +17,7 @@ from sslmlflow.tracking.logged_models import send_milestone
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS, comes_to_its_end
 from sslmlflow.tracking.spool import Point, Spool, left_in
 
-Settle = Callable[[Spool], None]
+AfterSending = Callable[[Spool], None]
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -25,20 +25,25 @@ LONGEST_PAUSE_SECONDS = 60.0
 class Sender:
     """Drains a run's spool, the file `path`, until closed; an outage is waited out, with growing pauses.
 
-    Once milestones have arrived, `settle` is told. It sends nothing any more once the run is another process's, which
-    `claim` knows.
+    `after_sending` is called once milestones have arrived. Nothing more is sent once `claim` shows that the run is
+    another process's.
     """
 
     def __init__(
-        self, path: Path, client: MlflowClient, run_id: str, settle: Settle | None = None, claim: Claim | None = None
+        self,
+        path: Path,
+        client: MlflowClient,
+        run_id: str,
+        after_sending: AfterSending | None = None,
+        claim: Claim | None = None,
     ) -> None:
         self._path = path
         self._claim = claim
         self._client = client
         self._run_id = run_id
-        self._settle = settle
+        self._after_sending = after_sending
         self._closing, self._given_up = threading.Event(), threading.Event()
-        self._settle_due = True
+        self._update_due = True
         self._drained = False
         self._thread = threading.Thread(target=self._work, name="sslmlflow-sender", daemon=True)
         self._thread.start()
@@ -108,9 +113,9 @@ class Sender:
                 self._send_milestone(spool, epoch, folder)
             except FileNotFoundError as error:  # somebody removed its files: the others can be sent all the same
                 missing = error
-        if self._settle_due and self._settle:
-            self._settle(spool)
-        self._settle_due = False
+        if self._update_due and self._after_sending:
+            self._after_sending(spool)
+        self._update_due = False
         if missing:
             raise missing
 
@@ -118,7 +123,7 @@ class Sender:
         spool.milestone_sent(epoch, send_milestone(self._client, self._run_id, epoch, folder))
         spool.sync()  # a power failure that forgets this must not find the files gone
         shutil.rmtree(folder, ignore_errors=True)
-        self._settle_due = True
+        self._update_due = True
         self._send_metrics(spool)
 
     def _send_metrics(self, spool: Spool) -> None:

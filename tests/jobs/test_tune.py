@@ -97,7 +97,7 @@ def test_a_study_from_its_first_trial_to_its_extension(training: MlflowClient, s
     assert "searched: alpha from 0.005 to 0.05 (logarithmic), beta from " in done.stdout
     report = load_text(f"{tune.info.artifact_uri}/tune.md")
     assert "Searched: alpha from 0.005 to 0.05 (logarithmic), beta from " in report
-    assert "Rejected is what has a held-out loss separably above " in report
+    assert "A trial is rejected for a held-out loss separably above " in report
     told = [m.value for m in client.get_metric_history(tune.info.run_id, "tune/objective")]
     assert told == [value(client, run, "label_free/crr_adjusted") for run in children[1:]]
     assert tune.data.metrics["tune/untuned"] == value(client, children[0], "label_free/crr_adjusted")

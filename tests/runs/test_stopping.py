@@ -8,7 +8,7 @@ from sslmlflow.config.training import MEMORISATION, TrainingOptions
 from sslmlflow.errors import ConfigError
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED, GAP_CRR, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.runs.retention import check_keep
-from sslmlflow.runs.stopping import stopped, watched_for
+from sslmlflow.runs.stopping import stop_metric, stopped
 from sslmlflow.tracking.spool import Spool
 from sslmlflow.training.early_stopping import memorised_after, passed_peak
 
@@ -94,8 +94,8 @@ def test_a_training_stops_by_what_its_milestones_show(
     ],
 )
 def test_a_milestone_is_told_with_what_stopping_looks_at(spool: Spool, stop_on: str, told: list[str]) -> None:
-    assert watched_for(TrainingOptions(stop_on=stop_on), spool.metrics_of_milestone(15)) == told
-    assert watched_for(TrainingOptions(stop_on=stop_on), {}) == []
+    assert stop_metric(TrainingOptions(stop_on=stop_on), spool.metrics_of_milestone(15)) == told
+    assert stop_metric(TrainingOptions(stop_on=stop_on), {}) == []
     spool.close()
 
 
@@ -106,5 +106,5 @@ def test_what_may_delete_the_milestone_at_the_peak_is_refused() -> None:
         TrainingOptions(stop_on=MEMORISATION),
     ):
         check_keep(allowed)
-    with pytest.raises(ConfigError, match="keep=1 is not possible with stop_on=memorisation"):
+    with pytest.raises(ConfigError, match=r"invalid value for keep: 1 \(must be all with stop_on=memorisation"):
         check_keep(TrainingOptions(keep=1, stop_on=MEMORISATION))

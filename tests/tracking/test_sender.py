@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from sslmlflow.runs.retention import settled
+from sslmlflow.runs.retention import after_sending
 from sslmlflow.tracking import sender
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool, left_in
@@ -182,10 +182,10 @@ def test_not_all_is_done_before_the_best_is_told(
     (folder / "milestone.json").write_text("{}")
     spool.add_milestone(0, folder, {"label_free/crr": 1.0})
     faulty = Faulty(before=fail_at_the_best)
-    assert not Sender(spool.path, faulty, run_id, settled(faulty, run_id)).close(patience_seconds=3)
+    assert not Sender(spool.path, faulty, run_id, after_sending(faulty, run_id)).close(patience_seconds=3)
     assert told
     assert "was not told which are the best" in capsys.readouterr().err
-    assert Sender(spool.path, client, run_id, settled(client, run_id)).close()
+    assert Sender(spool.path, client, run_id, after_sending(client, run_id)).close()
     assert client.get_run(run_id).data.metrics["best/label_free/crr"] == 1.0
 
 
