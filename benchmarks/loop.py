@@ -20,7 +20,8 @@ from sslmlflow.methods import build_method
 from sslmlflow.runs.pretraining import Training, prepare
 from sslmlflow.training.device import memory_format
 from sslmlflow.training.loop import Step, train
-from sslmlflow.training.step import State, ssl_step, start_state
+from sslmlflow.training.state import State
+from sslmlflow.training.step import ssl_step, start_state
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlflow.entities import Run
 
-from sslmlflow.tracking.resuming import ENTRY_POINT
+from sslmlflow.tracking.same_job import ENTRY_POINT
 from sslmlflow.tracking.server import connect, current_experiment
 
 

@@ -21,7 +21,8 @@ from sslmlflow.encoders import EncoderSpec, build_encoder
 from sslmlflow.methods import METHODS, build_method
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State, TakeStep, ssl_step, start_state
+from sslmlflow.training.state import State
+from sslmlflow.training.step import TakeStep, ssl_step, start_state
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm
 

@@ -15,9 +15,9 @@ from sslmlflow.data.opening import changed_since, open_and_tell
 from sslmlflow.data.source import DatasetSpec
 from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
-from sslmlflow.evaluation.best import log_best
 from sslmlflow.evaluation.clusters import HeldOut
 from sslmlflow.evaluation.labelled import open_labelled
+from sslmlflow.evaluation.log_best import log_best
 from sslmlflow.evaluation.pictures import pictures, renumbered
 from sslmlflow.evaluation.spectra import spectra
 from sslmlflow.metrics.catalogue import CATALOGUE

@@ -15,8 +15,8 @@ from sslmlflow.data.opening import dataset_spec
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.metrics.catalogue import ACCURACIES, CATALOGUE, CRR, CRR_ADJUSTED
-from sslmlflow.reporting.choice import TRAINED_ON_IT
 from sslmlflow.reporting.history import History, history_of
+from sslmlflow.reporting.milestone_choice import TRAINED_ON_IT
 from sslmlflow.reporting.tables import markdown_table
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import require_checkpoints, train_to_end

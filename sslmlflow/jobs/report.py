@@ -15,8 +15,8 @@ from sslmlflow.reporting.history import History, histories_of
 from sslmlflow.reporting.report import report
 from sslmlflow.reporting.trainings import training_histories
 from sslmlflow.texts import printable
-from sslmlflow.tracking.resuming import ENTRY_POINT
 from sslmlflow.tracking.run import tracked_run
+from sslmlflow.tracking.same_job import ENTRY_POINT
 from sslmlflow.tracking.server import connect, current_experiment
 from sslmlflow.tracking.stored import runs_by_id
 

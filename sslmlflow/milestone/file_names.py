@@ -1,4 +1,5 @@
 """The files in a milestone's folder."""
 
-ABOUT_FILE = "milestone.json"
-ENCODER_FILE, METHOD_FILE = "encoder.safetensors", "method.safetensors"
+ABOUT_FILE = "milestone.json"  # what it is: epoch, encoder, method, images, preprocessing (see `description`)
+ENCODER_FILE = "encoder.safetensors"  # the weights that embed images
+METHOD_FILE = "method.safetensors"  # the rest of the method's state: heads, queues, momentum copies

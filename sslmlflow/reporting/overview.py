@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sslmlflow.metrics.catalogue import ACCURACIES, CATALOGUE
-from sslmlflow.reporting.choice import baselines, choose_milestone, points_lost
 from sslmlflow.reporting.history import History
+from sslmlflow.reporting.milestone_choice import baselines, choose_milestone, points_lost
 from sslmlflow.reporting.tables import markdown_table, plain_table
 from sslmlflow.texts import as_csv
 

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from sslmlflow.config.report import ReportOptions
 from sslmlflow.figures.progress import progress_figure
 from sslmlflow.metrics.catalogue import ACCURACIES, CATALOGUE, PROBE, STANDARDISED
-from sslmlflow.reporting.choice import choose_milestone, register, verdict
 from sslmlflow.reporting.correlations import as_markdown, correlations, correlations_csv
 from sslmlflow.reporting.cost import augmenting_probes, seconds_table
 from sslmlflow.reporting.figures import report_figures
 from sslmlflow.reporting.history import History
+from sslmlflow.reporting.milestone_choice import choose_milestone, register, verdict
 from sslmlflow.reporting.overfitting import overfitting_table
 from sslmlflow.reporting.overview import MANY, NOTE, overview
 from sslmlflow.reporting.tables import milestones_csv, milestones_table

@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from sslmlflow.errors import UserError
 from sslmlflow.reporting.history import History, histories_of
 from sslmlflow.tracking.notes import note
-from sslmlflow.tracking.resuming import ENTRY_POINT
+from sslmlflow.tracking.same_job import ENTRY_POINT
 from sslmlflow.tracking.server import current_experiment, whereabouts, whole
 from sslmlflow.tracking.trained_images import images_of
 

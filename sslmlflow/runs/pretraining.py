@@ -22,7 +22,8 @@ from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State, ssl_step, start_state
+from sslmlflow.training.state import State
+from sslmlflow.training.step import ssl_step, start_state
 
 LARGEST_CIFAR_STEM = 64  # pixels
 

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from sslmlflow.config.options import NONE
 from sslmlflow.config.training import TrainingOptions
 from sslmlflow.errors import ConfigError
-from sslmlflow.evaluation.best import log_best
+from sslmlflow.evaluation.log_best import log_best
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.tracking.logged_models import drop_milestone
 from sslmlflow.tracking.spool import Spool

@@ -8,8 +8,8 @@ from mlflow.entities import LoggedModel, Run
 
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
-from sslmlflow.reporting.choice import choose_milestone
 from sslmlflow.reporting.history import history_of
+from sslmlflow.reporting.milestone_choice import choose_milestone
 from sslmlflow.reporting.trainings import TRAININGS, is_readable, no_milestones, runs_of, start_of
 from sslmlflow.texts import printable
 from sslmlflow.tracking.server import run_of

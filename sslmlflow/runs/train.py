@@ -42,7 +42,8 @@ from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, train
-from sslmlflow.training.step import State, TakeStep
+from sslmlflow.training.state import State
+from sslmlflow.training.step import TakeStep
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from sslmlflow.tracking.trained_images import images_of_run
 from sslmlflow.training.device import Machine, choose_machine, memory_format
 from sslmlflow.training.loop import Plan, first_views
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State
+from sslmlflow.training.state import State
 from sslmlflow.umm.balance import balance
 from sslmlflow.umm.fixed_early import tuned_parameters
 from sslmlflow.umm.objective import Weights

@@ -31,7 +31,7 @@ from sslmlflow.tracking.liveness import reap, running, signs_of_life
 from sslmlflow.tracking.lock import locked, run_folder
 from sslmlflow.tracking.once import KEY, made_once, new_key
 from sslmlflow.tracking.patience import STOPPED_OPEN_SECONDS, tried
-from sslmlflow.tracking.resuming import ENTRY_POINT, Job, check_same, resumed
+from sslmlflow.tracking.same_job import ENTRY_POINT, Job, check_same, resumed
 from sslmlflow.tracking.server import connect, current_experiment, run_of
 
 TRAINING = "sslmlflow.training"  # tag

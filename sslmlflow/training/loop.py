@@ -16,7 +16,8 @@ from sslmlflow.shortage import out_of_memory, shortage
 from sslmlflow.training.batches import batches, step_seed, steps_per_epoch
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State, TakeStep, ssl_step
+from sslmlflow.training.state import State
+from sslmlflow.training.step import TakeStep, ssl_step
 
 
 @dataclass(frozen=True)

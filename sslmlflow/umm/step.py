@@ -10,7 +10,8 @@ from sslmlflow.errors import DivergedError
 from sslmlflow.methods import Method
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State, Taken, check_finite, descend, end_step, set_rate, start_state
+from sslmlflow.training.state import State
+from sslmlflow.training.step import Taken, check_finite, descend, end_step, set_rate, start_state
 from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.hypergradient import Hypergradient, gradient, hypergradient
 from sslmlflow.umm.objective import Objectives, Weights, keep_buffers

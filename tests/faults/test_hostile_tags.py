@@ -17,7 +17,7 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.report import Report
 from sslmlflow.config.upkeep import Reap, Sync
 from sslmlflow.errors import UserError
-from sslmlflow.evaluation.best import log_best
+from sslmlflow.evaluation.log_best import log_best
 from sslmlflow.jobs import reap, report, sync
 from sslmlflow.jobs.evaluate import _source_run
 from sslmlflow.reporting.history import history_of

@@ -17,7 +17,8 @@ from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Epoch, Event, MilestoneDue, Plan, Step, train
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State, start_state
+from sslmlflow.training.state import State
+from sslmlflow.training.step import start_state
 from tests.encoders.tiny import tiny_encoder
 
 CPU = Machine(torch.device("cpu"), "float32")

@@ -17,7 +17,8 @@ from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Step, train
 from sslmlflow.training.schedules import Schedule
-from sslmlflow.training.step import State, Taken
+from sslmlflow.training.state import State
+from sslmlflow.training.step import Taken
 from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.objective import Objectives, Weights
 from sslmlflow.umm.step import Umm

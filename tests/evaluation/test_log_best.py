@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from sslmlflow.evaluation.best import log_best
+from sslmlflow.evaluation.log_best import log_best
 from sslmlflow.tracking.stored import milestones_of_run
 from sslmlflow.tracking.values import Way, measuring_runs, ways_of
 from tests.conftest import NewDatabase

@@ -3,8 +3,8 @@
 from mlflow import MlflowClient
 
 from sslmlflow.metrics.alarms import PARTIAL, partly_collapsed
+from sslmlflow.metrics.best_value import Candidate, Choice, choose
 from sslmlflow.metrics.catalogue import CATALOGUE, CRR_ADJUSTED, STANDARDISED
-from sslmlflow.metrics.choice import Candidate, Choice, choose
 from sslmlflow.metrics.correlation import lost_at_random, lost_by_the_last
 from sslmlflow.reporting.history import History
 from sslmlflow.reporting.memorisation import memorised

@@ -1,4 +1,4 @@
-"""Choosing a milestone by a label-free criterion, and which others the criterion separates it from."""
+"""The best of several values of a criterion, and which others the criterion does not separate from it."""
 
 from collections.abc import Sequence
 from math import isfinite

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from sslmlflow.metrics.choice import Candidate, choose
+from sslmlflow.metrics.best_value import Candidate, choose
 
 
 def milestone(epoch, value, half_width=0.5):

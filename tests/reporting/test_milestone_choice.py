@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from sslmlflow.reporting.choice import choose_milestone, register, verdict
 from sslmlflow.reporting.history import History, history_of
+from sslmlflow.reporting.milestone_choice import choose_milestone, register, verdict
 from sslmlflow.tracking.stored import DEVIATIONS
 from tests.conftest import NewDatabase
 
