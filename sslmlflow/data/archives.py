@@ -7,8 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from torchvision.datasets.utils import check_integrity, download_url
-
 from sslmlflow.data.cache import locked
 from sslmlflow.errors import UserError
 
@@ -32,6 +30,8 @@ def unpacked(archive: Download, place: Path, download: bool) -> Path:
     folder = place / archive.folder
     if folder.is_dir():
         return folder
+    from torchvision.datasets.utils import check_integrity  # not above: torchvision brings torch's compiler
+
     path = place / archive.url.rsplit("/", 1)[-1]
     if not download and not path.exists():
         raise UserError(
@@ -53,6 +53,8 @@ def unpacked(archive: Download, place: Path, download: bool) -> Path:
 
 
 def _download(archive: Download, path: Path) -> None:
+    from torchvision.datasets.utils import download_url
+
     try:
         download_url(archive.url, str(path.parent), filename=path.name, md5=archive.md5)
     except (OSError, RuntimeError, http.client.HTTPException) as error:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import rgb_to_grayscale
 
 from sslmlflow.data.bad_image import BadImage
 from sslmlflow.data.bit_depth import FULL
@@ -46,6 +45,8 @@ class Preprocessing:
         mean, std = self.tensors(images.device)
         scaled = images.float() / 255
         if self.channels == 1 and images.shape[1] == 3:
+            from torchvision.transforms.functional import rgb_to_grayscale  # not above: it brings torch's compiler
+
             scaled = rgb_to_grayscale(scaled)
         scaled = (scaled - mean[:, None, None]) / std[:, None, None]
         return scaled.expand(-1, 3, -1, -1)

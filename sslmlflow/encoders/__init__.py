@@ -5,14 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from sslmlflow.config.options import nearest
 from sslmlflow.encoders.encoder import Encoder, EncoderSpec, Upscale, pool
 from sslmlflow.encoders.pretrained import Published, load_weights, torchvision_published
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
-from sslmlflow.encoders.splitting import split
 from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published
 from sslmlflow.errors import ConfigError, in_short
 
@@ -25,6 +23,7 @@ __all__ = [
     "check_pretrained",
     "pool",
     "published",
+    "torchvision_models",
     "with_early",
 ]
 
@@ -49,7 +48,9 @@ def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
 
 def check_encoder(name: str) -> None:
     """ConfigError if there is no encoder of this name that can be trained here."""
-    known = [*RESNETS, *torchvision.models.list_models(module=torchvision.models)]
+    if name in RESNETS:
+        return
+    known = [*RESNETS, *torchvision_models()]
     if name not in known:
         raise ConfigError(
             f"encoder={name} is not possible.{_meant(name, known)} Allowed: resnet18, resnet50, or the name of a "
@@ -59,10 +60,9 @@ def check_encoder(name: str) -> None:
 
 def check_pretrained(name: str) -> None:
     """ConfigError if there is neither a model of torchvision of this name nor, as timm/NAME, one of timm."""
-    known = torchvision.models.list_models(module=torchvision.models)
     if name.startswith(PREFIX):
         check_timm(name)
-    elif name not in known:
+    elif name not in RESNETS and name not in (known := torchvision_models()):
         raise ConfigError(
             f"{name} is not a model of torchvision.{_meant(name, known)} Allowed: a classification model in "
             "torchvision.models, or timm/ and the name of one of timm."
@@ -95,7 +95,18 @@ def _own_resnet(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
     return layers[:cut], layers[cut:]
 
 
+def torchvision_models() -> list[str]:
+    """The classification models of torchvision, by name."""
+    from torchvision import models  # not above: torchvision brings torch's compiler, which takes seconds
+
+    return list(models.list_models(module=models))
+
+
 def _torchvision_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
+    from torchvision import models
+
+    from sslmlflow.encoders.splitting import split
+
     keywords: dict[str, Any] = {}
     if spec.name in ("googlenet", "inception_v3"):
         keywords = {"aux_logits": False, "init_weights": True}
@@ -104,7 +115,7 @@ def _torchvision_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
     if spec.name.startswith("maxvit"):
         keywords = {"input_size": (spec.image_size, spec.image_size)}
     try:
-        model = torchvision.models.get_model(spec.name, weights=None, **keywords)
+        model = models.get_model(spec.name, weights=None, **keywords)
         if spec.published:
             load_weights(model, spec.name)
         return split(model, torch.randn(2, 3, spec.image_size, spec.image_size))

@@ -35,6 +35,7 @@ class Encoder(nn.Module):
         self.early = early
         self.late = late
         self.early_width, self.embedding_width = self._widths(image_size)
+        self._image_size = image_size
 
     def forward(self, images: Tensor) -> Tensor:
         embedding: Tensor = self.late(self.early(images))
@@ -44,6 +45,34 @@ class Encoder(nn.Module):
         """Embeddings of the early layer (its feature map averaged over space) and of the last layer."""
         feature_map = self.early(images)
         return pool(feature_map), self.late(feature_map)
+
+    def with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The last feature map (n, c, h, w), which is averaged into the embedding, and the embedding."""
+        maps: list[Tensor] = []
+        pooling = self._pooling()
+        assert pooling is not None
+        hook = pooling.register_forward_pre_hook(lambda module, given: maps.append(given[0]))
+        try:
+            embedding: Tensor = self(images)
+        finally:
+            hook.remove()
+        return maps[0], embedding
+
+    def _pooling(self) -> nn.Module | None:
+        found = [module for module in self.late.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
+        return found[-1] if found else None
+
+    @property
+    def map_width(self) -> int | None:
+        """Channels of the map that is averaged into the embedding; None where there is no such map."""
+        if self._pooling() is None:
+            return None
+        self.eval()
+        with torch.no_grad():
+            feature_map, embedding = self.with_map(torch.zeros(1, 3, self._image_size, self._image_size))
+        self.train()
+        averaged = feature_map.ndim == 4 and feature_map.shape[1] == embedding.shape[1]
+        return feature_map.shape[1] if averaged else None
 
     def _widths(self, image_size: int) -> tuple[int, int]:
         self.eval()

@@ -5,14 +5,16 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
 
 from sslmlflow.errors import UserError, in_short
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ def torchvision_published(name: str) -> Published:
     return Published(str(weights), transform.crop_size[0], tuple(transform.mean), tuple(transform.std))
 
 
-def published_weights(name: str) -> WeightsEnum:
+def published_weights(name: str) -> "WeightsEnum":
     """The weights that torchvision recommends for a model; all its classification models have some."""
+    from torchvision.models import get_model_weights  # not above: torchvision brings torch's compiler
+
     weights: WeightsEnum = get_model_weights(name).DEFAULT
     return weights
 

@@ -2,8 +2,67 @@
 
 from collections import OrderedDict
 
-from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
+from torch import Tensor, nn
+
+
+class _Block(nn.Module):
+    """Some layers beside a shortcut; the names are torchvision's, so that its weights fit."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, planes: int, stride: int = 1, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self._add_layers(channels, planes, stride)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut
+
+    def _add_layers(self, channels: int, planes: int, stride: int) -> None:
+        raise NotImplementedError
+
+    def _residual(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self._residual(x)
+        out += x if self.downsample is None else self.downsample(x)
+        activated: Tensor = self.relu(out)
+        return activated
+
+
+class BasicBlock(_Block):
+    """Two 3 x 3 convolutions (section 3.3)."""
+
+    def _add_layers(self, channels: int, planes: int, stride: int) -> None:
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return out
+
+
+class Bottleneck(_Block):
+    """A 3 x 3 convolution between two of 1 x 1 (section 4.1); the former has the stride, as torchvision's."""
+
+    expansion = 4
+
+    def _add_layers(self, channels: int, planes: int, stride: int) -> None:
+        out = planes * self.expansion
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        expanded: Tensor = self.bn3(self.conv3(out))
+        return expanded
+
 
 Block = type[BasicBlock] | type[Bottleneck]
 RESNETS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.data import autoaugment, open_labels
+from sslmlflow.data import open_labels
 from sslmlflow.data.opening import cache_folder
 from sslmlflow.data.source import DatasetSpec, Images, ImageSets, subset
 from sslmlflow.digests import digest
@@ -145,6 +145,8 @@ class LabelledImages:
         return results
 
     def _augmented(self, milestone: Milestone) -> Callable[[int], Tensor]:
+        from sslmlflow.data import autoaugment  # not above: it brings torchvision, and that torch's compiler
+
         seed = self.options.evaluation_seed
 
         def draw(epoch: int) -> Tensor:

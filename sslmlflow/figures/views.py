@@ -7,16 +7,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+GAP = 0.06  # between pictures, as a share of their side
+
 
 def views_figure(images: NDArray[np.uint8], views: Sequence[NDArray[np.float32]]) -> Figure:
-    """One column an image: on top as it is (n, c, h, w; 0..255), below it its views (n, 3, h, w; 0..1)."""
+    """One column an image: on top as it is (n, c, h, w; 0..255), below it its views (n, 3, size, size; 0..1)."""
     rows: list[NDArray[np.floating[Any]]] = [images / 255, *views]
-    figure = Figure(figsize=(len(images), len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), len(images), squeeze=False)
-    for row, (name, pictures) in enumerate(zip(["image", "view 1", "view 2"], rows, strict=False)):
-        for axis, picture in zip(axes[row], pictures, strict=True):
+    figure = Figure(figsize=(len(images) + 0.6, len(rows) + 0.1), layout="constrained")
+    axes = figure.subplots()  # one for all pictures: each of its own takes a tenth of a second
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
             colour = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
-            axis.imshow(np.clip(colour, 0, 1))
-            axis.set(xticks=[], yticks=[])
-        axes[row][0].set_ylabel(name)
+            edges = column + GAP, column + 1 - GAP, row + 1 - GAP, row + GAP
+            axes.imshow(np.clip(colour, 0, 1), extent=edges, interpolation="nearest")
+    axes.set(xlim=(0, len(images)), ylim=(len(rows), 0), xticks=[], yticks=np.arange(len(rows)) + 0.5)
+    axes.set_yticklabels(["image", *(f"view {number + 1}" for number in range(len(views)))])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure

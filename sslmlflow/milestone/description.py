@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torchvision
-
 from sslmlflow.config.methods import METHODS, method_options_text
-from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained
+from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained, torchvision_models
 from sslmlflow.encoders.resnet import EARLY_LAYERS
 from sslmlflow.errors import ConfigError
 from sslmlflow.milestone.file_names import ABOUT_FILE
@@ -143,7 +141,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def _every_option(method: str, given: str | None) -> str:
     """All options of a method; what the milestone does not hold has the default of that time."""
-    then = ",".join(f"{name}={text}" for name, text in _OPTIONS_THEN[method].items())
+    then = ",".join(f"{name}={text}" for name, text in _OPTIONS_THEN.get(method, {}).items())
     return method_options_text(method, f"{then},{given or ''}")
 
 
@@ -178,7 +176,7 @@ def _check_together(about: Mapping[str, Any]) -> None:
         check_pretrained(encoder["name"])
     except ConfigError as error:
         raise MilestoneFileError(f"{ABOUT_FILE}: encoder.name: {printable(error)}") from error
-    if trained and encoder["name"] not in torchvision.models.list_models(module=torchvision.models):
+    if trained and encoder["name"] not in RESNETS and encoder["name"] not in torchvision_models():
         raise _invalid("encoder.name", encoder["name"], "a model of torchvision for weights that were trained")
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sslmlflow.config.options import option
-from sslmlflow.encoders import EncoderSpec, build_encoder
+from sslmlflow.encoders import EncoderSpec, build_encoder, check_pretrained
 from sslmlflow.methods import METHODS, build_method
 from sslmlflow.milestone.description import MilestoneFileError
 from sslmlflow.milestone.milestone import write_milestone, write_untrained
@@ -31,6 +31,8 @@ MEMORY = 2**29  # bytes beyond what the process has
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write(tmp_path_factory.mktemp("milestone") / "epoch-7", trained())
     read_parts(folder)  # the first time, torch loads what it needs for layers without memory
+    check_pretrained("timm/resnet18")  # and timm and torchvision are imported
+    check_pretrained("densenet121")
     return folder
 
 
@@ -66,7 +68,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("epoch", -1, "invalid value for epoch: -1"),
     ("epoch", 1.5, "invalid value for epoch: 1.5"),
     ("epoch", None, "invalid value for epoch: null"),
-    ("method", "simclear", 'invalid value for method: "simclear" (must be null, simclr, simsiam, moco-v2)'),
+    ("method", "simclear", 'invalid value for method: "simclear" (must be null, simclr, simsiam, moco-v2, byol, '),
     ("method", ["simclr"], "invalid value for method"),
     ("method", None, "invalid value for method: null"),
     ("method_options", {"temperature": 1}, "invalid value for method_options"),

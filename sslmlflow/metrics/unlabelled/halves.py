@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as students_t
+from scipy.special import stdtrit
 
 
 class Interval(NamedTuple):
@@ -125,7 +125,7 @@ def gap(first: Halves, second: Halves, level: float = 0.95) -> Interval:
 
 def _students(value: float, spread: float, count: int, level: float) -> Interval:
     """The interval of Student's t around a value whose standard deviation was estimated from `count` numbers."""
-    width = float(students_t.ppf((1 + level) / 2, count - 1)) * spread
+    width = float(stdtrit(count - 1, (1 + level) / 2)) * spread
     return Interval(value, value - width, value + width)
 
 
