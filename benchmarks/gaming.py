@@ -17,8 +17,8 @@ from torch.nn.functional import one_hot
 from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data import open_labels
+from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.opening import cache_folder, dataset_spec, images_of_run, open_and_tell
-from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_images, embed_views
 from sslmlflow.evaluation.clusters import map_and_cluster
 from sslmlflow.metrics.labelled.knn import knn_accuracy

@@ -16,10 +16,11 @@ import torch
 
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.encoders import build_encoder
-from sslmlflow.methods import build_method
+from sslmlflow.methods import Batch, build_method
 from sslmlflow.runs.pretraining import Training, prepare
 from sslmlflow.training.device import memory_format
-from sslmlflow.training.loop import Step, train
+from sslmlflow.training.loop import Steps, train
+from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.state import State
 from sslmlflow.training.step import ssl_step, start_state
 
@@ -58,15 +59,15 @@ def measure(width: int, arguments: argparse.Namespace) -> dict[str, float]:
             )
         )
     state = new_state(training)
-    loop = train(state, training.sets.train, training.plan, training.machine)
+    loop = train(state, training.batches, training.plan, training.machine)
     bare_state = new_state(training)
     views = torch.randn(2, arguments.batch_size, 3, 32, 32, device=training.machine.device)
+    batch = Batch((views,), torch.arange(arguments.batch_size), (torch.zeros(2, arguments.batch_size, 4),))
+    progress, rates = training.plan.progress(1), training.plan.schedule.at(1)
     seconds: dict[str, list[float]] = {"bare": [], "loop": []}
     for turn in range(arguments.turns + 1):
         timed = {
-            "bare": time_steps(
-                lambda: ssl_step(bare_state, views, training.plan.schedule, training.machine), arguments.steps
-            ),
+            "bare": time_steps(lambda: ssl_step(bare_state, batch, progress, rates, training.machine), arguments.steps),
             "loop": time_steps(lambda: next_step(loop), arguments.steps),
         }
         if turn:  # the first turn warms up
@@ -88,11 +89,11 @@ def new_state(training: Training) -> State:
     method = build_method("simclr", "", encoder, 0)
     device = training.machine.device
     method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
-    return start_state(method, 1e-4)
+    return start_state(method, Optimising())
 
 
 def next_step(loop) -> None:  # type: ignore[no-untyped-def]
-    while not isinstance(next(loop), Step):
+    while not isinstance(next(loop), Steps):
         pass
 
 

@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from sslmlflow.encoders import EncoderSpec, build_encoder
-from sslmlflow.methods import METHODS, build_method
+from sslmlflow.methods import METHODS, Batch, Progress, build_method
 from sslmlflow.training.device import Machine, choose_machine, memory_format
-from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.optimisers import Optimising
+from sslmlflow.training.schedules import Rates
 from sslmlflow.training.state import State
 from sslmlflow.training.step import TakeStep, ssl_step, start_state
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm
 
-SCHEDULE = Schedule("constant", 0.01, 10**6)
+RATES = Rates(0.1)
 UMM = Umm(Weights(alpha=0.1, beta=1.0, density="proj_out", directions=8, js_images=64))
 
 
@@ -60,13 +60,13 @@ def main() -> None:
 def seconds(method: str, width: int, batch_size: int, turns: int) -> tuple[float, float]:
     """Median seconds of a step of either side; the first turn, which warms up, does not count."""
     machine = choose_machine("auto", "auto")
-    views = make_views(batch_size, machine)
+    batch = make_batch(batch_size, machine)
     sides = [(side, *prepared(method, width, machine, side)) for side in ("ssl", "umm")]
     took: dict[str, list[float]] = {"ssl": [], "umm": []}
     for _ in range(turns + 1):
         for side, state, step in sides:
             started = time.perf_counter()
-            step(state, views, SCHEDULE, machine)
+            step(state, batch, Progress(0.5, 1.0), RATES, machine)
             if machine.device.type == "cuda":
                 torch.cuda.synchronize()
             took[side].append(time.perf_counter() - started)
@@ -76,11 +76,11 @@ def seconds(method: str, width: int, batch_size: int, turns: int) -> tuple[float
 def memory(method: str, width: int, batch_size: int, side: str) -> float:
     """MB that two steps of one side need beyond what is there before them."""
     machine = choose_machine("auto", "auto")
-    views = make_views(batch_size, machine)
+    batch = make_batch(batch_size, machine)
     state, step = prepared(method, width, machine, side)
     before = peak(machine)
     for _ in range(2):
-        step(state, views, SCHEDULE, machine)
+        step(state, batch, Progress(0.5, 1.0), RATES, machine)
     return peak(machine) - before
 
 
@@ -101,13 +101,16 @@ def prepared(name: str, width: int, machine: Machine, side: str) -> tuple[State,
     method = build_method(name, None, encoder, seed=0)
     method.to(machine.device, memory_format=memory_format(encoder, machine.device))  # type: ignore[call-overload]
     method.train()
-    return (start_state(method, 1e-4), ssl_step) if side == "ssl" else (UMM.start(method, 1e-4), UMM.step)
+    return (
+        (start_state(method, Optimising()), ssl_step) if side == "ssl" else (UMM.start(method, Optimising()), UMM.step)
+    )
 
 
-def make_views(batch_size: int, machine: Machine) -> Tensor:
+def make_batch(batch_size: int, machine: Machine) -> Batch:
     generator = torch.Generator().manual_seed(0)
     views = torch.randn(2 * batch_size, 3, 32, 32, generator=generator).to(machine.device)
-    return views.contiguous(memory_format=torch.channels_last).unflatten(0, (2, batch_size))
+    views = views.contiguous(memory_format=torch.channels_last).unflatten(0, (2, batch_size))
+    return Batch((views,), torch.arange(batch_size), (torch.zeros(2, batch_size, 4),))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from sslmlflow.data.views import Augmentation, make_views
+from sslmlflow.data.augmentation import Augmentation
+from sslmlflow.data.views import make_views
 
 IMAGES, SIZE, VIEWS = 256, 32, 2
 

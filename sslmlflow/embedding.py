@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images
-from sslmlflow.data.views import Augmentation, fixed_views
+from sslmlflow.data.views import fixed_crops
 from sslmlflow.encoders import Encoder
 
 
@@ -50,7 +51,7 @@ def embed_views(
     def prepare(block: Tensor, indices: NDArray[np.int64]) -> Tensor:
         block = block.to(_device(encoder))
         mean, std = preprocessing.tensors(block.device)
-        return fixed_views(block, augmentation, mean, std, numbers[indices], seed, views).flatten(0, 1)
+        return fixed_crops(block, augmentation, mean, std, numbers[indices], seed, views)[0].flatten(0, 1)
 
     early, last = zip(
         *(_views_first(parts, views) for parts in _embedded_blocks(encoder, images, prepare, views)), strict=True

@@ -37,7 +37,7 @@ def test_mistakes_are_refused_at_once_and_nothing_is_written(environment: dict[s
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("sslmlflow: ")
-    assert "method=simclrr is not possible. Did you mean simclr? Allowed: simclr, simsiam, moco-v2." in done.stderr
+    assert "method=simclrr is not possible. Did you mean simclr? Allowed: simclr, simsiam, moco-v2, " in done.stderr
     assert "lr=nan is not possible. Allowed: auto, or a number above 0." in done.stderr
     assert "batch_size=1 is not possible. Allowed: auto, or a whole number of at least 2." in done.stderr
     assert "epoch is not a parameter here. Did you mean epochs?" in done.stderr

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages, subset
-from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_images, embed_views
 from sslmlflow.encoders import Encoder
 from tests.encoders.tiny import tiny_encoder

@@ -37,6 +37,81 @@ class MoCoOptions:
     projection_width: int = option(128, "width of the projections", minimum=1)
 
 
+_HIDDEN = "width of the hidden layers of the projector"
+_TEACHER = "share of its old weights that the teacher keeps at each step, at the start; 1 at the end"
+
+
+@dataclass(frozen=True)
+class BYOLOptions:
+    """BYOL."""
+
+    hidden_width: int = option(4096, f"{_HIDDEN} and of the predictor", minimum=1)
+    projection_width: int = option(256, "width of the projections", minimum=1)
+    teacher_momentum: float = option(0.99, _TEACHER, minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class BarlowTwinsOptions:
+    """Barlow Twins."""
+
+    redundancy: float = option(0.0051, "weight of the correlations of different features", minimum=0)
+    loss_scale: float = option(0.1, "factor of the loss", above=0)
+    hidden_width: int = option(2048, _HIDDEN, minimum=1)
+    projection_width: int = option(2048, "width of the projections", minimum=1)
+
+
+@dataclass(frozen=True)
+class VICRegOptions:
+    """VICReg."""
+
+    invariance: float = option(25.0, "weight of the distance of the views", minimum=0)
+    variance: float = option(25.0, "weight of features that vary too little", minimum=0)
+    covariance: float = option(1.0, "weight of features that vary together", minimum=0)
+    hidden_width: int = option(2048, _HIDDEN, minimum=1)
+    projection_width: int = option(2048, "width of the projections", minimum=1)
+
+
+@dataclass(frozen=True)
+class VICRegLOptions(VICRegOptions):
+    """VICRegL."""
+
+    global_share: float = option(0.75, "weight of the loss of whole views; the rest is of places", minimum=0, maximum=1)
+    match_share: float = option(0.4, "share of the places of a feature map that are matched", above=0, maximum=1)
+    local_width: int = option(512, "widths of the projector of places", minimum=1)
+
+
+@dataclass(frozen=True)
+class SwAVOptions:
+    """SwAV."""
+
+    temperature: float = option(0.1, "temperature of the softmax over prototypes", above=0)
+    prototypes: int = option(3000, "number of prototypes", minimum=2)
+    sinkhorn_eps: float = option(0.05, "softness of the assignments to prototypes", above=0)
+    queue_size: int = option(3840, "number of earlier projections of either view that join in assigning", minimum=1)
+    queue_start: float = option(0.05, "share of the training before they join; 1: never", minimum=0, maximum=1)
+    frozen_epochs: int = option(1, "epochs in which the prototypes stay as they were drawn", minimum=0)
+    hidden_width: int = option(2048, _HIDDEN, minimum=1)
+    projection_width: int = option(128, "width of the projections", minimum=1)
+
+
+@dataclass(frozen=True)
+class DINOOptions:
+    """DINO."""
+
+    temperature: float = option(0.1, "temperature of the student's softmax", above=0)
+    teacher_temperature_start: float = option(0.04, "temperature of the teacher's softmax at the start", above=0)
+    teacher_temperature: float = option(0.07, "temperature of the teacher's softmax after its rise", above=0)
+    teacher_temperature_epochs: int = option(30, "epochs of this rise", minimum=1)
+    teacher_momentum: float = option(0.9995, _TEACHER, minimum=0, maximum=1)
+    centre_momentum: float = option(
+        0.9, "share of its old value that the teacher's centre keeps at each step", minimum=0, maximum=1
+    )
+    frozen_epochs: int = option(1, "epochs in which the last layer stays as it was drawn", minimum=0)
+    prototypes: int = option(4096, "number of outputs", minimum=2)
+    hidden_width: int = option(2048, "width of the hidden layers of the head", minimum=1)
+    bottleneck_width: int = option(256, "width of the layer before the last", minimum=1)
+
+
 @dataclass(frozen=True)
 class MethodDeclaration:
     """A method's options, and the dotted path of its class."""
@@ -49,6 +124,12 @@ METHODS = {
     "simclr": MethodDeclaration("sslmlflow.methods.simclr.SimCLR", SimCLROptions),
     "simsiam": MethodDeclaration("sslmlflow.methods.simsiam.SimSiam", SimSiamOptions),
     "moco-v2": MethodDeclaration("sslmlflow.methods.moco.MoCo", MoCoOptions),
+    "byol": MethodDeclaration("sslmlflow.methods.byol.BYOL", BYOLOptions),
+    "barlow-twins": MethodDeclaration("sslmlflow.methods.barlow_twins.BarlowTwins", BarlowTwinsOptions),
+    "vicreg": MethodDeclaration("sslmlflow.methods.vicreg.VICReg", VICRegOptions),
+    "vicregl": MethodDeclaration("sslmlflow.methods.vicregl.VICRegL", VICRegLOptions),
+    "swav": MethodDeclaration("sslmlflow.methods.swav.SwAV", SwAVOptions),
+    "dino": MethodDeclaration("sslmlflow.methods.dino.DINO", DINOOptions),
 }
 
 

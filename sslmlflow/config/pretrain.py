@@ -7,13 +7,15 @@ from sslmlflow.config.methods import METHODS
 from sslmlflow.config.monitor import MonitorOptions
 from sslmlflow.config.options import option
 from sslmlflow.config.training import TrainingOptions
+from sslmlflow.config.views import ViewOptions
 
 PRESET_NAMES = ("monitoring-paper", "small")
+OPTIMISER_NAMES = ("sgd", "lars", "adamw")
 SCHEDULE_NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponential")
 
 
 @dataclass(frozen=True)
-class PretrainOptions(DataOptions, MonitorOptions):
+class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
     """Training"""
 
     image_size: int | None = option(
@@ -37,12 +39,25 @@ class PretrainOptions(DataOptions, MonitorOptions):
     width: int | None = option(None, "channels of a ResNet's first stage, published: 64; auto: the preset's", minimum=4)
     epochs: int | None = option(None, "passes over the training images; auto: the preset's", minimum=1)
     batch_size: int | None = option(None, "images per step, each seen in two views; auto: the preset's", minimum=2)
-    lr: float | None = option(None, "peak learning rate; auto: the preset's", above=0)
+    optimiser: str = option("auto", "auto: the method's recipe", choices=("auto", *OPTIMISER_NAMES))
+    lr: float | None = option(
+        None,
+        "peak learning rate; auto: the preset's, which grows with the batch where the method's recipe says so",
+        above=0,
+    )
     weight_decay: float | None = option(None, "weight decay; auto: the method's recipe", minimum=0)
+    weight_decay_end: float | None = option(
+        None, "where weight decay goes by half a cosine; auto: the method's recipe", minimum=0
+    )
+    clip: float | None = option(
+        None, "length that gradients are cut down to, 0 for none; auto: the method's recipe", minimum=0
+    )
     schedule: str = option(
         "auto", "course of the learning rate; auto: the method's recipe", choices=("auto", *SCHEDULE_NAMES)
     )
-    warmup_epochs: int = option(10, "linear warm-up of schedule=warmup-cosine", minimum=0)
+    warmup_epochs: int = option(
+        10, "linear warm-up of schedule=warmup-cosine; of schedule=auto at most a tenth of the epochs", minimum=0
+    )
     milestone_every: int | None = option(
         None, "epochs between milestones, initialisation and the last being kept too; auto: the preset's", minimum=1
     )

@@ -1,8 +1,6 @@
 """Random views of a whole batch of images at once, each view with random parameters of its own."""
 
-import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -10,149 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.data import colour
-from sslmlflow.data.counted import uniforms
+from sslmlflow.data.augmentation import Augmentation, Views
+from sslmlflow.data.blur import blur_
+from sslmlflow.data.view_parameters import ViewParameters, draw_parameters, fixed_parameters
 from sslmlflow.errors import UserError
 
-CROP_TRIES = 10
 CHUNK_PIXELS = 2**18  # views are made in chunks of so many pixels, 256 views of 32 x 32, to stay in the cache
 NO_JITTER = 4  # beside the four places of hue in the order of the jitter
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """The augmentations of SimCLR for CIFAR-10 (Chen et al. 2020, arXiv 2002.05709, appendix B.9), no blur.
-
-    Random resized crop, horizontal flip, colour jitter of strength 0.5, random grayscale, in this order.
-
-    Attributes:
-        size: Height and width of a view in pixels.
-        scale: Range of the area of the crop as a fraction of the image, within (0, 1].
-        ratio: Range of width / height of the crop, drawn uniformly in its logarithm.
-        jitter: Strengths of brightness, contrast, saturation (each >= 0) and hue (in [0, 0.5] turns).
-        jitter_p, gray_p, flip_p: Probabilities.
-    """
-
-    size: int
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
-    jitter_p: float = 0.8
-    gray_p: float = 0.2
-    flip_p: float = 0.5
-
-
-class ViewParameters(NamedTuple):
-    """What was drawn for n views, one row each, on the CPU.
-
-    Attributes:
-        top, left, height, width: (n,) int64, the crop in pixels of the image.
-        flip, jitter, gray: (n,) bool, whether the view is mirrored, colour-jittered, made grey.
-        order: (n, 4) int64, the operations of the jitter in the order in which they are applied:
-            0 brightness, 1 contrast, 2 saturation, 3 hue.
-        factors: (n, 4) float32, column j the factor of operation j (hue: the shift in turns).
-    """
-
-    top: Tensor
-    left: Tensor
-    height: Tensor
-    width: Tensor
-    flip: Tensor
-    jitter: Tensor
-    order: Tensor
-    factors: Tensor
-    gray: Tensor
-
-
-class _Uniforms(NamedTuple):
-    """Uniform numbers in [0, 1) for n views, one row each: columns for the crop, the chances, the order, the factors.
-
-    Attributes:
-        area, ratio: (n, 10) float64, of the tries of the crop.
-        down, across: (n,) float64, where the crop lies.
-        chances: (n, 3), of the flip, the jitter and the grayscale.
-        order: (n, 4) float64, whose order is that of the jitter's operations.
-        factors: (n, 4) float32.
-    """
-
-    area: Tensor
-    ratio: Tensor
-    down: Tensor
-    across: Tensor
-    chances: Tensor
-    order: Tensor
-    factors: Tensor
-
-
-def draw_parameters(aug: Augmentation, n: int, height: int, width: int, generator: torch.Generator) -> ViewParameters:
-    """Draw the parameters of n views of images of height x width pixels.
-
-    The distributions are those of torchvision's RandomResizedCrop, RandomHorizontalFlip, ColorJitter and
-    RandomGrayscale. The generator is one of the CPU; equal seeds give equal parameters on every device.
-    """
-
-    def rand(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.rand(shape, generator=generator, dtype=dtype)
-
-    area, ratio, down, across = (
-        rand(*shape, dtype=torch.float64) for shape in ((n, CROP_TRIES), (n, CROP_TRIES), (n,), (n,))
-    )
-    chances = rand(3, n).T
-    order = rand(n, 4, dtype=torch.float64)
-    return _parameters(aug, _Uniforms(area, ratio, down, across, chances, order, rand(n, 4)), height, width)
-
-
-def fixed_parameters(
-    aug: Augmentation, places: NDArray[np.int64], height: int, width: int, seed: int, count: int = 2
-) -> ViewParameters:
-    """The parameters of ``count`` views of n images, each a function of (seed, image, view) alone.
-
-    ``places`` (n,) are the images' numbers in their data set. The distributions are those of `draw_parameters`; of the
-    count * n rows, row i is of image i mod n.
-    """
-    sizes = [CROP_TRIES, CROP_TRIES, 1, 1, 3, 4, 4]
-    drawn = np.concatenate([uniforms((seed, view), places, sum(sizes)) for view in range(count)])
-    area, ratio, down, across, chances, order, factors = torch.split(torch.from_numpy(drawn), sizes, dim=1)
-    numbers = _Uniforms(area, ratio, down[:, 0], across[:, 0], chances, order, factors.float())
-    return _parameters(aug, numbers, height, width)
-
-
-def _parameters(aug: Augmentation, drawn: _Uniforms, height: int, width: int) -> ViewParameters:
-    top, left, crop_height, crop_width = _crops(aug, drawn, height, width)
-    flip, jitter, gray = (drawn.chances < torch.tensor([aug.flip_p, aug.jitter_p, aug.gray_p])).unbind(1)
-    strength = torch.tensor(aug.jitter)
-    low = torch.cat([(1 - strength[:3]).clamp_min(0), -strength[3:]])
-    high = torch.cat([1 + strength[:3], strength[3:]])
-    factors = low + (high - low) * drawn.factors
-    return ViewParameters(top, left, crop_height, crop_width, flip, jitter, drawn.order.argsort(1), factors, gray)
-
-
-def _crops(aug: Augmentation, drawn: _Uniforms, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return top, left, height and width of n crops, each (n,) int64: the first of ten tries that fits."""
-    area = height * width * (aug.scale[0] + (aug.scale[1] - aug.scale[0]) * drawn.area)
-    low, high = math.log(aug.ratio[0]), math.log(aug.ratio[1])
-    ratio = torch.exp(low + (high - low) * drawn.ratio)
-    heights, widths = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()
-    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
-
-    first = fits.int().argmax(1, keepdim=True)
-    fallback_height, fallback_width = _central_crop(aug, height, width)
-    any_fits = fits.any(1)
-    crop_height = heights.gather(1, first)[:, 0].where(any_fits, fallback_height)
-    crop_width = widths.gather(1, first)[:, 0].where(any_fits, fallback_width)
-    top = (drawn.down * (height - crop_height + 1)).floor()
-    left = (drawn.across * (width - crop_width + 1)).floor()
-    top = top.where(any_fits, (height - fallback_height) // 2)
-    left = left.where(any_fits, (width - fallback_width) // 2)
-    return top.long(), left.long(), crop_height.long(), crop_width.long()
-
-
-def _central_crop(aug: Augmentation, height: int, width: int) -> tuple[int, int]:
-    """Return height and width of the largest crop whose ratio is within the range, taken when no try fits."""
-    if width / height < aug.ratio[0]:
-        return min(round(width / aug.ratio[0]), height), width
-    if width / height > aug.ratio[1]:
-        return height, min(round(height * aug.ratio[1]), width)
-    return height, width
 
 
 def make_views(
@@ -183,7 +45,47 @@ def make_views(
     return apply(images, parameters, aug, mean, std).view(count, n, 3, aug.size, aug.size)
 
 
-def fixed_views(
+def make_crops(
+    images: Tensor, views: Views, mean: Tensor, std: Tensor, generator: torch.Generator
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return the views of every image by their size, and where they were taken.
+
+    Args:
+        views: In groups; those of one size follow each other.
+
+    Args otherwise as of `make_views`.
+
+    Returns:
+        Crops (k, n, 3, size, size), a tensor a size, and the boxes (k, n, 4) of each, see `boxes`.
+    """
+    n, _, height, width = images.shape
+    by_size = []
+    for size, groups in groupby(views, key=lambda group: group.size):
+        made, taken = [], []
+        for group in groups:
+            count, aug = group.count, group.augmentation
+            parameters = draw_parameters(aug, count * n, height, width, generator)
+            made.append(apply(images, parameters, aug, mean, std).view(count, n, 3, size, size))
+            taken.append(boxes(parameters).view(count, n, 4))
+        by_size.append([torch.cat(part) if len(part) > 1 else part[0] for part in (made, taken)])
+    crops, places = zip(*by_size, strict=True)
+    return crops, tuple(box.to(images.device, non_blocking=True) for box in places)
+
+
+def boxes(parameters: ViewParameters) -> Tensor:
+    """Where views were taken: left, top, right and bottom edge (n, 4) in pixels of the image, float32.
+
+    The left edge is the view's own: in a mirrored view it lies right of the right one. A view must not be turned.
+    """
+    left, top = parameters.left.float(), parameters.top.float()
+    right, bottom = left + parameters.width, top + parameters.height
+    flip, vflip = parameters.flip, parameters.vflip
+    return torch.stack(
+        [right.where(flip, left), bottom.where(vflip, top), left.where(flip, right), top.where(vflip, bottom)], dim=1
+    )
+
+
+def fixed_crops(
     images: Tensor,
     aug: Augmentation,
     mean: Tensor,
@@ -191,14 +93,18 @@ def fixed_views(
     places: NDArray[np.int64],
     seed: int,
     count: int = 2,
-) -> Tensor:
-    """Return ``count`` views of every image that are a function of (seed, image, view) alone.
+) -> tuple[Tensor, Tensor]:
+    """Return ``count`` views of every image that are a function of (seed, image, view) alone, and their `boxes`.
 
-    Args and Returns as of `make_views`, but for ``places`` (n,): the images' numbers in their data set.
+    Args as of `make_views`, but for ``places`` (n,): the images' numbers in their data set.
+
+    Returns:
+        Views (count, n, 3, size, size) and boxes (count, n, 4), on the device of the images.
     """
     n, _, height, width = images.shape
     parameters = fixed_parameters(aug, places, height, width, seed, count)
-    return apply(images, parameters, aug, mean, std).view(count, n, 3, aug.size, aug.size)
+    views = apply(images, parameters, aug, mean, std).view(count, n, 3, aug.size, aug.size)
+    return views, boxes(parameters).view(count, n, 4).to(images.device)
 
 
 def apply(images: Tensor, parameters: ViewParameters, aug: Augmentation, mean: Tensor, std: Tensor) -> Tensor:
@@ -253,20 +159,50 @@ def _augment(images: Tensor, sources: Tensor, parameters: ViewParameters, size: 
     drawn = ViewParameters(*(p.to(device, non_blocking=True) for p in drawn))
 
     planes = _crop(images.index_select(0, sources), drawn, size)
+    _turn_(planes.view(*planes.shape[:2], size, size), parameters.turns[rows])
     colour.jitter_(planes[:, jittered], operations, drawn.factors[jittered], counts)
     colour.gray_(planes, drawn.gray)
+    _blur_(planes.view(*planes.shape[:2], size, size), parameters.sigma[rows])
+    _solarise_(planes, parameters.solarise[rows])
     return planes.transpose(0, 1).index_select(0, places).view(len(rows), -1, size, size)
 
 
+def _turn_(planes: Tensor, turns: Tensor) -> None:
+    """Turn planes (c, n, size, size) counterclockwise by quarters (n,), which are known on the host."""
+    for quarters in (1, 2, 3):
+        if len(which := (turns == quarters).nonzero()[:, 0].to(planes.device, non_blocking=True)):
+            planes[:, which] = planes[:, which].rot90(quarters, (2, 3))
+
+
+def _blur_(planes: Tensor, sigma: Tensor) -> None:
+    """Blur those of the planes (c, n, size, size) whose sigma (n,), on the host, is above 0."""
+    which = sigma.nonzero()[:, 0]
+    if len(which):
+        sigma, which = sigma[which].to(planes.device), which.to(planes.device)
+        some = planes[:, which]
+        blur_(some, sigma)
+        planes[:, which] = some
+
+
+def _solarise_(planes: Tensor, which: Tensor) -> None:
+    """Invert what is above one half in those planes (c, n, pixels) that are solarised (n,), as the host knows."""
+    rows = which.nonzero()[:, 0]
+    if len(rows):
+        rows = rows.to(planes.device)
+        some = planes[:, rows]
+        planes[:, rows] = torch.where(some >= 0.5, 1 - some, some)
+
+
 def _crop(images: Tensor, drawn: ViewParameters, size: int) -> Tensor:
-    """Crop, resize and mirror uint8 images (n, c, h, w) into planes (c, n, size * size) in [0, 1].
+    """Crop, resize and flip uint8 images (n, c, h, w) into planes (c, n, size * size) in [0, 1].
 
     Either axis is a linear map of its own, so that this is two products of matrices for each plane.
     """
     n, channels, height, width = images.shape
     outputs = torch.arange(size, device=images.device)
     mirrored = outputs.flip(0).where(drawn.flip[:, None], outputs)
-    down = _resize_matrix(drawn.top, drawn.height, height, outputs)
+    upended = outputs.flip(0).where(drawn.vflip[:, None], outputs)
+    down = _resize_matrix(drawn.top, drawn.height, height, upended)
     across = _resize_matrix(drawn.left, drawn.width, width, mirrored).div_(255).transpose(1, 2)
     planes = torch.empty(channels, n, size, size, device=images.device)
     for plane, channel in zip(planes, images.unbind(1), strict=True):

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
-from sslmlflow.data.views import Augmentation, fixed_views
+from sslmlflow.data.views import fixed_crops
 from sslmlflow.embedding import blocks, embed_views
 from sslmlflow.encoders import Encoder
-from sslmlflow.methods import Method
+from sslmlflow.methods import Batch, Method
 
 LOSS_BATCH = 256  # at most; contrastive losses grow with the batch, so it does not depend on the training's
 LEAST = 4  # images: two batches with one negative each
@@ -48,7 +49,7 @@ class Watched:
 
     @torch.no_grad()
     def project(self, method: Method) -> dict[str, Tensor]:
-        """What a method makes of two views of each image, in eval mode and float32: its projections (n, ...)."""
+        """What a method makes of two global views of each image, in eval mode and float32: projections (n, ...)."""
         device = next(method.parameters()).device
         mean, std = self.preprocessing.tensors(device)
         was_training = method.training
@@ -57,8 +58,8 @@ class Watched:
             found = []
             for block in blocks(len(self), method.encoder.block):
                 images = torch.from_numpy(self.images.read(block)).to(device)
-                views = fixed_views(images, self.augmentation, mean, std, self.places[block], self.seed)
-                found.append(method.project(views))
+                crops, boxes = fixed_crops(images, self.augmentation, mean, std, self.places[block], self.seed)
+                found.append(method.project(Batch((crops,), torch.from_numpy(self.places[block]), (boxes,))))
         finally:
             method.train(was_training)
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}

@@ -1,14 +1,13 @@
 """The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
 
 import time
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
-from sslmlflow.data.views import Augmentation
 from sslmlflow.digests import digest
 from sslmlflow.encoders import Encoder
 from sslmlflow.evaluation.fixed_views import LOSS_BATCH, Watched
@@ -69,7 +68,7 @@ class Monitor:
             "lidar_views": LIDAR_VIEWS,
             "lidar_images": LIDAR_IMAGES,
             "loss_batch": LOSS_BATCH,
-            "augmentation": asdict(self.held_out.augmentation),
+            "augmentation": self.held_out.augmentation.as_json(),
             "preprocessing": preprocessing.as_json(),
             "seed": self.seed,
             "eps": self.eps,
@@ -141,5 +140,5 @@ class Monitor:
         unseen = whole
         if len(rows) < len(self.held_out):
             unseen = side(method, last[:, rows], {name: of[rows] for name, of in projections.items()}, *how)
-        seen = side(method, self._training.embed(method.encoder)[1], self._training.project(method), *how)
+        seen = side(method, self._training.embed(method.measured)[1], self._training.project(method), *how)
         results.update(gaps(seen, unseen))

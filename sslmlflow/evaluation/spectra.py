@@ -6,8 +6,6 @@ from torch import Tensor
 from sslmlflow.metrics.unlabelled.spectrum import singular_value_spectrum
 from sslmlflow.milestone.milestone import Milestone, load_method
 
-HEADS = ("projector", "predictor")  # in the order in which embeddings pass through them
-
 
 @torch.no_grad()
 def spectra(milestone: Milestone, last: Tensor) -> dict[str, list[float]]:
@@ -15,9 +13,9 @@ def spectra(milestone: Milestone, last: Tensor) -> dict[str, list[float]]:
 
     Dimensional collapse (arXiv 2110.09348) shows as a fall to nothing within the spectrum.
     """
-    heads = dict(load_method(milestone)[0].eval().named_children()) if milestone.about["method"] else {}
     outputs, parts = last, {"encoder": last}
-    for name in HEADS:
-        if name in heads:
-            outputs = parts[name] = heads[name](outputs)
+    if milestone.about["method"]:
+        method = load_method(milestone)[0].eval()
+        for path in method.heads:
+            outputs = parts[path.rpartition(".")[2]] = method.get_submodule(path)(outputs)
     return {name: singular_value_spectrum(part).tolist() for name, part in parts.items() if part.isfinite().all()}

@@ -7,9 +7,18 @@ import torch
 
 from sslmlflow.config.methods import METHODS, read_method_options
 from sslmlflow.encoders import Encoder
-from sslmlflow.methods.base import Method, Recipe
+from sslmlflow.methods.base import FINISHED, Batch, Method, Progress, Recipe
 
-__all__ = ["METHODS", "Method", "Recipe", "build_method", "method_class"]
+__all__ = [
+    "FINISHED",
+    "METHODS",
+    "Batch",
+    "Method",
+    "Progress",
+    "Recipe",
+    "build_method",
+    "method_class",
+]
 
 
 def method_class(name: str) -> type[Method]:

@@ -1,14 +1,14 @@
 """MoCo v2: a query against the key of a slowly moving encoder and a queue of earlier keys (Chen et al. 2020)."""
 
-import copy
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from sslmlflow.encoders import Encoder
-from sslmlflow.methods.base import Method, Recipe
+from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
+from sslmlflow.methods.momentum import Momentum
+from sslmlflow.methods.recipes import monitoring_recipe
 
 
 def info_nce(query: Tensor, key: Tensor, temperature: float, queue: Tensor | None = None) -> Tensor:
@@ -45,7 +45,8 @@ class MoCo(Method):
     by exponential moving average of its parameters; its BatchNorm statistics are its own.
     """
 
-    recipe = Recipe(epochs=800, lr=0.06, weight_decay=5e-4)
+    recipe = monitoring_recipe(epochs=800, lr=0.06, weight_decay=5e-4)
+    heads = ("projector",)
     queue: Tensor
     queue_position: Tensor
 
@@ -61,32 +62,26 @@ class MoCo(Method):
     ) -> None:
         super().__init__(encoder)
         self.projector = Head(encoder.embedding_width, hidden_width, projection_width, norm=False)
-        self.key_encoder: nn.Module = copy.deepcopy(encoder).requires_grad_(False)
-        self.key_projector: nn.Module = copy.deepcopy(self.projector).requires_grad_(False)
+        self.key = Momentum(key_momentum, key_momentum, encoder=encoder, projector=self.projector)
         self.register_buffer("queue", normalize(torch.randn(queue_size, projection_width), dim=1))
         self.register_buffer("queue_position", torch.zeros((), dtype=torch.long))
-        self._temperature, self._key_momentum = temperature, key_momentum
+        self._temperature = temperature
 
-    def project(self, views: Tensor) -> dict[str, Tensor]:
-        query = self.projector(self.encoder(views[0]))
-        with torch.no_grad():
-            key = self.key_projector(self.key_encoder(views[1]))
-        return {"query": query, "key": key}
+    def project(self, batch: Batch) -> dict[str, Tensor]:
+        query, key = batch.crops[0]
+        return {"query": self.projector(self.encoder(query)), "key": self.key(key)}
 
-    def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
-        query, key = projections["query"].float(), projections["key"].float()
-        return {"loss": info_nce(query, key, self._temperature, self.queue)}
+    def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        return {"loss": info_nce(out["query"].float(), out["key"].float(), self._temperature, self.queue)}
 
-    def held_out_loss(self, projections: dict[str, Tensor]) -> Tensor:
+    def held_out_loss(self, out: dict[str, Tensor]) -> Tensor:
         """`info_nce` with the keys of the other images in place of the queue, which holds training images."""
-        return info_nce(projections["query"].float(), projections["key"].float(), self._temperature)
+        return info_nce(out["query"].float(), out["key"].float(), self._temperature)
 
     @torch.no_grad()
-    def after_step(self, projections: dict[str, Tensor], progress: float) -> None:
-        for leader, follower in ((self.encoder, self.key_encoder), (self.projector, self.key_projector)):
-            for new, old in zip(leader.parameters(), follower.parameters(), strict=True):
-                old.lerp_(new, 1 - self._key_momentum)
-        keys = normalize(projections["key"].float(), dim=1)[-len(self.queue) :]
+    def after_step(self, out: dict[str, Tensor], progress: Progress) -> None:
+        self.key.follow(progress)
+        keys = normalize(out["key"].float(), dim=1)[-len(self.queue) :]
         places = (self.queue_position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.queue_position.copy_((self.queue_position + len(keys)) % len(self.queue))

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from sslmlflow.encoders import Encoder
-from sslmlflow.methods.base import Method, Recipe
+from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
+from sslmlflow.methods.recipes import monitoring_recipe
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -37,7 +38,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 class SimCLR(Method):
     """SimCLR (arXiv 2002.05709) with the recipe of label-free monitoring (Xu et al., III-B); the loss is `nt_xent`."""
 
-    recipe = Recipe(epochs=1000, lr=0.5, weight_decay=1e-4)
+    recipe = monitoring_recipe(epochs=1000, lr=0.5, weight_decay=1e-4)
+    heads = ("projector",)
 
     def __init__(self, encoder: Encoder, *, temperature: float, hidden_width: int, projection_width: int) -> None:
         super().__init__(encoder)
@@ -45,9 +47,9 @@ class SimCLR(Method):
         self.projector = Head(encoder.embedding_width, hidden_width, projection_width, last=last)
         self._temperature = temperature
 
-    def project(self, views: Tensor) -> dict[str, Tensor]:
-        first, second = self.projector(self.encoder(views.flatten(0, 1))).chunk(2)
+    def project(self, batch: Batch) -> dict[str, Tensor]:
+        first, second = self.projector(self.encoder(batch.crops[0].flatten(0, 1))).chunk(2)
         return {"first": first, "second": second}
 
-    def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"loss": nt_xent(projections["first"].float(), projections["second"].float(), self._temperature)}
+    def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        return {"loss": nt_xent(out["first"].float(), out["second"].float(), self._temperature)}

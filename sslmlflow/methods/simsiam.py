@@ -4,8 +4,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from sslmlflow.encoders import Encoder
-from sslmlflow.methods.base import Method, Recipe
+from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
+from sslmlflow.methods.recipes import monitoring_recipe
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -33,7 +34,8 @@ class SimSiam(Method):
     encoder by itself, so BatchNorm sees one view at a time.
     """
 
-    recipe = Recipe(epochs=800, lr=0.06, weight_decay=5e-4)
+    recipe = monitoring_recipe(epochs=800, lr=0.06, weight_decay=5e-4)
+    heads = ("projector", "predictor")
 
     def __init__(self, encoder: Encoder, *, projection_width: int, bottleneck_width: int) -> None:
         super().__init__(encoder)
@@ -41,8 +43,8 @@ class SimSiam(Method):
         self.projector = Head(encoder.embedding_width, *[projection_width] * 3, last=last)
         self.predictor = Head(projection_width, bottleneck_width, projection_width)
 
-    def project(self, views: Tensor) -> dict[str, Tensor]:
-        first, second = (self.projector(self.encoder(view)) for view in views)
+    def project(self, batch: Batch) -> dict[str, Tensor]:
+        first, second = (self.projector(self.encoder(view)) for view in batch.crops[0])
         return {
             "first": first,
             "second": second,
@@ -50,8 +52,8 @@ class SimSiam(Method):
             "second_prediction": self.predictor(second),
         }
 
-    def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
-        parts = {name: tensor.float() for name, tensor in projections.items()}
+    def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        parts = {name: tensor.float() for name, tensor in out.items()}
         to_second = negative_cosine(parts["first_prediction"], parts["second"])
         to_first = negative_cosine(parts["second_prediction"], parts["first"])
         return {"loss": (to_second + to_first) / 2}

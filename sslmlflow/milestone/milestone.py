@@ -23,7 +23,7 @@ from sslmlflow.files import private_folder, require_space, sync_folder, write_at
 from sslmlflow.methods import Method, build_method
 from sslmlflow.milestone.description import FORMAT
 from sslmlflow.milestone.file_names import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
-from sslmlflow.milestone.reading import read_parts
+from sslmlflow.milestone.reading import measured_place, read_parts
 
 
 @dataclass(repr=False)
@@ -76,8 +76,9 @@ class Milestone:
 def write_milestone(folder: Path, method: Method, spec: EncoderSpec, about: dict[str, Any]) -> None:
     """Write a milestone's three files; `folder` appears only when they are whole."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    encoder = {name.removeprefix("encoder."): t for name, t in state.items() if name.startswith("encoder.")}
-    heads = {name: tensor for name, tensor in state.items() if not name.startswith("encoder.")}
+    place = measured_place(method)
+    encoder = {name.removeprefix(place): tensor for name, tensor in state.items() if name.startswith(place)}
+    heads = {name: tensor for name, tensor in state.items() if not name.startswith(place)}
     _write(folder, {ENCODER_FILE: encoder, METHOD_FILE: heads}, spec, about)
 
 
@@ -122,7 +123,8 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
     spec = EncoderSpec(**about["encoder"])
     spec = with_early(spec, early) if early else spec
     method = build_method(about["method"], about["method_options"], build_encoder(spec, seed=0), seed=0)
-    kept = {f"encoder.{name}": tensor for name, tensor in milestone.encoder.state_dict().items()} | milestone.heads
+    place = measured_place(method)
+    kept = {place + name: tensor for name, tensor in milestone.encoder.state_dict().items()} | milestone.heads
     if early:
         by_layer = {_without_part(name): tensor for name, tensor in kept.items()}
         kept = {name: by_layer[_without_part(name)] for name in method.state_dict() if _without_part(name) in by_layer}

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from sslmlflow.encoders import RESNETS, Encoder, EncoderSpec, build_encoder
 from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import ConfigError
-from sslmlflow.methods import build_method
+from sslmlflow.methods import Method, build_method
+from sslmlflow.methods.renamed import todays
 from sslmlflow.milestone.description import MilestoneFileError, read_description
 from sslmlflow.milestone.file_names import ABOUT_FILE, ENCODER_FILE, METHOD_FILE
 from sslmlflow.texts import printable
 
 TYPES = {"F32": torch.float32, "I64": torch.int64}
 Module = TypeVar("Module", bound=nn.Module)
+Found = TypeVar("Found")
 Header = Mapping[str, tuple[tuple[int, ...], str]]  # shape and type of every tensor in a file
 
 
@@ -57,13 +59,23 @@ def _trained(folder: Path, about: Mapping[str, Any], spec: EncoderSpec) -> tuple
     heads = {}
     if of_method.exists():
         method = _on_meta(lambda: build_method(about["method"], about["method_options"], encoder, seed=0))
-        known = {name: tensor for name, tensor in method.state_dict().items() if not name.startswith("encoder.")}
-        _check_tensors(METHOD_FILE, _header(of_method), known, whole=False)
-        heads = _finite(of_method)
+        place = measured_place(method)
+        known = {name: tensor for name, tensor in method.state_dict().items() if not name.startswith(place)}
+        _check_tensors(METHOD_FILE, _named_today(_header(of_method)), known, whole=False)
+        heads = _named_today(_finite(of_method))
     if spec.name in RESNETS:
         encoder.to_empty(device="cpu")
     encoder.load_state_dict(_finite(folder / ENCODER_FILE))
     return encoder, heads
+
+
+def measured_place(method: Method) -> str:
+    """What the names of the tensors of the encoder that milestones keep begin with among a method's."""
+    return next(f"{name}." for name, module in method.named_modules() if module is method.measured)
+
+
+def _named_today(by_name: Mapping[str, Found]) -> dict[str, Found]:
+    return {todays(name): found for name, found in by_name.items()}
 
 
 def _untrained(folder: Path, spec: EncoderSpec) -> Encoder:

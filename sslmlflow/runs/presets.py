@@ -42,9 +42,13 @@ class Settings:
     epochs: int
     batch_size: int
     milestone_every: int
+    optimiser: str
     lr: float
     weight_decay: float
+    weight_decay_end: float
+    clip: float  # 0 for none
     schedule: str
+    warmup_epochs: int
     method_options: str | None
 
 
@@ -53,13 +57,26 @@ def settle(config: Pretrain) -> Settings:
     preset, recipe = PRESETS[config.preset], method_class(config.method).recipe
     # Of an option that is there twice the later is taken: what is given wins over the preset.
     of_method = preset.method_options.get(config.method), config.method_options
+    epochs = config.epochs or preset.epochs or recipe.epochs
+    batch_size = config.batch_size or preset.batch_size
+    own_schedule = config.schedule == "auto"
+    decay = _first(config.weight_decay, recipe.weight_decay)
     return Settings(
         width=config.width or preset.width,
-        epochs=config.epochs or preset.epochs or recipe.epochs,
-        batch_size=config.batch_size or preset.batch_size,
+        epochs=epochs,
+        batch_size=batch_size,
         milestone_every=config.milestone_every or preset.milestone_every,
-        lr=config.lr or preset.lr.get(config.method, recipe.lr),
-        weight_decay=recipe.weight_decay if config.weight_decay is None else config.weight_decay,
-        schedule=config.schedule if config.schedule != "auto" else recipe.schedule,
+        optimiser=recipe.optimiser if config.optimiser == "auto" else config.optimiser,
+        lr=config.lr or preset.lr.get(config.method) or recipe.lr_of(batch_size),
+        weight_decay=decay,
+        weight_decay_end=_first(config.weight_decay_end, recipe.weight_decay_end, decay),
+        clip=_first(config.clip, recipe.clip, 0.0),
+        schedule=recipe.schedule if own_schedule else config.schedule,
+        warmup_epochs=min(config.warmup_epochs, round(epochs / 10)) if own_schedule else config.warmup_epochs,
         method_options=",".join(filter(None, of_method)) or None,
     )
+
+
+def _first(*values: float | None) -> float:
+    """The first that is given."""
+    return next(value for value in values if value is not None)

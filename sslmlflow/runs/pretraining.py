@@ -8,19 +8,21 @@ from sslmlflow.config.methods import method_options_text, read_method_options
 from sslmlflow.config.options import as_text
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.opening import dataset_spec, open_and_tell
-from sslmlflow.data.preprocess import Preprocessing, measure_preprocessing
-from sslmlflow.data.views import Augmentation
+from sslmlflow.data.preprocess import measure_preprocessing
+from sslmlflow.data.stacks import chosen_views, described
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.methods import build_method
+from sslmlflow.methods import build_method, method_class
 from sslmlflow.runs.near_copies import count_near_copies
 from sslmlflow.runs.presets import Settings, settle
 from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, resolved
+from sslmlflow.runs.views import view_batches
 from sslmlflow.tracking.server import check_experiment, connect
-from sslmlflow.training.device import Machine, choose_machine, memory_format
+from sslmlflow.training.device import choose_machine, memory_format
 from sslmlflow.training.loop import Plan
+from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.state import State
 from sslmlflow.training.step import ssl_step, start_state
@@ -39,23 +41,33 @@ def prepare(config: Pretrain) -> Training:
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
     size = preprocessing.image_size
     stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
-    plan = _plan(config, settings, len(sets.train), preprocessing, machine)
+    recipe = method_class(config.method).recipe
+    views = chosen_views(recipe.views(size), recipe.multi_crop, config)
+    if recipe.needs_places and any(group.augmentation.rotate90_p for group in views):
+        raise ConfigError(
+            f"method={config.method} is not possible with views that are turned: it asks which part of the image each "
+            "place shows. Allowed: --rotate90=0."
+        )
+    plan = _plan(config, settings, len(sets.train))
     encoder = EncoderSpec(config.encoder, stem, settings.width, size)
     method_options = method_options_text(config.method, settings.method_options)
     settled = {
         **dataclasses.asdict(settings),
         "method_options": method_options,
+        "views": described(views),
         "stem": stem,
         "image_size": size,
         "bit_depth": sets.bit_depth,
         "data_dir": as_text(dataset_spec(config).folder),
     }
 
+    optimising = Optimising.of(recipe, settings.optimiser, settings.clip)
+
     def start() -> State:
         built = build_encoder(encoder, config.seed)
         method = build_method(config.method, method_options, built, config.seed)
         method.to(machine.device, memory_format=memory_format(built, machine.device))  # type: ignore[call-overload]
-        return start_state(method, settings.weight_decay)
+        return start_state(method, optimising)
 
     return Training(
         name=f"{config.method} {encoder.name} on {sets.name}",
@@ -65,6 +77,7 @@ def prepare(config: Pretrain) -> Training:
         encoder=encoder,
         preprocessing=preprocessing,
         plan=plan,
+        batches=view_batches(sets, views, preprocessing, plan, machine, config.workers),
         monitor=Monitor(
             sets.monitored,
             preprocessing,
@@ -89,7 +102,7 @@ def prepare(config: Pretrain) -> Training:
 def _check(config: Pretrain, settings: Settings) -> None:
     check_encoder(config.encoder)
     read_method_options(config.method, settings.method_options)
-    if settings.schedule == "warmup-cosine" and config.warmup_epochs >= settings.epochs:
+    if settings.schedule == "warmup-cosine" and settings.warmup_epochs >= settings.epochs:
         raise ConfigError(
             f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."
         )
@@ -100,11 +113,11 @@ def _check(config: Pretrain, settings: Settings) -> None:
         )
 
 
-def _plan(config: Pretrain, settings: Settings, images: int, preprocessing: Preprocessing, machine: Machine) -> Plan:
+def _plan(config: Pretrain, settings: Settings, images: int) -> Plan:
     per_epoch = full_batches(images, settings.batch_size)
-    mean, std = preprocessing.tensors(machine.device)
     return Plan(
         epochs=settings.epochs,
+        steps_per_epoch=per_epoch,
         batch_size=settings.batch_size,
         milestone_every=settings.milestone_every,
         seed=config.seed,
@@ -112,12 +125,10 @@ def _plan(config: Pretrain, settings: Settings, images: int, preprocessing: Prep
             name=settings.schedule,
             lr=settings.lr,
             total_steps=settings.epochs * per_epoch,
-            warmup_steps=config.warmup_epochs * per_epoch,
+            warmup_steps=settings.warmup_epochs * per_epoch,
+            weight_decay=settings.weight_decay,
+            weight_decay_end=settings.weight_decay_end,
         ),
-        augmentation=Augmentation(preprocessing.image_size),
-        mean=mean,
-        std=std,
-        workers=config.workers,
     )
 
 

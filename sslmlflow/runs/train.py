@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sslmlflow.config.options import as_text
 from sslmlflow.config.training import TrainingOptions
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ImageSets
-from sslmlflow.data.views import make_views
+from sslmlflow.data.views import make_crops
 from sslmlflow.encoders import EncoderSpec
 from sslmlflow.errors import UserError
 from sslmlflow.evaluation.monitor import Monitor
@@ -30,6 +29,7 @@ from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
 from sslmlflow.runs.retention import after_sending
 from sslmlflow.runs.stopping import stop_metric, stopped
+from sslmlflow.runs.views import ViewBatches
 from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
 from sslmlflow.tracking.bad_images import log_bad_images
 from sslmlflow.tracking.liveness import is_of_this_place
@@ -41,7 +41,7 @@ from sslmlflow.tracking.stored import DEVIATIONS
 from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, train
+from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, Steps, train
 from sslmlflow.training.state import State
 from sslmlflow.training.step import TakeStep
 
@@ -57,6 +57,7 @@ class Training:
     encoder: EncoderSpec
     preprocessing: Preprocessing
     plan: Plan
+    batches: ViewBatches
     monitor: Monitor
     about: dict[str, Any]  # what every milestone says of itself: method, its options, data set
     settled: dict[str, str]  # parameters that were not given, and what every `auto` became
@@ -137,20 +138,21 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
     saved = time.monotonic()
     losses: list[float] = []
     notes: set[str] = set()
-    steps = plan.schedule.total_steps // plan.epochs
-    progress = Progress(plan.schedule.total_steps, state.step, plan.batch_size, _shorter(training))
-    events = train(state, training.sets.train, plan, training.machine, training.take_step)
-    with uninterrupted(), closing(events), closing(progress):  # a step is finished, and what it came to saved
+    progress = Progress(plan.total_steps, state.step, plan.batch_size, _shorter(training))
+    events = train(state, training.batches, plan, training.machine, training.take_step)
+    # A step is finished, and what it came to saved.
+    with uninterrupted(), closing(training.batches), closing(events), closing(progress):
         for event in events:
             match event:
-                case Step():
+                case Steps():
                     tracked.require_claim()
-                    _keep_step(spool, event)
-                    losses.append(event.losses["loss"])
-                    progress.step(event)
-                    if event.note and event.note not in notes:
-                        notes.add(event.note)
-                        say(f"step {event.step}: {event.note} (said once)")
+                    for step in event.steps:
+                        _keep_step(spool, step)
+                        losses.append(step.losses["loss"])
+                        progress.step(step)
+                        if step.note and step.note not in notes:
+                            notes.add(step.note)
+                            say(f"step {step.step}: {step.note} (said once)")
                     if stop_wished():
                         break
                     if time.monotonic() - saved > 60 * options.checkpoint_minutes:
@@ -158,7 +160,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                 case Epoch():
                     saved = _save(tracked, training, state, spool)
                     # After a resume within an epoch the mean is not that of an undisturbed training.
-                    seen = "" if len(losses) == steps else f" (of its last {len(losses)} steps)"
+                    seen = "" if len(losses) == plan.steps_per_epoch else f" (of its last {len(losses)} steps)"
                     say(f"epoch {event.epoch}/{plan.epochs}  loss {np.mean(losses):.4f}{seen}")
                     losses.clear()
                 case MilestoneDue():
@@ -190,7 +192,7 @@ def _keep_step(spool: Spool, step: Step) -> None:
 
 def _keep_milestone(tracked: TrackedRun, training: Training, method: Method, spool: Spool, epoch: int) -> None:
     monitor = training.monitor
-    results, deviations = monitor.measure(method.encoder, method)
+    results, deviations = monitor.measure(method.measured, method)
     first = not spool.milestone_epochs()
     alarms = [*partly_collapsed(results.values), *memorising(results.values, first)]
     about: dict[str, Any] = {
@@ -226,7 +228,7 @@ def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
     checkpoint = load_checkpoint(tracked.folder / "checkpoints")
     if checkpoint:
         state.restore(checkpoint.step, checkpoint.tensors)
-        print(f"going on with run {tracked.run_id} after step {state.step:,} of {training.plan.schedule.total_steps:,}")
+        print(f"going on with run {tracked.run_id} after step {state.step:,} of {training.plan.total_steps:,}")
         now = _environment(training.machine)
         changed = [
             f"{name} {before} -> {now[name]}"
@@ -281,10 +283,9 @@ def log_views(tracked: TrackedRun, training: Training) -> None:
     """Keep a figure of what the method sees among the run's artifacts, when the training begins."""
     if any((tracked.folder / name).exists() for name in ("checkpoints", "trained")):
         return
-    plan = training.plan
     shown = training.sets.train.read(np.arange(min(8, len(training.sets.train))))
-    generator = torch.Generator().manual_seed(plan.seed)
-    mean, std = plan.mean.cpu(), plan.std.cpu()
-    views: Tensor = make_views(torch.from_numpy(shown), plan.augmentation, mean, std, generator)
-    pixels = views * std[:, None, None] + mean[:, None, None]
-    tracked.log_figure(views_figure(shown, list(pixels.numpy())), "figures/views.png")
+    generator = torch.Generator().manual_seed(training.plan.seed)
+    mean, std = training.preprocessing.tensors(torch.device("cpu"))
+    crops, _ = make_crops(torch.from_numpy(shown), training.batches.views, mean, std, generator)
+    pixels = [(view * std[:, None, None] + mean[:, None, None]).numpy() for views in crops for view in views]
+    tracked.log_figure(views_figure(shown, pixels), "figures/views.png")

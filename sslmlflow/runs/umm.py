@@ -2,32 +2,35 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelInput
 
 from sslmlflow.config.data import DataOptions
-from sslmlflow.config.options import AUTO, as_text, options_of, texts_of
+from sslmlflow.config.options import AUTO, as_text, options_of, read_config, texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.umm import Umm, UmmOptions
+from sslmlflow.config.views import ViewOptions
 from sslmlflow.data.opening import changed_since, dataset_spec, open_and_tell
 from sslmlflow.data.source import ImageSets
-from sslmlflow.data.views import Augmentation
+from sslmlflow.data.stacks import chosen_views
 from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.methods import Method
+from sslmlflow.methods import Method, method_class
 from sslmlflow.milestone.milestone import Milestone, load_method
 from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved
+from sslmlflow.runs.views import view_batches
 from sslmlflow.texts import printable
 from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
 from sslmlflow.tracking.trained_images import images_of_run
-from sslmlflow.training.device import Machine, choose_machine, memory_format
-from sslmlflow.training.loop import Plan, first_views
+from sslmlflow.training.device import choose_machine, memory_format
+from sslmlflow.training.loop import Plan
+from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.state import State
 from sslmlflow.umm.balance import balance
@@ -37,6 +40,7 @@ from sslmlflow.umm.step import Umm as UmmStep
 
 BALANCE_STEPS = 8  # before a search, of which the median is taken
 RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "warmup_epochs")
+LATER = {"optimiser": "sgd", "weight_decay_end": AUTO, "clip": "0"}  # and what it was before there was a choice
 
 
 @contextmanager
@@ -70,7 +74,10 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     sets = open_and_tell(dataset_spec(options, image_size))
     _check_images(sets, milestone)
     recipe = _recipe(client.get_run(source).data.params)
-    plan = _plan(config, recipe, len(sets.train), milestone, machine)
+    plan = _plan(config, recipe, len(sets.train))
+    of_method = method_class(milestone.about["method"]).recipe
+    views = chosen_views(of_method.views(milestone.preprocessing.image_size), of_method.multi_crop, _views(recipe))
+    optimising = Optimising.of(of_method, recipe["optimiser"], float(recipe["clip"]))
     step = _step(config)
     watched = milestone.about["monitor"]
     data = {name: text for name, text in texts_of(options).items() if name not in texts_of(config)}
@@ -90,7 +97,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         method, _ = _method(config, milestone)
         layout = memory_format(method.encoder, machine.device)
         method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
-        return step.start(method, float(recipe["weight_decay"]))
+        return step.start(method, optimising)
 
     return Training(
         name=f"{config.variant} on {printable(client.get_run(source).info.run_name)}, epoch {milestone.epoch}",
@@ -100,6 +107,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         encoder=spec,
         preprocessing=milestone.preprocessing,
         plan=plan,
+        batches=view_batches(sets, views, milestone.preprocessing, plan, machine, config.workers),
         monitor=Monitor(
             sets.monitored,
             milestone.preprocessing,
@@ -119,9 +127,11 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
 def balance_at_start(wanted: Sequence[str], config: UmmOptions, training: Training) -> dict[str, float]:
     """The alpha or beta with which the terms pull as strongly as the loss; UserError where a term does not pull."""
     method = training.start().method.train()
-    views = first_views(training.sets.train, training.plan, training.machine, BALANCE_STEPS)
+    batches = (training.batches(step) for step in range(min(BALANCE_STEPS, training.plan.total_steps)))
     try:
-        return balance(wanted, method, views, _weights(config), training.machine, training.plan.seed)
+        with closing(training.batches):
+            first = [batch for batch in batches if batch]
+        return balance(wanted, method, first, _weights(config), training.machine, training.plan.seed)
     except ValueError as error:
         raise UserError(
             f"a range for {' and '.join(wanted)} cannot be found: {error}. Give "
@@ -154,24 +164,28 @@ def _check_images(sets: ImageSets, milestone: Milestone) -> None:
 def _recipe(params: Mapping[str, str]) -> dict[str, str]:
     """How the training, or that which a tuning started from, was done; UserError where its parameters are none."""
     found = {}
-    for name in RECIPE:
+    before = {**LATER, **{name: option.text(option.default) for name, option in options_of(ViewOptions).items()}}
+    for name in (*RECIPE, *before):
         places = f"resolved/training_{name}", f"resolved/{name}", name
-        text = next((params[place] for place in places if place in params), AUTO)
+        text = next((params[place] for place in places if place in params), before.get(name, AUTO))
         try:
             found[name] = as_text(options_of(Pretrain)[name].read(text))
         except ConfigError as error:
             raise UserError(f"the parameters of the training are not those of one: {printable(error)}") from error
-        if found[name] == AUTO:
+        if found[name] == AUTO and name not in before:
             raise UserError(f"the parameters of the training are not those of one: {name} is missing.")
     return found
 
 
-def _plan(config: Umm, recipe: dict[str, str], images: int, milestone: Milestone, machine: Machine) -> Plan:
+def _views(recipe: Mapping[str, str]) -> ViewOptions:
+    return read_config(ViewOptions, {name: recipe[name] for name in options_of(ViewOptions)})
+
+
+def _plan(config: Umm, recipe: dict[str, str], images: int) -> Plan:
     batch_size = config.batch_size or int(recipe["batch_size"])
     per_epoch = full_batches(images, batch_size)
     steps, warmup = config.epochs * per_epoch, int(recipe["warmup_epochs"]) * per_epoch
-    mean, std = milestone.preprocessing.tensors(machine.device)
-    # SGD's, which only the method's own step of `alternating` takes; Adam keeps to config.lr.
+    # The method's own, which only its own step in `alternating` takes; Adam keeps to config.lr.
     schedule = Schedule("constant", config.lr, steps)
     if config.variant == "alternating":
         if recipe["schedule"] == "warmup-cosine" and warmup >= steps:
@@ -179,17 +193,16 @@ def _plan(config: Umm, recipe: dict[str, str], images: int, milestone: Milestone
                 f"epochs={config.epochs} is not possible with variant=alternating here: the training's schedule warms "
                 f"up for {recipe['warmup_epochs']} epochs. Allowed: more."
             )
-        schedule = Schedule(recipe["schedule"], float(recipe["lr"]), steps, warmup)
+        decay, end = float(recipe["weight_decay"]), recipe["weight_decay_end"]
+        end_decay = decay if end == AUTO else float(end)
+        schedule = Schedule(recipe["schedule"], float(recipe["lr"]), steps, warmup, decay, end_decay)
     return Plan(
         epochs=config.epochs,
+        steps_per_epoch=per_epoch,
         batch_size=batch_size,
         milestone_every=config.milestone_every or int(recipe["milestone_every"]),
         seed=config.seed,
         schedule=schedule,
-        augmentation=Augmentation(milestone.preprocessing.image_size),
-        mean=mean,
-        std=std,
-        workers=config.workers,
     )
 
 

@@ -44,7 +44,7 @@ def limits_over_halves(method: Method, monitor: Monitor, values: Mapping[str, fl
     `values` are those of all images; what has none, or has none of halves, is left out.
     """
     projections = monitor.held_out.project(method)
-    unit = directions(monitor.held_out.embed(method.encoder)[1])
+    unit = directions(monitor.held_out.embed(method.measured)[1])
     ways = {
         HELD_OUT_LOSS: lambda rows: batched_loss(method, projections, monitor.seed, rows),
         POOLED: lambda rows: float(coding_rate_reduction_pooled(unit[:, rows], monitor.eps).dR),
@@ -68,7 +68,7 @@ def objective_with_noise(method: Method, monitor: Monitor, objective: str) -> fl
     name = CATALOGUE[objective].short_name
     if name not in LAST:
         return None
-    _, last = monitor.held_out.embed(method.encoder)
+    _, last = monitor.held_out.embed(method.measured)
     generator = torch.Generator().manual_seed(monitor.seed)
     noise = torch.randn(last.shape, generator=generator, dtype=last.dtype)
     return layer_metrics(last + NOISE * last.std() * noise, monitor.eps, (name,)).values.get(name)

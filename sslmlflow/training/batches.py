@@ -1,11 +1,10 @@
-"""The stream of batches as a pure function of seed and step, so that it can start anywhere."""
+"""Which images make up a batch, as a pure function of seed and step, so that training can start anywhere."""
 
 from collections.abc import Generator
+from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sslmlflow.data.source import Images
 from sslmlflow.training.readers import read_ahead
@@ -20,8 +19,12 @@ def batch_indices(images: int, batch_size: int, seed: int, step: int) -> NDArray
     """Which images make up the batch of `step`: each epoch is its own random order."""
     per_epoch = steps_per_epoch(images, batch_size)
     epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(images)
-    return order[place * batch_size : (place + 1) * batch_size]
+    return _order(images, seed, epoch)[place * batch_size : (place + 1) * batch_size].copy()
+
+
+@lru_cache(maxsize=2)
+def _order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(images)
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -30,17 +33,16 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def batches(
-    images: Images, batch_size: int, seed: int, first_step: int, last_step: int, workers: int
-) -> Generator[Tensor, None, None]:
-    """Batches of uint8 images (batch_size, c, h, w) for the steps first_step to last_step - 1.
+    images: Images, batch_size: int, seed: int, steps: range, workers: int
+) -> Generator[tuple[NDArray[np.uint8], NDArray[np.int64]], None, None]:
+    """Batches of images (batch_size, c, h, w) for some steps, and their numbers (batch_size,).
 
     With `workers` other processes read ahead, see `read_ahead`: close the generator to end them.
     """
-    steps = range(first_step, last_step)
 
     def read(step: int) -> NDArray[np.uint8]:
         return images.read(batch_indices(len(images), batch_size, seed, step))
 
     ready = read_ahead(read, steps, (batch_size, *images.shape), workers) if workers else map(read, steps)
-    for pixels in ready:
-        yield torch.from_numpy(pixels)
+    for step, pixels in zip(steps, ready, strict=False):
+        yield pixels, batch_indices(len(images), batch_size, seed, step)

@@ -2,22 +2,26 @@
 
 import time
 import traceback
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sslmlflow.data.source import Images
-from sslmlflow.data.views import Augmentation, make_views
 from sslmlflow.errors import UserError
+from sslmlflow.methods import Batch, Progress
 from sslmlflow.shortage import out_of_memory, shortage
-from sslmlflow.training.batches import batches, step_seed, steps_per_epoch
+from sslmlflow.training.batches import step_seed
 from sslmlflow.training.device import Machine
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.state import State
-from sslmlflow.training.step import TakeStep, ssl_step
+from sslmlflow.training.step import Taken, TakeStep, fetched, ssl_step
+
+AT_ONCE = 16  # steps whose losses are fetched together from a device that computes ahead of the program
+
+# The batch of a step, from 0, and of what the method keeps per image; None where a stop is requested meanwhile.
+BatchOf = Callable[[int, Tensor | None], Batch | None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,13 @@ class Step:
     lr: float
     images_per_second: float
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Some steps were taken, whose losses are known to be finite; the state is that after the last of them."""
+
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -46,39 +57,45 @@ class MilestoneDue:
     epoch: int
 
 
-Event = Step | Epoch | MilestoneDue
+Event = Steps | Epoch | MilestoneDue
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides the course of a training, besides its state."""
+    """What decides the course of a training, besides its state and its batches."""
 
     epochs: int
+    steps_per_epoch: int
     batch_size: int
     milestone_every: int
     seed: int
     schedule: Schedule
-    augmentation: Augmentation
-    mean: Tensor
-    std: Tensor
-    workers: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps_per_epoch
 
     def is_milestone(self, epoch: int) -> bool:
         """Whether the state after `epoch` epochs is kept: initialisation, every so many, and the last."""
         return epoch % self.milestone_every == 0 or epoch == self.epochs
 
+    def progress(self, step: int) -> Progress:
+        """How far the training is once `step` steps are taken."""
+        return Progress(step / self.total_steps, step / self.steps_per_epoch)
+
 
 def train(
-    state: State, images: Images, plan: Plan, machine: Machine, take_step: TakeStep = ssl_step
+    state: State, batch_of: BatchOf, plan: Plan, machine: Machine, take_step: TakeStep = ssl_step
 ) -> Generator[Event, None, None]:
     """Train from where `state` stands to the end of `plan`, by `take_step`.
 
     A milestone that is due at the start is reported again, for a training that was stopped between a checkpoint and
-    its milestone. Close the generator to end the processes that read ahead.
+    its milestone. On a processor every step is told at once, on other devices some together.
 
     Args:
         state: What is trained; changed in place.
-        images: The images to train on.
+        batch_of: Gives the batch of a step.
         plan: What decides the course.
         machine: Device and precision.
         take_step: Takes one step.
@@ -87,39 +104,54 @@ def train(
         What happens. It ends early where a stop is requested while no batch comes.
 
     Raises:
-        DivergedError: A loss is not finite; no parameter has changed in this step.
+        DivergedError: A loss is not finite.
         UserError: Images cannot be read any more, a reading process died, or memory ran out.
     """
-    per_epoch = steps_per_epoch(len(images), plan.batch_size)
-    total = plan.epochs * per_epoch
-    epoch = state.step // per_epoch
-    if state.step % per_epoch == 0 and plan.is_milestone(epoch):
+    epoch, within = divmod(state.step, plan.steps_per_epoch)
+    if not within and plan.is_milestone(epoch):
         yield MilestoneDue(epoch)
-    with closing(batches(images, plan.batch_size, plan.seed, state.step, total, plan.workers)) as stream:
-        state.method.train()
-        while state.step < total:
-            epoch = state.step // per_epoch + 1
+    at_once = 1 if machine.device.type == "cpu" else AT_ONCE
+    state.method.train()
+    waiting: list[Taken] = []
+    started = time.perf_counter()
+    while state.step < plan.total_steps:
+        taken = _one_step(state, batch_of, plan, machine, take_step)
+        waiting += [taken] if taken else []
+        ends = state.step % plan.steps_per_epoch == 0
+        if waiting and (ends or taken is None or len(waiting) == at_once):
+            yield Steps(_told(waiting, plan, started))
+            waiting, started = [], time.perf_counter()
+        if taken is None:
+            return
+        if ends:
+            epoch = state.step // plan.steps_per_epoch
+            yield Epoch(epoch)
+            if plan.is_milestone(epoch):
+                yield MilestoneDue(epoch)
+                state.method.train()
             started = time.perf_counter()
-            with _memory(plan, state.step + 1):
-                batch = next(stream, None)
-                if batch is None:
-                    return
-                views = _views(batch, plan, machine, state.step)
-                taken = take_step(state, views, plan.schedule, machine)
-            speed = len(batch) / max(time.perf_counter() - started, 1e-9)
-            yield Step(state.step, epoch, taken.losses, taken.lr, speed, taken.note)
-            if state.step % per_epoch == 0:
-                yield Epoch(epoch)
-                if plan.is_milestone(epoch):
-                    yield MilestoneDue(epoch)
-                    state.method.train()
 
 
-def first_views(images: Images, plan: Plan, machine: Machine, steps: int) -> Iterator[Tensor]:
-    """The views (2, n, 3, size, size) of the first steps of a training."""
-    with closing(batches(images, plan.batch_size, plan.seed, 0, steps, 0)) as stream:
-        for step, batch in enumerate(stream):
-            yield _views(batch, plan, machine, step)
+def _one_step(state: State, batch_of: BatchOf, plan: Plan, machine: Machine, take_step: TakeStep) -> Taken | None:
+    """Take a step; None where no batch comes."""
+    step = state.step
+    with _memory(plan, step + 1):
+        batch = batch_of(step, state.method.difficulty)
+        if batch is None:
+            return None
+        # Dropout and stochastic depth draw from the global state: bind it to the step.
+        torch.manual_seed(step_seed(plan.seed, step))
+        rates = plan.schedule.at(step)
+        return Taken(step + 1, rates.lr, take_step(state, batch, plan.progress(step), rates, machine))
+
+
+def _told(waiting: list[Taken], plan: Plan, started: float) -> tuple[Step, ...]:
+    losses = fetched(waiting)
+    speed = len(waiting) * plan.batch_size / max(time.perf_counter() - started, 1e-9)
+    return tuple(
+        Step(taken.step, (taken.step - 1) // plan.steps_per_epoch + 1, of_step, taken.lr, speed, taken.result.note)
+        for taken, of_step in zip(waiting, losses, strict=True)
+    )
 
 
 @contextmanager
@@ -132,17 +164,7 @@ def _memory(plan: Plan, step: int) -> Iterator[None]:
             raise
         # What the failed step holds is needed to end the job: to save, to send, to write down how the run ended.
         traceback.clear_frames(error.__traceback__)
-        workers = f" and --workers={plan.workers}" if plan.workers else ""
         raise UserError(
-            f"{shortage(error)} in step {step} with --batch_size={plan.batch_size}{workers}. Start another run with a "
-            "lower --batch_size, a smaller encoder or smaller images."
+            f"{shortage(error)} in step {step} with --batch_size={plan.batch_size}. Start another run with a lower "
+            "--batch_size or --workers, a smaller encoder or smaller images."
         ) from None
-
-
-def _views(batch: Tensor, plan: Plan, machine: Machine, step: int) -> Tensor:
-    seed = step_seed(plan.seed, step)
-    # Dropout and stochastic depth draw from the global state: bind it to the step too.
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    images = batch.to(machine.device, non_blocking=True)
-    return make_views(images, plan.augmentation, plan.mean, plan.std, generator)

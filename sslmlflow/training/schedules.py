@@ -1,7 +1,8 @@
-"""Learning rate and momentum as pure functions of the step, so that a resumed run needs no state of theirs."""
+"""Rates as pure functions of the step, so that a resumed run needs no state of theirs."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NAMES = ("one-cycle", "warmup-cosine", "cosine", "constant", "exponential")
 START_DIVISOR = 25.0
@@ -12,30 +13,47 @@ PLAIN_MOMENTUM = 0.9
 EXPONENTIAL_END = 1e-3
 
 
+class Rates(NamedTuple):
+    """What an optimiser takes a step with; momentum is Adam's first beta."""
+
+    lr: float
+    momentum: float = PLAIN_MOMENTUM
+    weight_decay: float = 0.0
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The course of the learning rate over `total_steps`, with its peak `lr`.
 
     one-cycle: from lr/25 by a cosine to lr over the first 30 %, then to lr/250,000, while momentum goes from
     0.95 to 0.85 and back (Smith 2018, arXiv 1803.09820, in torch's form). warmup-cosine: linear from 0, then
-    a half cosine to 0. exponential: by equal factors to a thousandth. All but one-cycle hold momentum at 0.9.
+    a half cosine to 0. exponential: by equal factors to a thousandth. All but one-cycle hold momentum at 0.9. Weight
+    decay goes by half a cosine to `weight_decay_end`, where that is given.
     """
 
     name: str
     lr: float
     total_steps: int
     warmup_steps: int = 0
+    weight_decay: float = 0.0
+    weight_decay_end: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(f"schedule {self.name} is not one of {', '.join(NAMES)}")
 
-    def at(self, step: int) -> tuple[float, float]:
-        """Learning rate and momentum of `step`, counted from 0 to total_steps - 1.
+    def at(self, step: int) -> Rates:
+        """The rates of `step`, counted from 0 to total_steps - 1.
 
-        >>> Schedule("cosine", 1.0, total_steps=101).at(50)[0]
+        >>> Schedule("cosine", 1.0, total_steps=101).at(50).lr
         0.5
         """
+        decay = self.weight_decay
+        if self.weight_decay_end is not None:
+            decay = _half_cosine(decay, self.weight_decay_end, step / max(self.total_steps - 1, 1))
+        return Rates(*self._lr_and_momentum(step), decay)
+
+    def _lr_and_momentum(self, step: int) -> tuple[float, float]:
         if self.name == "one-cycle":
             return self._one_cycle(step)
         if self.name == "warmup-cosine":

@@ -1,78 +1,102 @@
 """One step of a training."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sslmlflow.errors import DivergedError
-from sslmlflow.methods import Method
+from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.device import Machine
-from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.optimisers import Optimising, build_optimiser
+from sslmlflow.training.schedules import Rates
 from sslmlflow.training.state import State
 
 
-class Taken(NamedTuple):
-    """What there is to tell of a step: learning rate, losses by name, and in words what is out of the ordinary."""
+class StepResult(NamedTuple):
+    """What there is to tell of a step: losses by name, on the device, and in words what is out of the ordinary."""
 
-    lr: float
-    losses: dict[str, float]
+    losses: dict[str, Tensor]
     note: str | None = None
 
 
-TakeStep = Callable[[State, Tensor, Schedule, Machine], Taken]
+class Taken(NamedTuple):
+    """A step that was taken: its number, counted from 1, and learning rate."""
+
+    step: int
+    lr: float
+    result: StepResult
 
 
-def start_state(method: Method, weight_decay: float) -> State:
-    """The state before the first step of `ssl_step`; learning rate and momentum come from the schedule."""
-    parameters = [p for p in method.parameters() if p.requires_grad]
-    return State(method, {"sgd": torch.optim.SGD(parameters, lr=0.0, momentum=0.9, weight_decay=weight_decay)})
+TakeStep = Callable[[State, Batch, Progress, Rates, Machine], StepResult]
 
 
-def ssl_step(state: State, views: Tensor, schedule: Schedule, machine: Machine) -> Taken:
-    """One step of the method on views (2, n, 3, size, size), by SGD with momentum."""
-    lr = set_rate(state, schedule)
-    losses, projections = descend(state, "sgd", views, machine, lr)
-    end_step(state, projections, schedule)
-    return Taken(lr, losses)
+def start_state(method: Method, how: Optimising) -> State:
+    """The state before the first step of `ssl_step`; its rates come from the schedule."""
+    groups = method.parameter_groups()
+    return State(method, {name: build_optimiser(how, parameters) for name, parameters in groups.items()})
 
 
-def set_rate(state: State, schedule: Schedule) -> float:
-    """Set learning rate and momentum of SGD for the next step; the learning rate."""
-    lr, momentum = schedule.at(state.step)
-    for group in state.optimisers["sgd"].param_groups:
-        group["lr"], group["momentum"] = lr, momentum
-    return lr
+def ssl_step(state: State, batch: Batch, progress: Progress, rates: Rates, machine: Machine) -> StepResult:
+    """One step of the method by its optimisers, all at the same rates."""
+    state.method.before_step(progress)
+    for optimiser in state.optimisers.values():
+        optimiser.set_rates(rates)
+    losses, out = descend(state, tuple(state.optimisers), batch, progress, machine)
+    end_step(state, out, progress)
+    return StepResult(losses)
 
 
 def descend(
-    state: State, optimiser: str, views: Tensor, machine: Machine, lr: float
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Move an optimiser's parameters down the gradient of the method's loss; losses, and projections for `end_step`."""
+    state: State, optimisers: Sequence[str], batch: Batch, progress: Progress, machine: Machine
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Move parameters down the gradients of the method's losses; the losses, and the projections for `end_step`.
+
+    The first of the optimisers goes down `loss`, any other the loss of its own name.
+    """
     with machine.autocast():
-        projections = state.method.project(views)
-    losses = state.method.loss(projections)
-    values = {name: loss.item() for name, loss in losses.items()}
-    check_finite(values, state.step, lr)
-    state.optimisers[optimiser].zero_grad(set_to_none=True)
+        out = state.method.project(batch)
+    losses = state.method.loss(out, progress)
+    first, *others = (state.optimisers[name] for name in optimisers)
+    slopes = [
+        torch.autograd.grad(losses[name], tuple(other.parameters.values()), retain_graph=True)
+        for name, other in zip(optimisers[1:], others, strict=True)
+    ]
     losses["loss"].backward()  # type: ignore[no-untyped-call]
-    state.optimisers[optimiser].step()
-    return values, projections
+    for other, theirs in zip(others, slopes, strict=True):
+        for parameter, slope in zip(other.parameters.values(), theirs, strict=True):
+            parameter.grad = slope
+        other.step()
+    first.step()
+    return {name: loss.detach() for name, loss in losses.items()}, out
 
 
-def end_step(state: State, projections: dict[str, Tensor], schedule: Schedule) -> None:
-    """Update what the gradient does not, and count the step."""
-    state.method.after_step(projections, progress=(state.step + 1) / schedule.total_steps)
+def end_step(state: State, out: dict[str, Tensor], progress: Progress) -> None:
+    """Update what the gradient does not, and count the step; `progress` was that of the step."""
+    state.method.after_step(out, progress)
     state.step += 1
 
 
+def fetched(steps: Sequence[Taken]) -> list[dict[str, float]]:
+    """The losses of steps as numbers, in one wait for the device; DivergedError at one that is not finite."""
+    names = [(place, name) for place, taken in enumerate(steps) for name in taken.result.losses]
+    values = [steps[place].result.losses[name] for place, name in names]
+    exact = torch.float32 if values[0].device.type == "mps" else torch.float64
+    found: list[dict[str, float]] = [{} for _ in steps]
+    for (place, name), value in zip(names, torch.stack([v.to(exact) for v in values]).tolist(), strict=True):
+        found[place][name] = value
+    for taken, losses in zip(steps, found, strict=True):
+        check_finite(losses, taken.step, taken.lr)
+    return found
+
+
 def check_finite(losses: dict[str, float], step: int, lr: float) -> None:
-    """DivergedError at a loss that is not finite; to be asked before any parameter has changed."""
+    """DivergedError at a loss of a step, counted from 1, that is not finite."""
     for name, value in losses.items():
-        if not math.isfinite(value):
+        if not isfinite(value):
             raise DivergedError(
-                f"the {name if name == 'loss' else f'loss {name}'} became {value} at step {step + 1} (learning rate "
+                f"the {name if name == 'loss' else f'loss {name}'} became {value} at step {step} (learning rate "
                 f"{lr:g}). The last checkpoint and all milestones before it are kept. Try a lower --lr."
             )

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sslmlflow.methods import Method
+from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.device import Machine
 from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.hypergradient import gradient
@@ -16,7 +15,7 @@ TERMS = {"alpha": "coding rate reduction", "beta": "divergence of the densities"
 
 
 def balance(
-    wanted: Sequence[str], method: Method, batches: Iterable[Tensor], weights: Weights, machine: Machine, seed: int
+    wanted: Sequence[str], method: Method, batches: Iterable[Batch], weights: Weights, machine: Machine, seed: int
 ) -> dict[str, float]:
     """Return the weights with which the terms pull the late part as strongly as the loss does.
 
@@ -25,7 +24,7 @@ def balance(
     Args:
         wanted: Weights by name: alpha, of the coding rate reduction, and beta, of the divergence.
         method: As it is before the first step, in train mode; left as it is.
-        batches: Views (2, n, 3, size, size) of some batches.
+        batches: Some batches of views.
         weights: How the terms are computed; alpha and beta have no part in it.
         machine: Device and precision.
         seed: Of the directions in which volumes are taken, and of dropout.
@@ -36,9 +35,9 @@ def balance(
     names = list(tuned_parameters(method))
     late = [place for place, name in enumerate(names) if name.startswith(LATE)]
     lengths = []
-    for views in batches:
-        with fixed_early(method, views, machine) as maps, sdpa_kernel(SDPBackend.MATH):
-            terms = Objectives(method, views, maps, names, weights, machine, seed)
+    for batch in batches:
+        with fixed_early(method, batch, machine) as maps, sdpa_kernel(SDPBackend.MATH):
+            terms = Objectives(method, batch, maps[0], names, weights, machine, seed, Progress(0.0, 0.0))
             phi = tuple(tuned_parameters(method).values())
             by_weight = {"alpha": terms.reduction, "beta": terms.divergence}
             found = (gradient(term, phi)[1] for term in (terms.loss, *(by_weight[name] for name in wanted)))

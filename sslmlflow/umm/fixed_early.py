@@ -8,30 +8,31 @@ from torch import Tensor, nn
 
 from sslmlflow.encoders import Encoder
 from sslmlflow.errors import UserError
-from sslmlflow.methods import Method
+from sslmlflow.methods import Batch, Method
 from sslmlflow.training.device import Machine
 
 
 @contextmanager
-def fixed_early(method: Method, views: Tensor, machine: Machine) -> Iterator[Tensor]:
-    """Hold every early part in `method` in eval mode; give the early feature maps (v n, c, h, w) of views (v, n, ...).
+def fixed_early(method: Method, batch: Batch, machine: Machine) -> Iterator[tuple[Tensor, ...]]:
+    """Hold every early part in `method` in eval mode; give the early feature maps (k n, c, h, w) of each of the crops.
 
-    What the encoder's early part makes of these views is computed once: whatever is asked of it within, of the views
-    or a run of them, is looked up, of anything else computed. Copies of the encoder (MoCo's) have early parts of their
-    own, which are fixed, too.
+    What the encoder's early part makes of crops is computed once: whatever is asked of it within, of the crops or a run
+    of them, is looked up, of anything else computed. Copies of the encoder (a teacher's) have early parts of their own,
+    which are fixed, too.
     """
     early = method.encoder.early
     parts = [module.early for module in method.modules() if isinstance(module, Encoder)]
     with eval_mode(*parts):
-        flat = views.flatten(0, 1)
         with torch.no_grad(), machine.autocast():
-            maps: Tensor = early(flat)
+            maps: tuple[Tensor, ...] = tuple(early(crops.flatten(0, 1)) for crops in batch.crops)
 
         def look_up(images: Tensor) -> Tensor:
-            first, rest = divmod(int(images.storage_offset() - views.storage_offset()), views[0, 0].numel())
-            theirs = images.untyped_storage().data_ptr() == views.untyped_storage().data_ptr()
-            if theirs and not rest and images.shape[1:] == flat.shape[1:] and images.stride() == flat.stride():
-                return maps[first : first + len(images)]
+            for crops, of_crops in zip(batch.crops, maps, strict=True):
+                flat = crops.flatten(0, 1)
+                first, rest = divmod(int(images.storage_offset() - flat.storage_offset()), flat[0].numel())
+                theirs = images.untyped_storage().data_ptr() == flat.untyped_storage().data_ptr()
+                if theirs and not rest and images.shape[1:] == flat.shape[1:] and images.stride() == flat.stride():
+                    return of_crops[first : first + len(images)]
             computed: Tensor = type(early).forward(early, images)
             return computed
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sslmlflow.methods import Method
+from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.soft_rate import coding_rate_reduction_soft
 from sslmlflow.training.device import Machine
@@ -44,20 +44,21 @@ class Weights:
 
 @dataclass
 class Objectives:
-    """The objectives on one batch of views (2, n, ...) with early feature maps `maps` (2n, ...).
+    """The objectives on one batch with early feature maps `maps` (2n, ...) of its two global views.
 
     BatchNorm and queues work on copies of the buffers as they are now; those of the first evaluation of the loss are
     kept, with its projections, for the state after the step. Dropout draws alike in every evaluation.
     """
 
     method: Method
-    views: Tensor
+    batch: Batch
     maps: Tensor
     names: list[str]
     weights: Weights
     machine: Machine
     seed: int
-    said: dict[str, float] = field(default_factory=dict)
+    progress: Progress
+    said: dict[str, Tensor] = field(default_factory=dict)
     projections: dict[str, Tensor] | None = None
     buffers_after: dict[str, Tensor] = field(default_factory=dict)
 
@@ -66,12 +67,12 @@ class Objectives:
         buffers = self._buffers()
         torch.manual_seed(self.seed)
         with self.machine.autocast():
-            projections = functional_call(self.method, {**self._named(theta), **buffers}, (self.views,))
-        losses = self.method.loss(projections)
+            projections = functional_call(self.method, {**self._named(theta), **buffers}, (self.batch,))
+        losses = self.method.loss(projections, self.progress)
         if self.projections is None:
             self.projections = {name: tensor.detach() for name, tensor in projections.items()}
             self.buffers_after = buffers
-            self.said |= {name: loss.item() for name, loss in losses.items()}
+            self.said |= {name: loss.detach() for name, loss in losses.items()}
         return losses["loss"]
 
     def inner(self, theta: Parameters) -> Tensor:
@@ -83,7 +84,7 @@ class Objectives:
     def outer(self, theta: Parameters) -> Tensor:
         """The loss less alpha times the coding rate reduction of the late embeddings (Eq. 8, objective)."""
         loss = self.loss(theta)
-        self.said["loss_after"] = loss.item()
+        self.said["loss_after"] = loss.detach()
         return self._less_reduction(loss, theta)
 
     def both(self, theta: Parameters) -> Tensor:
@@ -96,8 +97,7 @@ class Objectives:
     def divergence(self, theta: Parameters) -> Tensor:
         """JS of the densities at the early embeddings of both views of the first images, in float32 or better."""
         late = self.method.encoder.late
-        views = len(self.views)
-        some = self._by_view(self.maps)[:, : max(self.weights.js_images // views, 1)].flatten(0, 1)
+        some = self._by_view(self.maps)[:, : max(self.weights.js_images // len(self.batch.crops[0]), 1)].flatten(0, 1)
         named = self._late({**self._named(theta), **self._buffers()})
         # In train mode the samples of a batch depend on each other: there is no Jacobian of one.
         with eval_mode(late):
@@ -110,7 +110,7 @@ class Objectives:
             )
         width = self.method.encoder.embedding_width
         divergence = divergence_from_even(volumes, self.weights.kappa or 1 / sqrt(width))
-        self.said.setdefault("js", divergence.item())
+        self.said.setdefault("js", divergence.detach())
         return divergence
 
     def reduction(self, theta: Parameters) -> Tensor:
@@ -125,11 +125,11 @@ class Objectives:
             reduction = coding_rate_reduction_soft(rows.flatten(0, 1), TAU, self.weights.eps, NORMALISE).dR
         else:
             reduction = coding_rate_reduction_pairs(rows, self.weights.eps).dR
-        self.said.setdefault("crr", reduction.item())
+        self.said.setdefault("crr", reduction.detach())
         return reduction
 
     def _by_view(self, rows: Tensor) -> Tensor:
-        return rows.reshape(len(self.views), -1, *rows.shape[1:])
+        return rows.reshape(len(self.batch.crops[0]), -1, *rows.shape[1:])
 
     def _named(self, theta: Parameters) -> dict[str, Tensor]:
         return dict(zip(self.names, theta, strict=True))

@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslmlflow.errors import DivergedError
-from sslmlflow.methods import Method
+from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.device import Machine
-from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.optimisers import Optimiser, Optimising
+from sslmlflow.training.schedules import Rates
 from sslmlflow.training.state import State
-from sslmlflow.training.step import Taken, check_finite, descend, end_step, set_rate, start_state
+from sslmlflow.training.step import StepResult, descend, end_step, start_state
 from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.hypergradient import Hypergradient, gradient, hypergradient
 from sslmlflow.umm.objective import Objectives, Weights, keep_buffers
@@ -35,43 +36,43 @@ class Umm:
     terms: int = 5
     loss_curvature: bool = False
 
-    def start(self, method: Method, weight_decay: float) -> State:
-        """The state before the first step."""
-        everything = self.variant == "continuation"
-        parameters = [p for p in method.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(parameters if everything else tuned_parameters(method).values(), lr=self.lr)
-        if self.variant == "alternating":
-            state = start_state(method, weight_decay)
-            state.optimisers["adam"] = adam
-            return state
-        return State(method, {"adam": adam})
+    def start(self, method: Method, how: Optimising) -> State:
+        """The state before the first step; `how` is the method's own optimiser, which only `alternating` has."""
+        state = start_state(method, how) if self.variant == "alternating" else State(method, {})
+        everything = {name: p for name, p in method.named_parameters() if p.requires_grad}
+        tuned = everything if self.variant == "continuation" else tuned_parameters(method)
+        state.optimisers["adam"] = Optimiser(torch.optim.Adam(tuned.values(), lr=self.lr), tuned)
+        return state
 
-    def step(self, state: State, views: Tensor, schedule: Schedule, machine: Machine) -> Taken:
-        """One step on views (2, n, 3, size, size).
+    def step(self, state: State, batch: Batch, progress: Progress, rates: Rates, machine: Machine) -> StepResult:
+        """One step on a batch.
 
-        DivergedError at a loss that is not finite or a volume that is zero, before Adam has changed any parameter.
+        DivergedError at a volume that is zero or not finite, before Adam has changed any parameter.
         """
-        lr, note = self.lr, None
+        note = None
+        state.method.before_step(progress)
         if self.variant == "continuation":
-            losses, projections = descend(state, "adam", views, machine, lr)
+            losses, projections = descend(state, ("adam",), batch, progress, machine)
         elif self.variant == "alternating":
-            lr = set_rate(state, schedule)
-            losses, projections = descend(state, "sgd", views, machine, lr)
-            after, _, note = self._tune(state, views, machine)
+            own = tuple(name for name in state.optimisers if name != "adam")
+            for name in own:
+                state.optimisers[name].set_rates(rates)
+            losses, projections = descend(state, own, batch, progress, machine)
+            after, _, note = self._tune(state, batch, progress, machine)
             losses = {**after, **losses}
         else:
-            losses, projections, note = self._tune(state, views, machine)
-        end_step(state, projections, schedule)
-        return Taken(lr, losses, note)
+            losses, projections, note = self._tune(state, batch, progress, machine)
+        end_step(state, projections, progress)
+        return StepResult(losses, note)
 
     def _tune(
-        self, state: State, views: Tensor, machine: Machine
-    ) -> tuple[dict[str, float], dict[str, Tensor], str | None]:
+        self, state: State, batch: Batch, progress: Progress, machine: Machine
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], str | None]:
         """Move the late part and the heads; the losses, the projections before, and what there is to say."""
         tuned = tuned_parameters(state.method)
-        with fixed_early(state.method, views, machine) as maps:
+        with fixed_early(state.method, batch, machine) as maps:
             seed = torch.initial_seed()  # the loop's, of this step
-            objectives = Objectives(state.method, views, maps, list(tuned), self.weights, machine, seed)
+            objectives = Objectives(state.method, batch, maps[0], list(tuned), self.weights, machine, seed, progress)
             try:
                 with sdpa_kernel(SDPBackend.MATH):  # the faster kernels of attention have no second derivatives
                     found = self._gradient(objectives, tuple(tuned.values()))
@@ -80,15 +81,13 @@ class Umm:
                     f"step {state.step + 1} of UMM cannot be taken: {error}. The late part may have collapsed, or "
                     "diverged: try a lower --lr, --inner_lr, --alpha or --beta."
                 ) from error
-        losses = {**objectives.said, "objective": found.outer.item()}
+        length = torch.stack([slope.square().sum() for slope in found.gradient]).sum().sqrt()
+        losses = {**objectives.said, "objective": found.outer.detach(), "hypergradient": length}
         if self.variant != "simultaneous" and self.hypergradient.startswith("aid_"):
-            losses["left_early"] = float(found.note is not None)
-        check_finite(losses, state.step, self.lr)
-        check_finite({"hypergradient": sum(slope.sum().item() for slope in found.gradient)}, state.step, self.lr)
+            losses["left_early"] = torch.tensor(float(found.note is not None), device=found.outer.device)
         for parameter, slope in zip(tuned.values(), found.gradient, strict=True):
             parameter.grad = slope
         state.optimisers["adam"].step()
-        state.optimisers["adam"].zero_grad(set_to_none=True)
         keep_buffers(state.method, objectives.buffers_after)
         return losses, objectives.projections or {}, found.note
 

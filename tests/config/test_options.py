@@ -35,8 +35,8 @@ def refusal(config: type, **given: str) -> str:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("method", "simclrr", "Did you mean simclr? Allowed: simclr, simsiam, moco-v2."),
-        ("method", "mocov2", "Did you mean moco-v2? Allowed: simclr, simsiam, moco-v2."),
+        ("method", "simclrr", "Did you mean simclr? Allowed: simclr, simsiam, moco-v2, byol,"),
+        ("method", "mocov2", "Did you mean moco-v2? Allowed: simclr, simsiam, moco-v2, byol,"),
         ("schedule", "onecycle", "Did you mean one-cycle? Allowed: auto, one-cycle, warmup-cosine,"),
         ("stem", "cifr", "Did you mean cifar? Allowed: auto, cifar, imagenet."),
         ("dataset", "cifar", "Did you mean cifar10? Allowed: digit-scenes, cifar10, cifar100, stl10, folder."),

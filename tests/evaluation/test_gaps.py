@@ -16,6 +16,7 @@ from sslmlflow.metrics.alarms import RESOLUTION, memorising
 from sslmlflow.metrics.catalogue import GAP_CRR, GAP_LOSS, GAP_RETRIEVAL, HELD_OUT_LOSS, SEEN_CRR, SEEN_RETRIEVAL
 from sslmlflow.metrics.unlabelled.shifts import fixed_shifts
 from sslmlflow.reporting.memorisation import memorised
+from tests.methods.batch import MIDWAY
 from tests.reporting.histories import made_history
 
 PREPROCESSING = Preprocessing(16, 3, (0.5,) * 3, (0.25,) * 3)
@@ -82,7 +83,7 @@ def _loss(method: Method, side: object) -> float:
     projections = side.project(method)  # type: ignore[attr-defined]
     order = np.random.default_rng(3).permutation(120)
     halves = [{key: of[rows] for key, of in projections.items()} for rows in (order[:60], order[60:])]
-    return float(np.mean([method.loss(half)["loss"].item() for half in halves]))
+    return float(np.mean([method.loss(half, MIDWAY)["loss"].item() for half in halves]))
 
 
 def test_an_encoder_that_was_not_trained_gives_no_alarm(method: Method) -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages, subset
-from sslmlflow.data.views import Augmentation
 from sslmlflow.embedding import embed_views
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder
 from sslmlflow.evaluation.monitor import LIDAR_IMAGES, LIDAR_VIEWS, Monitor

@@ -89,7 +89,7 @@ def test_a_milestone_is_tuned_in_a_run_of_its_own(
     assert [name for name in before if not before[name].equal(start[name])] == [], "the whole method came back"
     moved = {name for name in before if not before[name].equal(end[name])}
     assert not {name for name in moved if name.startswith("encoder.early.")}
-    assert {"encoder.late.layer4.0.conv1.weight", "queue", "queue_position", "key_projector.layers.0.weight"} <= moved
+    assert {"encoder.late.layer4.0.conv1.weight", "queue", "queue_position", "key.projector.layers.0.weight"} <= moved
     live = {metric.key for metric in client.search_logged_models(["0"], f"source_run_id = '{tuned}'")[0].metrics}
     assert {"label_free/crr_adjusted", "early/crr"} <= live
 

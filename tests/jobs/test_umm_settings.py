@@ -59,12 +59,18 @@ def test_the_trainings_recipe_is_found_again_also_through_a_tuning() -> None:
     assert recipe["warmup_epochs"] == "2"
     of_a_tuning = {"lr": "0.001", **{f"resolved/training_{name}": text for name, text in recipe.items()}}
     assert _recipe(of_a_tuning) == recipe
+    assert (recipe["optimiser"], recipe["clip"], recipe["local_crops"]) == ("sgd", "0.0", "auto")  # of earlier builds
+    chosen = {"resolved/optimiser": "lars", "blur": "0.3", "augmentation": "gray"}
+    assert {name: text for name, text in _recipe({**PARAMS, **chosen}).items() if name in ("blur", "augmentation")} == {
+        "blur": "0.3",
+        "augmentation": "gray",
+    }
 
 
 def test_alternating_takes_the_trainings_schedule_with_its_warm_up() -> None:
-    plan = _plan(Umm(variant="alternating", epochs=5), _recipe(PARAMS), 100, MILESTONE, CPU)
+    plan = _plan(Umm(variant="alternating", epochs=5), _recipe(PARAMS), 100)
     assert (plan.batch_size, plan.milestone_every) == (32, 20)
-    assert [plan.schedule.at(step)[0] for step in (0, 5)] == pytest.approx([0.4 / 6, 0.4])
+    assert [plan.schedule.at(step).lr for step in (0, 5)] == pytest.approx([0.4 / 6, 0.4])
     with pytest.raises(ConfigError, match="epochs=2 is not possible with variant=alternating"):
-        _plan(Umm(variant="alternating", epochs=2), _recipe(PARAMS), 100, MILESTONE, CPU)
-    assert _plan(Umm(epochs=2), _recipe(PARAMS), 100, MILESTONE, CPU).schedule.at(0)[0] == Umm.lr
+        _plan(Umm(variant="alternating", epochs=2), _recipe(PARAMS), 100)
+    assert _plan(Umm(epochs=2), _recipe(PARAMS), 100).schedule.at(0).lr == Umm.lr

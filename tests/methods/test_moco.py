@@ -10,9 +10,11 @@ from torch import Tensor
 from sslmlflow.methods import build_method
 from sslmlflow.methods.moco import MoCo
 from sslmlflow.training.device import Machine
-from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.optimisers import Optimising
+from sslmlflow.training.schedules import Rates
 from sslmlflow.training.step import ssl_step, start_state
 from tests.encoders.tiny import tiny_encoder
+from tests.methods.batch import MIDWAY, batch_of
 
 
 def moco(options: str = "", seed: int = 0) -> MoCo:
@@ -49,7 +51,7 @@ def eq_1(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> f
 
 
 def step(method: MoCo, keys: Tensor) -> None:
-    method.after_step({"query": keys, "key": keys}, progress=0.5)
+    method.after_step({"query": keys, "key": keys}, MIDWAY)
 
 
 @pytest.mark.parametrize(("n", "queue", "temperature"), [(1, 1, 0.1), (4, 9, 0.1), (6, 3, 1.0), (3, 20, 0.07)])
@@ -58,7 +60,7 @@ def test_the_loss_is_eq_1(n: int, queue: int, temperature: float) -> None:
     negatives = torch.tensor([unit(row) for row in negatives.tolist()])
     method = moco(f"temperature={temperature}")
     method.queue = negatives.float()
-    loss = method.loss({"query": query, "key": key})["loss"].item()
+    loss = method.loss({"query": query, "key": key}, MIDWAY)["loss"].item()
     # The loss is computed in float32: near 0 its error is that of numbers of size 1.
     assert loss == pytest.approx(eq_1(query, key, negatives, temperature), rel=1e-6, abs=1e-7)
 
@@ -67,7 +69,7 @@ def test_a_query_that_equals_its_key_and_is_orthogonal_to_the_queue_has_the_loss
     query = torch.eye(3, 12)
     method = moco("temperature=0.5")
     method.queue = torch.eye(12)[4:]
-    loss = method.loss({"query": 2 * query, "key": 3 * query})["loss"].item()
+    loss = method.loss({"query": 2 * query, "key": 3 * query}, MIDWAY)["loss"].item()
     assert loss == pytest.approx(math.log(math.exp(2) + 8) - 2, rel=1e-6)
 
 
@@ -109,9 +111,9 @@ def test_of_a_batch_larger_than_the_queue_the_last_keys_stay(count: int) -> None
 
 def test_the_negatives_are_earlier_keys_only() -> None:
     method = moco()
-    projections = method.project(torch.randn(2, 4, 3, 8, 8))
-    before, loss = method.queue.clone(), method.loss(projections)["loss"]
-    method.after_step(projections, progress=0.5)
+    projections = method.project(batch_of(torch.randn(2, 4, 3, 8, 8)))
+    before, loss = method.queue.clone(), method.loss(projections, MIDWAY)["loss"]
+    method.after_step(projections, MIDWAY)
     assert not torch.equal(method.queue, before)
     expected = eq_1(projections["query"].detach(), projections["key"], before, 0.1)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
@@ -131,19 +133,19 @@ def test_the_held_out_loss_is_eq_1_with_the_other_images_as_negatives_whatever_t
 
 
 def train(method: MoCo, steps: int, first: int = 0) -> list[float]:
-    state = start_state(method, weight_decay=5e-4)
+    state = start_state(method, Optimising())
     state.step = first
     losses = []
     for number in range(first, first + steps):
-        views = numbers(2, 4, 3, 8, 8, seed=number).float()
-        schedule = Schedule("constant", 0.1, total_steps=10)
-        losses.append(ssl_step(state, views, schedule, Machine(torch.device("cpu"), "float32")).losses["loss"])
+        batch = batch_of(numbers(2, 4, 3, 8, 8, seed=number).float())
+        rates, machine = Rates(0.1, weight_decay=5e-4), Machine(torch.device("cpu"), "float32")
+        losses.append(ssl_step(state, batch, MIDWAY, rates, machine).losses["loss"].item())
     return losses
 
 
 def test_the_key_encoder_is_the_moving_average_of_the_parameters() -> None:
     method = moco("key_momentum=0.9")
-    sides = [(method.encoder, method.key_encoder), (method.projector, method.key_projector)]
+    sides = [(method.encoder, method.key.encoder), (method.projector, method.key.projector)]
     average = [[p.detach().double() for p in side.parameters()] for side, _ in sides]
     for (_, follower), start in zip(sides, average, strict=True):
         assert all(torch.equal(p.double(), q) for p, q in zip(follower.parameters(), start, strict=True))
@@ -155,7 +157,7 @@ def test_the_key_encoder_is_the_moving_average_of_the_parameters() -> None:
             for p, q in zip(follower.parameters(), old, strict=True):
                 torch.testing.assert_close(p.double(), q, rtol=1e-5, atol=1e-7)
     # Its BatchNorm statistics are those of the keys that it saw itself.
-    leader, follower = dict(method.encoder.named_buffers()), dict(method.key_encoder.named_buffers())
+    leader, follower = dict(method.encoder.named_buffers()), dict(method.key.encoder.named_buffers())
     assert not torch.allclose(leader["late.1.running_var"], follower["late.1.running_var"])
     assert follower["late.1.num_batches_tracked"].item() == 3
 
@@ -163,22 +165,22 @@ def test_the_key_encoder_is_the_moving_average_of_the_parameters() -> None:
 @pytest.mark.parametrize(("momentum", "follows"), [("0", True), ("1", False)])
 def test_the_ends_of_the_momentum_are_a_copy_and_a_standstill(momentum: str, follows: bool) -> None:
     method = moco(f"key_momentum={momentum}")
-    start = copy.deepcopy(list(method.key_encoder.parameters()))
+    start = copy.deepcopy(list(method.key.encoder.parameters()))
     train(method, 1)
     leader = list(method.encoder.parameters())
-    for now, then, led in zip(method.key_encoder.parameters(), start, leader, strict=True):
+    for now, then, led in zip(method.key.encoder.parameters(), start, leader, strict=True):
         assert torch.equal(now, led if follows else then)
 
 
 def test_no_gradient_reaches_the_key_encoder_or_the_optimiser_of_it() -> None:
     method = moco()
-    projections = method.project(torch.randn(2, 4, 3, 8, 8))
+    projections = method.project(batch_of(torch.randn(2, 4, 3, 8, 8)))
     assert projections["query"].requires_grad
     assert not projections["key"].requires_grad
-    method.loss(projections)["loss"].backward()
-    followers = [*method.key_encoder.parameters(), *method.key_projector.parameters()]
+    method.loss(projections, MIDWAY)["loss"].backward()
+    followers = [*method.key.encoder.parameters(), *method.key.projector.parameters()]
     assert all(p.grad is None and not p.requires_grad for p in followers)
-    trained = {id(p) for p in start_state(method, 0.0).optimisers["sgd"].param_groups[0]["params"]}
+    trained = {id(p) for p in start_state(method, Optimising()).optimisers["main"].parameters.values()}
     assert trained == {id(p) for p in [*method.encoder.parameters(), *method.projector.parameters()]}
 
 
@@ -186,7 +188,7 @@ def test_the_views_go_to_query_and_key() -> None:
     method = moco().eval()
     views = torch.randn(2, 4, 3, 8, 8)
     with torch.no_grad():
-        projections = method.project(views)
+        projections = method.project(batch_of(views))
         # At the start both encoders are the same.
         torch.testing.assert_close(projections["query"], method.projector(method.encoder(views[0])))
         torch.testing.assert_close(projections["key"], method.projector(method.encoder(views[1])))

@@ -12,6 +12,7 @@ from sslmlflow.methods import Method, build_method
 from sslmlflow.metrics.catalogue import HELD_OUT_LOSS, LIDAR
 from sslmlflow.search.limit_metrics import limits_over_halves, objective_with_noise
 from sslmlflow.search.limits import POOLED
+from tests.methods.batch import MIDWAY
 
 PREPROCESSING = Preprocessing(32, 3, (0.5,) * 3, (0.25,) * 3)
 
@@ -39,7 +40,7 @@ def test_the_deviations_of_the_limits_are_those_of_halves_of_the_images(method: 
     for _ in range(100):
         rows = np.sort(random.permutation(40)[:20])  # one batch: half of all
         with torch.no_grad():
-            losses.append(method.loss({name: of[rows] for name, of in projections.items()})["loss"].item())
+            losses.append(method.loss({name: of[rows] for name, of in projections.items()}, MIDWAY)["loss"].item())
         rates.append(pooled_reduction(unit[:, rows]))
     found = limits_over_halves(method, monitor, {HELD_OUT_LOSS: 2.0, POOLED: 1.0})
     assert found[HELD_OUT_LOSS] == pytest.approx(np.subtract(losses, np.mean(losses)), abs=1e-5)

@@ -23,6 +23,7 @@ from sslmlflow.milestone.milestone import write_milestone
 from sslmlflow.tracking.logged_models import drop_milestone, load_milestone, send_milestone
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
 from tests.conftest import NewDatabase
+from tests.methods.batch import batch_of
 
 SPEC = EncoderSpec("resnet18", "cifar", width=4, image_size=16)
 PREPROCESSING = {3: Preprocessing(16, 3, (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)), 1: Preprocessing(16, 1, (0.2,), (0.5,))}
@@ -53,7 +54,7 @@ def run_id(client: MlflowClient) -> str:
 def trained(name: str = "simclr") -> Method:
     """A method whose BatchNorm has seen something."""
     method = build_method(name, NARROW[name], build_encoder(SPEC, seed=3), seed=3)
-    method.project(torch.randn(2, 8, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    method.project(batch_of(torch.randn(2, 8, 3, 16, 16, generator=torch.Generator().manual_seed(0))))
     return method
 
 

@@ -16,9 +16,12 @@ def numbered_images(count: int) -> ArrayImages:
 
 
 def stream(first: int, last: int, workers: int = 0, seed: int = 3) -> list[list[int]]:
-    taken = list(batches(numbered_images(23), 5, seed, first, last, workers))
-    assert all(batch.dtype == torch.uint8 and batch.shape == (5, 1, 2, 2) for batch in taken)
-    return [batch[:, 0, 0, 0].tolist() for batch in taken]
+    taken = list(batches(numbered_images(23), 5, seed, range(first, last), workers))
+    for pixels, indices in taken:
+        assert pixels.shape == (5, 1, 2, 2)
+        assert pixels.dtype == np.uint8
+        assert pixels[:, 0, 0, 0].tolist() == indices.tolist()
+    return [indices.tolist() for _, indices in taken]
 
 
 @pytest.mark.parametrize(("images", "batch", "steps"), [(23, 5, 4), (20, 5, 4), (5, 5, 1), (4, 5, 0), (0, 5, 0)])

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,42 +11,69 @@ import numpy as np
 import pytest
 import torch
 
-from sslmlflow.data.source import ArrayImages
-from sslmlflow.data.views import Augmentation
+from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import ArrayImages, Images
+from sslmlflow.data.stacks import symmetric
 from sslmlflow.errors import UserError
 from sslmlflow.methods import build_method
+from sslmlflow.runs.views import ViewBatches
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, Event, MilestoneDue, Plan, Step, train
+from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, Steps, train
+from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.state import State
-from sslmlflow.training.step import start_state
+from sslmlflow.training.step import StepResult, Taken, fetched, start_state
 from tests.encoders.tiny import tiny_encoder
 
 CPU = Machine(torch.device("cpu"), "float32")
 IMAGES = ArrayImages(np.random.default_rng(0).integers(0, 256, (11, 3, 8, 8), np.uint8))
+VIEWS = symmetric(8)
 STEPS = 6  # 3 epochs of 11 // 4 batches
 
 
 def plan(**changes: object) -> Plan:
     usual = Plan(
         epochs=3,
+        steps_per_epoch=2,
         batch_size=4,
         milestone_every=2,
         seed=1,
-        schedule=Schedule("one-cycle", 0.1, STEPS),
-        augmentation=Augmentation(8),
-        mean=torch.tensor([0.5, 0.5, 0.5]),
-        std=torch.tensor([0.3, 0.3, 0.3]),
+        schedule=Schedule("one-cycle", 0.1, STEPS, weight_decay=1e-3),
     )
     return replace(usual, **changes)
+
+
+def batches(of: Plan, images: Images = IMAGES, views: Views = VIEWS, workers: int = 0) -> ViewBatches:
+    preprocessing = Preprocessing(8, 3, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
+    return ViewBatches(images, views, preprocessing, of.batch_size, of.seed, of.total_steps, CPU.device, workers)
+
+
+def training(
+    state: State,
+    images: Images = IMAGES,
+    views: Views = VIEWS,
+    machine: Machine = CPU,
+    workers: int = 0,
+    **changes: object,
+) -> Iterator[Step | Epoch | MilestoneDue]:
+    """What happens; on a processor the steps are told one by one."""
+    course = plan(**changes)
+    with closing(batches(course, images, views, workers)) as stream:
+        for event in train(state, stream, course, machine):
+            if isinstance(event, Steps):
+                yield from event.steps
+                assert len(event.steps) == 1
+            else:
+                yield event
 
 
 def fresh(method: str = "simclr", dropout: float = 0.0) -> State:
     options = "hidden_width=8,projection_width=4" + (",queue_size=10" if method == "moco-v2" else "")
     built = build_method(method, options, tiny_encoder(dropout=dropout), seed=0)
     # The layout in memory in which the job trains.
-    return start_state(built.to(memory_format=torch.channels_last), weight_decay=1e-3)
+    return start_state(built.to(memory_format=torch.channels_last), Optimising())
 
 
 @dataclass
@@ -61,7 +90,7 @@ def copied(state: State) -> dict[str, torch.Tensor]:
 
 def follow(state: State, **changes: object) -> History:
     history = History([], [copied(state)])
-    for event in train(state, IMAGES, plan(**changes), CPU):
+    for event in training(state, **changes):
         if isinstance(event, Step):
             history.losses.append(event.losses["loss"])
             history.states.append(copied(state))
@@ -73,7 +102,7 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def kinds(events: list[Event]) -> list[tuple[str, int]]:
+def kinds(events: list[Step | Epoch | MilestoneDue]) -> list[tuple[str, int]]:
     return [(type(event).__name__, event.step if isinstance(event, Step) else event.epoch) for event in events]
 
 
@@ -83,7 +112,7 @@ EPOCH_3 = [("Step", 5), ("Step", 6), ("Epoch", 3)]
 
 
 def test_what_happens_is_told_in_order_and_the_last_epoch_is_a_milestone() -> None:
-    events = list(train(fresh(), IMAGES, plan(), CPU))
+    events = list(training(fresh()))
     assert kinds(events) == [
         ("MilestoneDue", 0),
         *EPOCH_1,
@@ -94,13 +123,13 @@ def test_what_happens_is_told_in_order_and_the_last_epoch_is_a_milestone() -> No
     ]
     steps = [event for event in events if isinstance(event, Step)]
     assert [step.epoch for step in steps] == [1, 1, 2, 2, 3, 3]
-    assert [step.lr for step in steps] == [Schedule("one-cycle", 0.1, STEPS).at(k)[0] for k in range(STEPS)]
+    assert [step.lr for step in steps] == [Schedule("one-cycle", 0.1, STEPS).at(k).lr for k in range(STEPS)]
     assert all(math.isfinite(step.losses["loss"]) and step.images_per_second > 0 for step in steps)
 
 
 @pytest.mark.parametrize(("every", "milestones"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (3, [0, 3]), (100, [0, 3])])
 def test_milestones_are_the_start_every_so_many_epochs_and_the_end(every: int, milestones: list[int]) -> None:
-    events = train(fresh(), IMAGES, plan(milestone_every=every), CPU)
+    events = training(fresh(), milestone_every=every)
     assert [event.epoch for event in events if isinstance(event, MilestoneDue)] == milestones
 
 
@@ -114,16 +143,16 @@ def test_a_milestone_that_was_due_when_the_training_stopped_is_told_again() -> N
     ]:
         state = fresh()
         state.step = step
-        events = list(itertools.islice(train(state, IMAGES, plan(), CPU), len(expected)))
+        events = list(itertools.islice(training(state), len(expected)))
         assert kinds(events) == expected
-    assert list(train(state, IMAGES, plan(), CPU)) == [MilestoneDue(3)]
+    assert list(training(state)) == [MilestoneDue(3)]
 
 
 def test_the_state_of_an_event_is_the_one_it_tells_of() -> None:
     state = fresh()
     weight = next(state.method.parameters())
     before = weight.clone()
-    for event in train(state, IMAGES, plan(schedule=Schedule("constant", 0.1, STEPS)), CPU):
+    for event in training(state, schedule=Schedule("constant", 0.1, STEPS)):
         if isinstance(event, Step):
             assert event.step == state.step
             assert not torch.equal(weight, before)
@@ -134,7 +163,7 @@ def test_the_state_of_an_event_is_the_one_it_tells_of() -> None:
 
 def test_the_method_trains_on_in_training_mode_whatever_a_milestone_did_to_it() -> None:
     state = fresh()
-    for event in train(state, IMAGES, plan(milestone_every=1), CPU):
+    for event in training(state, milestone_every=1):
         if isinstance(event, MilestoneDue):
             state.method.eval()
         elif isinstance(event, Step):
@@ -177,7 +206,7 @@ def test_dropout_differs_from_step_to_step() -> None:
     dropout = next(module for module in state.method.modules() if isinstance(module, torch.nn.Dropout))
     dropout.register_forward_pre_hook(lambda module, given: (torch.ones_like(given[0]),))
     dropout.register_forward_hook(lambda module, given, out: seen.append(tuple(out.flatten().tolist())))
-    list(train(state, IMAGES, plan(), CPU))
+    list(training(state))
     assert len(seen) == len(set(seen)) == STEPS
 
 
@@ -186,41 +215,42 @@ def test_the_restored_momentum_lies_in_memory_as_its_parameter_does() -> None:
     tensors = follow(state).states[-1]
     other = fresh()
     other.restore(STEPS, {name: tensor.contiguous() for name, tensor in tensors.items()})
-    for parameter in other.optimisers["sgd"].param_groups[0]["params"]:
-        assert other.optimisers["sgd"].state[parameter]["momentum_buffer"].stride() == parameter.stride()
+    for parameter in other.optimisers["main"].parameters.values():
+        assert other.optimisers["main"].of.state[parameter]["momentum_buffer"].stride() == parameter.stride()
 
 
-def parameters(state: State) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in state.method.parameters()]
-
-
-@pytest.mark.parametrize("method", ["simclr", "moco-v2"])
-def test_a_loss_that_is_not_finite_stops_the_training_before_it_changes_a_parameter(method: str) -> None:
-    state = fresh(method)
-    events = train(state, IMAGES, plan(schedule=Schedule("constant", 0.25, STEPS)), CPU)
-    while not isinstance(next(events), Epoch):
+def test_a_loss_that_is_not_finite_stops_the_training_before_anything_is_told_of_the_step() -> None:
+    state = fresh()
+    happening = training(state, schedule=Schedule("constant", 0.25, STEPS))
+    while not isinstance(next(happening), Epoch):
         pass
     with torch.no_grad():
         state.method.encoder.late[0].weight[0, 0, 0, 0] = float("nan")
-    before = parameters(state)
     with pytest.raises(UserError) as stopped:
-        next(events)
+        next(happening)
     assert "the loss became nan at step 3 (learning rate 0.25)" in str(stopped.value)
     assert "Try a lower --lr" in str(stopped.value)
-    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, parameters(state), strict=True))
-    assert state.step == 2
+
+
+def test_losses_that_are_fetched_together_are_those_of_the_steps_and_the_first_that_is_not_finite_is_named() -> None:
+    steps = [Taken(k, 0.5, StepResult({"loss": torch.tensor(k / 4), "other": torch.tensor(-k)})) for k in (3, 4, 5)]
+    assert fetched(steps) == [{"loss": k / 4, "other": -k} for k in (3, 4, 5)]
+    for place in (1, 2):
+        steps[place].result.losses["other"] = torch.tensor(float("inf"))
+    with pytest.raises(UserError, match=r"the loss other became inf at step 4 \(learning rate 0.5\)"):
+        fetched(steps)
 
 
 def test_a_learning_rate_that_is_far_too_high_is_told() -> None:
     with pytest.raises(UserError, match=r"the loss became (nan|inf) at step \d \(learning rate 1e\+30\)"):
-        list(train(fresh(), IMAGES, plan(schedule=Schedule("constant", 1e30, STEPS)), CPU))
+        list(training(fresh(), schedule=Schedule("constant", 1e30, STEPS)))
 
 
 def test_in_bf16_a_training_still_learns_in_float32() -> None:
     state = fresh()
     losses = [
         event.losses["loss"]
-        for event in train(state, IMAGES, plan(), Machine(torch.device("cpu"), "bf16"))
+        for event in training(state, machine=Machine(torch.device("cpu"), "bf16"))
         if isinstance(event, Step)
     ]
     assert all(parameter.dtype == torch.float32 for parameter in state.method.parameters())
@@ -234,11 +264,15 @@ def test_training_lowers_the_loss_on_images_that_are_easily_told_apart() -> None
     colours = np.zeros((8, 3, 8, 8), np.uint8)
     for i in range(8):
         colours[i] = np.array([255 * (i & 1), 255 * (i >> 1 & 1), 255 * (i >> 2 & 1)], np.uint8)[:, None, None]
-    easy = plan(
+    views = (CropGroup(2, Augmentation(8, jitter_p=0, gray_p=0)),)
+    happening = training(
+        fresh(),
+        ArrayImages(colours),
+        views,
         epochs=30,
+        steps_per_epoch=1,
         batch_size=8,
         schedule=Schedule("constant", 0.1, 30),
-        augmentation=Augmentation(8, jitter_p=0, gray_p=0),
     )
-    losses = [e.losses["loss"] for e in train(fresh(), ArrayImages(colours), easy, CPU) if isinstance(e, Step)]
+    losses = [event.losses["loss"] for event in happening if isinstance(event, Step)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.15

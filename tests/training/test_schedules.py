@@ -40,9 +40,9 @@ def test_one_cycle_is_torchs(total: int) -> None:
 
 def test_one_cycle_has_the_ends_and_the_peak_that_are_promised() -> None:
     schedule = Schedule("one-cycle", 0.5, total_steps=1000)
-    assert schedule.at(0) == pytest.approx((0.5 / 25, 0.95))
-    assert schedule.at(299) == pytest.approx((0.5, 0.85))
-    assert schedule.at(999) == pytest.approx((0.5 / 250_000, 0.95))
+    assert schedule.at(0)[:2] == pytest.approx((0.5 / 25, 0.95))
+    assert schedule.at(299)[:2] == pytest.approx((0.5, 0.85))
+    assert schedule.at(999)[:2] == pytest.approx((0.5 / 250_000, 0.95))
     assert max(range(1000), key=lambda step: schedule.at(step)[0]) == 299
 
 
@@ -81,14 +81,14 @@ def test_exponential_falls_by_equal_factors_to_a_thousandth() -> None:
 
 
 def test_constant_stays() -> None:
-    assert {Schedule("constant", 0.06, total_steps=9).at(step) for step in range(9)} == {(0.06, 0.9)}
+    assert {Schedule("constant", 0.06, total_steps=9).at(step) for step in range(9)} == {(0.06, 0.9, 0.0)}
 
 
 @pytest.mark.parametrize("name", SCHEDULE_NAMES)
 @pytest.mark.parametrize("total", [1, 2, 3, 4])
 def test_the_shortest_trainings_have_rates_from_0_to_the_peak(name: str, total: int) -> None:
     for step in range(total):
-        lr, momentum = Schedule(name, 0.1, total, warmup_steps=2).at(step)
+        lr, momentum, _ = Schedule(name, 0.1, total, warmup_steps=2).at(step)
         assert 0 <= lr <= 0.1 * (1 + 1e-12)
         assert 0.85 <= momentum <= 0.95
 
@@ -101,3 +101,10 @@ def test_all_but_one_cycle_hold_the_momentum(name: str) -> None:
 def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(ValueError, match="onecycle is not one of one-cycle"):
         Schedule("onecycle", 0.1, 10)
+
+
+def test_weight_decay_goes_by_a_half_cosine_whatever_the_learning_rate_does() -> None:
+    schedule = Schedule("constant", 0.1, total_steps=5, weight_decay=0.04, weight_decay_end=0.4)
+    course = [schedule.at(step).weight_decay for step in range(5)]
+    assert course == pytest.approx([0.4 - 0.18 * (1 + math.cos(math.pi * k / 4)) for k in range(5)])
+    assert {Schedule("cosine", 0.1, 5, weight_decay=0.3).at(step).weight_decay for step in range(5)} == {0.3}

@@ -12,7 +12,8 @@ from sslmlflow.methods import Method
 from sslmlflow.umm.balance import balance
 from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.objective import Objectives, Weights
-from tests.umm.test_step import CPU, VIEWS, trained
+from tests.methods.batch import MIDWAY, batch_of
+from tests.umm.test_step import BATCH, CPU, VIEWS, trained
 
 WEIGHTS = Weights(0.0, 0.0, directions=4, js_images=12)
 
@@ -28,14 +29,14 @@ def length(method: Method, value: Callable[[], Tensor]) -> float:
 def test_with_these_weights_the_gradients_in_the_late_part_are_equally_long(crr: str) -> None:
     method, weights = trained("simclr"), replace(WEIGHTS, crr=crr)
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    found = balance(["alpha", "beta"], method, [VIEWS], weights, CPU, seed=0)
+    found = balance(["alpha", "beta"], method, [BATCH], weights, CPU, seed=0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     tuned = tuned_parameters(method)
-    with fixed_early(method, VIEWS, CPU) as maps:
-        terms = Objectives(method, VIEWS, maps, list(tuned), weights, CPU, seed=0)
+    with fixed_early(method, BATCH, CPU) as (maps,):
+        terms = Objectives(method, BATCH, maps, list(tuned), weights, CPU, 0, MIDWAY)
         divergence = length(method, lambda: terms.divergence(tuple(tuned.values())))
     method.encoder.early.eval()
-    loss = length(method, lambda: method.loss(method.project(VIEWS))["loss"])
+    loss = length(method, lambda: method.loss(method.project(BATCH), MIDWAY)["loss"])
     rate = length(method, lambda: reduction(method.encoder.embed(VIEWS.flatten(0, 1))[1], crr))
     assert found["alpha"] * rate == pytest.approx(loss, rel=1e-3)
     assert found["beta"] * divergence == pytest.approx(loss, rel=1e-3)
@@ -44,9 +45,11 @@ def test_with_these_weights_the_gradients_in_the_late_part_are_equally_long(crr:
 def test_of_several_batches_it_is_the_ratio_of_the_medians() -> None:
     method = trained("simclr")
     several = [VIEWS, VIEWS.flip(0) * 0.5, VIEWS.flip(1) * 0.2, VIEWS * 0.1, VIEWS.square()]
-    found = balance(["alpha"], method, several, WEIGHTS, CPU, seed=0)
+    found = balance(["alpha"], method, map(batch_of, several), WEIGHTS, CPU, seed=0)
     method.encoder.early.eval()
-    losses = [length(method, lambda v=views: method.loss(method.project(v))["loss"]) for views in several]
+    losses = [
+        length(method, lambda v=views: method.loss(method.project(batch_of(v)), MIDWAY)["loss"]) for views in several
+    ]
     rates = [
         length(method, lambda v=views: reduction(method.encoder.embed(v.flatten(0, 1))[1], "pairs"))
         for views in several
@@ -58,7 +61,7 @@ def test_of_several_batches_it_is_the_ratio_of_the_medians() -> None:
 def test_a_term_without_a_gradient_is_named_where_its_weight_is_wanted() -> None:
     method, same = trained("simclr"), [VIEWS[:1, :1].expand(2, 12, 3, 8, 8).contiguous()]
     with pytest.raises(ValueError, match="divergence of the densities has no gradient"):
-        balance(["beta"], method, same, WEIGHTS, CPU, seed=0)
+        balance(["beta"], method, map(batch_of, same), WEIGHTS, CPU, seed=0)
 
 
 def reduction(late: Tensor, crr: str, eps: float = 0.5) -> Tensor:
@@ -82,8 +85,8 @@ def reduction(late: Tensor, crr: str, eps: float = 0.5) -> Tensor:
 def test_the_reduction_and_its_gradient_are_those_of_the_equations(crr: str) -> None:
     method = trained("simclr")
     tuned = tuned_parameters(method)
-    with fixed_early(method, VIEWS, CPU) as maps:
-        terms = Objectives(method, VIEWS, maps, list(tuned), replace(WEIGHTS, crr=crr), CPU, seed=0)
+    with fixed_early(method, BATCH, CPU) as (maps,):
+        terms = Objectives(method, BATCH, maps, list(tuned), replace(WEIGHTS, crr=crr), CPU, 0, MIDWAY)
         found = terms.reduction(tuple(tuned.values()))
         late = list(method.encoder.late.parameters())
         slopes = torch.autograd.grad(found, late)

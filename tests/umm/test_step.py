@@ -11,19 +11,21 @@ from torch import Tensor, nn
 
 from sslmlflow.encoders import Encoder
 from sslmlflow.errors import UserError
-from sslmlflow.methods import Method, build_method
+from sslmlflow.methods import Batch, Method, Progress, build_method
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Step, train
-from sslmlflow.training.schedules import Schedule
+from sslmlflow.training.loop import Steps, train
+from sslmlflow.training.optimisers import Optimising
+from sslmlflow.training.schedules import Rates, Schedule
 from sslmlflow.training.state import State
-from sslmlflow.training.step import Taken
+from sslmlflow.training.step import StepResult
 from sslmlflow.umm.fixed_early import fixed_early, tuned_parameters
 from sslmlflow.umm.objective import Objectives, Weights
 from sslmlflow.umm.step import Umm
 from tests.encoders.tiny import tiny_encoder
-from tests.training.test_loop import IMAGES, plan
+from tests.methods.batch import MIDWAY, batch_of
+from tests.training.test_loop import batches, plan
 
 CPU = Machine(torch.device("cpu"), "float32")
 METHODS = {
@@ -32,7 +34,8 @@ METHODS = {
     "moco-v2": "hidden_width=8,projection_width=4,queue_size=40",
 }
 VIEWS = torch.rand(2, 12, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-CONSTANT = Schedule("constant", 0.01, 100)
+BATCH = batch_of(VIEWS)
+RATES = Rates(0.01)
 HYPERGRADIENTS = ["unroll", "first_order", "finite_diff", "aid_neumann", "aid_cg"]
 
 
@@ -40,7 +43,7 @@ def trained(name: str = "simclr", dropout: float = 0.0) -> Method:
     """A method whose BatchNorm has seen something."""
     method = build_method(name, METHODS[name], tiny_encoder(dropout=dropout), seed=0)
     for _ in range(3):
-        method.project(VIEWS)
+        method.project(BATCH)
     return method.train()
 
 
@@ -48,12 +51,12 @@ def umm(alpha: float = 0.5, beta: float = 2.0, **changes: object) -> Umm:
     return Umm(Weights(alpha, beta, directions=4, js_images=12), **{"lr": 0.01, "inner_lr": 0.05, **changes})
 
 
-def stepped(method: Method, how: Umm, steps: int = 1) -> tuple[State, list[Taken]]:
-    state = how.start(method, weight_decay=0.0)
+def stepped(method: Method, how: Umm, steps: int = 1) -> tuple[State, list[StepResult]]:
+    state = how.start(method, Optimising())
     taken = []
     for number in range(steps):
         torch.manual_seed(number)
-        taken.append(how.step(state, VIEWS, CONSTANT, CPU))
+        taken.append(how.step(state, BATCH, MIDWAY, RATES, CPU))
     return state, taken
 
 
@@ -94,9 +97,9 @@ def test_what_is_looked_up_of_the_early_part_is_what_it_computes(name: str) -> N
     for module in other.modules():
         if isinstance(module, Encoder):
             module.early.eval()
-    expected = other.project(VIEWS)
-    with fixed_early(method, VIEWS, CPU) as maps:
-        found = method.project(VIEWS)
+    expected = other.project(BATCH)
+    with fixed_early(method, BATCH, CPU) as (maps,):
+        found = method.project(BATCH)
         assert torch.equal(method.encoder.early(VIEWS[1, 3:5]), maps[15:17])
         torch.testing.assert_close(method.encoder.early(VIEWS[1, 3:5] + 0), maps[15:17])  # other memory: computed
         torch.testing.assert_close(method.encoder.early(VIEWS[0, ::2]), maps[0:12:2])
@@ -112,8 +115,8 @@ def test_moco_keeps_its_queue_and_key_encoder_going() -> None:
     stepped(method, umm(), steps=2)
     assert int(method.queue_position - before["queue_position"]) == 24
     moved = changed(before, method)
-    assert "key_encoder.late.0.weight" in moved
-    assert "key_encoder.early.1.running_mean" not in moved
+    assert "key.encoder.late.0.weight" in moved
+    assert "key.encoder.early.1.running_mean" not in moved
 
 
 def parameters_after(how: Umm, name: str = "simclr") -> Tensor:
@@ -132,7 +135,7 @@ def test_beta_and_alpha_change_the_step(hypergradient: str) -> None:
 
 def reduction(method: Method) -> float:
     """Of the late embeddings of the batch, as the step sees them: the early part in eval mode, the late one not."""
-    with fixed_early(method, VIEWS, CPU) as maps, torch.no_grad():
+    with fixed_early(method, BATCH, CPU) as (maps,), torch.no_grad():
         late = method.encoder.late(maps)
     return float(coding_rate_reduction_pairs(unit_rows(late.unflatten(0, (2, 12)))).dR)
 
@@ -153,7 +156,7 @@ def test_alpha_raises_the_coding_rate_reduction_on_the_batch_of_the_step(name: s
 def test_the_reduction_is_of_the_late_embeddings_of_each_image_at_any_scale() -> None:
     # Late embeddings given by hand: two images, whose views agree, on two axes. R = 1/2 logdet(I + d/(m eps^2) Z^T Z).
     on_batch, phi, method = in_double(Weights(1.0, 0.0, eps=0.5))
-    on_batch.views = VIEWS[:, :2].double()
+    on_batch.batch = batch_of(VIEWS[:, :2].double())
     d = 12
     rows = torch.zeros(4, d, dtype=torch.float64)
     rows[0, 0] = rows[2, 0] = 7.0  # rows are view by view: image 0 of either view on the first axis
@@ -188,17 +191,17 @@ def test_fewer_directions_are_fewer() -> None:
 
 def test_parameters_after_a_step_are_those_of_adam_on_the_hypergradient() -> None:
     method, how = trained(), umm(0.0, 0.0, inner_lr=1e-9, lr=0.003)  # without its terms and step: the loss's gradient
-    with fixed_early(method, VIEWS, CPU):
+    with fixed_early(method, BATCH, CPU):
         own = copy.deepcopy(method)
         own.encoder.early.forward = method.encoder.early.forward  # type: ignore[method-assign]
-        own.loss(own.project(VIEWS))["loss"].backward()
+        own.loss(own.project(BATCH), MIDWAY)["loss"].backward()
     torch.optim.Adam(tuned_parameters(own).values(), lr=0.003).step()
     before = copied(method)
     stepped(method, how)
     compared = 0
     for name, parameter in tuned_parameters(own).items():
         assert parameter.grad is not None
-        clear = parameter.grad.abs() > 1e-5  # of the others Adam takes the sign of rounding
+        clear = parameter.grad.abs() > 3e-5  # of the others Adam takes the sign of rounding
         compared += int(clear.sum())
         torch.testing.assert_close(tuned_parameters(method)[name][clear], parameter[clear], rtol=1e-4, atol=1e-6)
         assert ((parameter - before[name])[clear].abs() > 1e-3).all()
@@ -213,7 +216,7 @@ def test_all_terms_on_one_level_move_the_parameters() -> None:
 def test_alternating_queues_the_keys_of_the_methods_own_step() -> None:
     method, own = trained("moco-v2"), trained("moco-v2")
     stepped(method, umm(variant="alternating"))
-    keys = own.project(VIEWS)["key"]
+    keys = own.project(BATCH)["key"]
     torch.testing.assert_close(method.queue[:12], nn.functional.normalize(keys, dim=1))
 
 
@@ -260,12 +263,12 @@ class Aligned(Method):
         self.encoder = tiny_encoder()
         self.projector = nn.Linear(12, 4)
 
-    def project(self, views: Tensor) -> dict[str, Tensor]:
-        first, second = self.projector(self.encoder(views.flatten(0, 1))).chunk(2)
+    def project(self, batch: Batch) -> dict[str, Tensor]:
+        first, second = self.projector(self.encoder(batch.crops[0].flatten(0, 1))).chunk(2)
         return {"first": first, "second": second}
 
-    def loss(self, projections: dict[str, Tensor]) -> dict[str, Tensor]:
-        first, second = projections["first"], projections["second"]
+    def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        first, second = out["first"], out["second"]
         return {"loss": (first - second).square().mean() - 0.1 * first.std(0).log().mean()}
 
 
@@ -276,12 +279,12 @@ def in_double(weights: Weights) -> tuple[Objectives, tuple[Tensor, ...], Method]
     method = Aligned()
     method.double().train()
     views = VIEWS.double()
-    method.project(views)
+    method.project(batch_of(views))
     tuned = tuned_parameters(method)
-    with fixed_early(method, views, CPU) as maps:
+    with fixed_early(method, batch_of(views), CPU) as (maps,):
         pass
     method.encoder.early.forward = lambda images: maps  # type: ignore[method-assign]
-    on_batch = Objectives(method, views, maps, list(tuned), weights, CPU, seed=1)
+    on_batch = Objectives(method, batch_of(views), maps, list(tuned), weights, CPU, 1, MIDWAY)
     return on_batch, tuple(tuned.values()), method
 
 
@@ -336,14 +339,15 @@ def test_dropout_draws_alike_in_every_evaluation() -> None:
     method = trained(dropout=0.4)
     method.encoder.late.insert(3, nn.Dropout(0.4))
     _, (taken,) = stepped(method, umm(0.0, 0.0, inner_lr=1e-12))
-    assert taken.losses["loss_after"] == pytest.approx(taken.losses["loss"], rel=1e-6)
+    assert taken.losses["loss_after"].item() == pytest.approx(taken.losses["loss"].item(), rel=1e-6)
 
 
 def test_what_a_step_tells() -> None:
     _, (taken,) = stepped(trained(), umm())
-    assert set(taken.losses) == {"loss", "loss_after", "js", "crr", "objective"}
-    assert taken.losses["objective"] == pytest.approx(taken.losses["loss_after"] - 0.5 * taken.losses["crr"], rel=1e-5)
-    assert (taken.lr, taken.note) == (0.01, None)
+    assert set(taken.losses) == {"loss", "loss_after", "js", "crr", "objective", "hypergradient"}
+    less = taken.losses["loss_after"] - 0.5 * taken.losses["crr"]
+    assert taken.losses["objective"].item() == pytest.approx(less.item(), rel=1e-5)
+    assert taken.note is None
     _, (by_cg,) = stepped(trained(), umm(hypergradient="aid_cg"))
     assert by_cg.losses["left_early"] in (0.0, 1.0)
     assert (by_cg.note is not None) == bool(by_cg.losses["left_early"])
@@ -364,11 +368,11 @@ def test_continuation_moves_everything_and_needs_no_early_part() -> None:
 def test_alternating_moves_the_early_part_by_the_methods_own_step_only() -> None:
     method, own = trained("moco-v2"), trained("moco-v2")
     how = umm(variant="alternating")
-    state, (taken,) = stepped(method, how)
-    assert (state.step, taken.lr) == (1, 0.01)
+    state, _ = stepped(method, how)
+    assert state.step == 1
     before = copied(own)
     alone = torch.optim.SGD([p for p in own.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
-    own.loss(own.project(VIEWS))["loss"].backward()
+    own.loss(own.project(BATCH), MIDWAY)["loss"].backward()
     alone.step()
     for name, tensor in own.encoder.early.state_dict().items():
         torch.testing.assert_close(method.encoder.early.state_dict()[name], tensor, rtol=0, atol=0)
@@ -385,17 +389,17 @@ def test_a_tuning_resumed_after_any_step_ends_as_one_that_was_not_interrupted(va
     def follow(state: State) -> list[dict[str, Tensor]]:
         return [
             {name: tensor.clone() for name, tensor in state.tensors().items()}
-            for event in train(state, IMAGES, usual, CPU, how.step)
-            if isinstance(event, Step)
+            for event in train(state, batches(usual), usual, CPU, how.step)
+            if isinstance(event, Steps)
         ]
 
-    whole = follow(how.start(trained("moco-v2"), 1e-3))
+    whole = follow(how.start(trained("moco-v2"), Optimising()))
     assert len(whole) == 6
     for step in (1, 3, 5):
         save_checkpoint(tmp_path, step, whole[step - 1], {})  # type: ignore[arg-type]
         checkpoint = load_checkpoint(tmp_path)  # type: ignore[arg-type]
         assert checkpoint is not None
-        state = how.start(trained("moco-v2"), 1e-3)
+        state = how.start(trained("moco-v2"), Optimising())
         torch.manual_seed(step)
         state.restore(checkpoint.step, checkpoint.tensors)
         for ours, theirs in zip(follow(state), whole[step:], strict=True):
@@ -425,7 +429,6 @@ def kill_late_part(method: Method) -> None:
 @pytest.mark.parametrize(
     ("spoil", "weights", "said"),
     [
-        (spoil_weights, (0.0, 0.0), "the loss became nan at step 1"),
         (spoil_weights, (0.0, 1.0), "step 1 of UMM cannot be taken: a volume is zero or not finite"),
         (
             kill_late_part,
@@ -444,14 +447,14 @@ def test_what_is_not_finite_is_told_before_anything_moves(
         stepped(method, umm(*weights))
     assert {name for name in changed(before, method) if "late.0.weight" not in name} == set()
     assert all(module.training for module in method.modules())
-    method.project(VIEWS)  # the early part computes again
+    method.project(BATCH)  # the early part computes again
     assert method.encoder.early(VIEWS[0]).requires_grad
 
 
 def test_half_precision_steps_too() -> None:
     how = umm()
-    state = how.start(trained(), 0.0)
-    taken = how.step(state, VIEWS, CONSTANT, Machine(torch.device("cpu"), "bf16"))
+    state = how.start(trained(), Optimising())
+    taken = how.step(state, BATCH, MIDWAY, RATES, Machine(torch.device("cpu"), "bf16"))
     _, (single,) = stepped(trained(), how)
-    assert taken.losses["loss"] == pytest.approx(single.losses["loss"], rel=0.05)
-    assert taken.losses["crr"] == pytest.approx(single.losses["crr"], rel=0.1)
+    assert taken.losses["loss"].item() == pytest.approx(single.losses["loss"].item(), rel=0.05)
+    assert taken.losses["crr"].item() == pytest.approx(single.losses["crr"].item(), rel=0.1)

@@ -1,0 +1,118 @@
+"""Stacks of augmentations by their names, and how the parts of one are changed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sslmlflow.config.views import ViewOptions
+from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
+from sslmlflow.errors import ConfigError
+
+LARGEST_SHARP = 64  # pixels: images up to this side are not blurred, and have no local crops
+LOCAL_CROPS, GLOBAL_SCALE, LOCAL_SCALE = 6, (0.4, 1.0), (0.05, 0.4)
+
+
+def symmetric(size: int) -> Views:
+    """Two views drawn alike, without blur: SimCLR's for CIFAR-10 (Chen et al. 2020, arXiv 2002.05709, B.9)."""
+    return (CropGroup(2, Augmentation(size)),)
+
+
+def asymmetric(size: int, scale: tuple[float, float] = (0.08, 1.0)) -> Views:
+    """Two views drawn differently: the first is blurred, the second rarely, and solarised now and then.
+
+    Images up to 64 pixels are not blurred. Source: Grill et al. 2020 (arXiv 2006.07733), appendix B, table 6.
+    """
+    base = Augmentation(size, scale=scale, jitter=(0.4, 0.4, 0.2, 0.1))
+    blurs = (1.0, 0.1) if size > LARGEST_SHARP else (0.0, 0.0)
+    first, second = (replace(base, blur_p=blur) for blur in blurs)
+    return CropGroup(1, first), CropGroup(1, replace(second, solarise_p=0.2))
+
+
+def with_local_crops(views: Views, count: int) -> Views:
+    """Global views of 40 % of the image and more, and small ones of 5 to 40 % at 3/7 of the side, a multiple of 8.
+
+    Source: Caron et al. 2021 (arXiv 2104.14294), "Implementation details", whose sides are 224 and 96 pixels.
+
+    >>> [(group.count, group.size) for group in with_local_crops(symmetric(224), 6)]
+    [(2, 224), (6, 96)]
+    """
+    if not count:
+        return views
+    wide = [CropGroup(group.count, replace(group.augmentation, scale=GLOBAL_SCALE)) for group in views]
+    first = views[0].augmentation
+    side = max(round(first.size * 3 / 7 / 8) * 8, 8)
+    blur = 0.5 if first.size > LARGEST_SHARP else 0.0
+    return *wide, CropGroup(count, replace(first, size=side, scale=LOCAL_SCALE, blur_p=blur))
+
+
+def chosen_views(views: Views, multi_crop: bool, options: ViewOptions) -> Views:
+    """A method's views with what the options change of them; ConfigError for what it cannot have."""
+    size = views[0].size
+    count = options.local_crops
+    if count is None:
+        count = LOCAL_CROPS if multi_crop and size > LARGEST_SHARP else 0
+    if count and not multi_crop:
+        raise ConfigError(
+            f"local_crops={count} is not possible with this method, which compares two views. Allowed: auto, 0."
+        )
+    with_local = with_local_crops(views, count)
+    return tuple(_changed(group, options, group.size == size) for group in with_local)
+
+
+def described(views: Views) -> str:
+    """All that decides the views, as text without spaces: MLflow's command line may drop these from a parameter."""
+    return "+".join(f"{group.count}x{_in_words(group.augmentation)}" for group in views)
+
+
+def _in_words(aug: Augmentation) -> str:
+    parts = aug.as_json()
+    size = parts.pop("size")
+    values = ",".join(f"{name}={_number(value)}" for name, value in parts.items())
+    return f"{size}px({values})"
+
+
+def _number(value: float | tuple[float, ...]) -> str:
+    return "/".join(f"{one:.4g}" for one in value) if isinstance(value, tuple) else f"{value:g}"
+
+
+def _changed(group: CropGroup, options: ViewOptions, is_global: bool) -> CropGroup:
+    aug = _STACKS[options.augmentation](group.augmentation)
+    if options.crop_scale is not None and is_global:
+        aug = replace(aug, scale=(options.crop_scale, aug.scale[1]))
+    brightness, contrast, saturation, hue = aug.jitter
+    if options.jitter is not None:
+        brightness = contrast = saturation = options.jitter
+    given: dict[str, Any] = {
+        "gray_p": options.gray,
+        "blur_p": options.blur,
+        "solarise_p": options.solarise,
+        "flip_p": options.hflip,
+        "vflip_p": options.vflip,
+        "rotate90_p": options.rotate90,
+    }
+    return CropGroup(
+        group.count,
+        replace(
+            aug,
+            jitter=(brightness, contrast, saturation, hue if options.hue is None else options.hue),
+            **{name: value for name, value in given.items() if value is not None},
+        ),
+    )
+
+
+def _gray(aug: Augmentation) -> Augmentation:
+    brightness, contrast, *_ = aug.jitter
+    return replace(aug, jitter=(brightness, contrast, 0.0, 0.0), gray_p=0.0)
+
+
+def _any_way_up(aug: Augmentation) -> Augmentation:
+    *strengths, hue = aug.jitter
+    jitter = strengths[0], strengths[1], strengths[2], hue / 2
+    return replace(aug, vflip_p=0.5, rotate90_p=1.0, jitter=jitter, gray_p=0.0, solarise_p=0.0)
+
+
+_STACKS: dict[str, Callable[[Augmentation], Augmentation]] = {
+    "photo": lambda aug: aug,
+    "gray": _gray,
+    "aerial-or-microscope": _any_way_up,
+}

@@ -1,0 +1,120 @@
+"""DINO: a student predicts how its own moving average sorts the image, from other views (Caron et al. 2021)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, log_softmax, normalize, softmax
+
+from sslmlflow.data.stacks import asymmetric
+from sslmlflow.encoders import Encoder
+from sslmlflow.methods.base import Batch, Method, Progress
+from sslmlflow.methods.momentum import Momentum
+from sslmlflow.methods.recipes import small_images_recipe
+
+
+def dino_loss(
+    student: Tensor, teacher: Tensor, centre: Tensor, temperature: float = 0.1, teacher_temperature: float = 0.04
+) -> Tensor:
+    """Return the cross-entropy of every view's prediction and the teacher's of every other global view, averaged.
+
+    Args:
+        student: (v, n, k) outputs for v views of n images, the global ones first.
+        teacher: (g, n, k) outputs for the g global views; no gradient flows there.
+        centre: (k,), subtracted from the teacher's outputs.
+        temperature, teacher_temperature: Above 0; the lower, the sharper.
+
+    Returns:
+        A scalar of 0 or more.
+
+    Source: Caron et al. 2021 (arXiv 2104.14294), Eq. 3.
+
+    >>> out = torch.zeros(2, 3, 4)
+    >>> print(f"{dino_loss(out, out, torch.zeros(4)):.4f}")  # even: log 4
+    1.3863
+    """
+    predicted = log_softmax(student / temperature, dim=2)
+    wanted = softmax((teacher.detach() - centre) / teacher_temperature, dim=2)
+    found = -torch.einsum("gnk,vnk->gv", wanted, predicted) / student.shape[1]
+    others = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=student.device)
+    return found[others].mean()
+
+
+class DINOHead(nn.Module):
+    """Three layers to a bottleneck of length 1, then the cosines to prototypes (arXiv 2104.14294, appendix C)."""
+
+    def __init__(self, width: int, hidden_width: int, bottleneck_width: int, prototypes: int) -> None:
+        super().__init__()
+        sizes = [(width, hidden_width), (hidden_width, hidden_width), (hidden_width, bottleneck_width)]
+        first, second, third = (nn.Linear(*size) for size in sizes)
+        self.layers = nn.Sequential(first, nn.GELU(), second, nn.GELU(), third)
+        for layer in (first, second, third):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Linear(bottleneck_width, prototypes, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (n, width) to outputs (n, prototypes)."""
+        return linear(normalize(self.layers(features), dim=1), normalize(self.prototypes.weight, dim=1))
+
+
+class DINO(Method):
+    """DINO (arXiv 2104.14294) with solo-learn's recipe for CIFAR; the loss is `dino_loss`.
+
+    Milestones measure and keep the teacher's encoder, which is the better one (section 5.1 of the paper). The teacher's
+    temperature rises in a line during the first epochs; its centre follows the mean of its outputs; the last layer
+    stays as it was drawn during the first epochs. The teacher's share of old values goes from `teacher_momentum` to 1.
+    """
+
+    recipe = small_images_recipe(lr=0.3, weight_decay=1e-6, views=asymmetric, multi_crop=True)
+    heads = ("teacher.head",)
+    centre: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        temperature: float,
+        teacher_temperature_start: float,
+        teacher_temperature: float,
+        teacher_temperature_epochs: int,
+        teacher_momentum: float,
+        centre_momentum: float,
+        frozen_epochs: int,
+        prototypes: int,
+        hidden_width: int,
+        bottleneck_width: int,
+    ) -> None:
+        super().__init__(encoder)
+        self.head = DINOHead(encoder.embedding_width, hidden_width, bottleneck_width, prototypes)
+        self.teacher = Momentum(teacher_momentum, 1.0, encoder=encoder, head=self.head)
+        self.register_buffer("centre", torch.zeros(prototypes))
+        self._temperature, self._centre_momentum, self._frozen_epochs = temperature, centre_momentum, frozen_epochs
+        self._teacher_temperatures = teacher_temperature_start, teacher_temperature, teacher_temperature_epochs
+
+    @property
+    def measured(self) -> Encoder:
+        encoder = self.teacher.get_submodule("encoder")
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def project(self, batch: Batch) -> dict[str, Tensor]:
+        student = [self.head(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2]) for views in batch.crops]
+        teacher = self.teacher(batch.crops[0].flatten(0, 1)).unflatten(0, batch.crops[0].shape[:2])
+        return {"student": torch.cat(student).transpose(0, 1), "teacher": teacher.transpose(0, 1)}
+
+    def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        student, teacher = (out[name].float().transpose(0, 1) for name in ("student", "teacher"))
+        temperatures = self._temperature, self.teacher_temperature(progress)
+        return {"loss": dino_loss(student, teacher, self.centre, *temperatures)}
+
+    def teacher_temperature(self, progress: Progress) -> float:
+        """How sharp the teacher is."""
+        start, end, epochs = self._teacher_temperatures
+        return end if progress.epoch >= epochs else start + (end - start) * progress.epoch / epochs
+
+    def before_step(self, progress: Progress) -> None:
+        self.head.prototypes.requires_grad_(progress.epoch >= self._frozen_epochs)
+
+    @torch.no_grad()
+    def after_step(self, out: dict[str, Tensor], progress: Progress) -> None:
+        self.teacher.follow(progress)
+        self.centre.lerp_(out["teacher"].float().mean(dim=(0, 1)), 1 - self._centre_momentum)
