@@ -1,4 +1,4 @@
-"""The metric that CONTRIBUTING.md adds as an example, added as it says, is measured and offered everywhere."""
+"""The metric and the method that CONTRIBUTING.md adds as examples, added as it says, work everywhere."""
 
 import os
 import re
@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.jobs.small import SMALL
 
 KEY = "label_free/participation_ratio"
 
 
 @pytest.fixture
 def extended(tmp_path: Path) -> dict[str, str]:
-    """The environment in which the package has the metric."""
+    """The environment in which the package has the metric and the method."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    (function,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    function, method, options = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (row,) = re.findall(r"^ {8}Metric\($.*?^ {8}\),\n", text, flags=re.DOTALL | re.MULTILINE)
     shutil.copytree(ROOT / "sslmlflow", tmp_path / "sslmlflow", ignore=shutil.ignore_patterns("__pycache__"))
     (path,) = re.findall(r"`(sslmlflow/metrics/unlabelled/\w+\.py)`", text)
@@ -29,6 +30,16 @@ def extended(tmp_path: Path) -> dict[str, str]:
     before, found, after = catalogue.read_text().partition(start)
     assert found
     catalogue.write_text(f"{before}{found}{row}{after}")
+    (path,) = re.findall(r"`(sslmlflow/methods/spread\.py)`", text)
+    (tmp_path / path).write_text(method)
+    (declaration,) = re.findall(r"^ {8}(\"spread\": .*\n)", text, flags=re.MULTILINE)
+    declarations = tmp_path / "sslmlflow" / "config" / "methods.py"
+    written = declarations.read_text()
+    for place, added in (("@dataclass(frozen=True)\nclass MethodDeclaration", f"{options}\n\n"), ("METHODS = {\n", "")):
+        before, found, after = written.partition(place)
+        assert found
+        written = f"{before}{added}{found}{'' if added else declaration}{after}"
+    declarations.write_text(written)
     return {**os.environ, "PYTHONPATH": str(tmp_path), "SSLMLFLOW_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
 
 
@@ -49,3 +60,11 @@ def test_the_metric_is_measured_and_offered(extended: dict[str, str], tmp_path: 
     for command, option in (("report", "criterion"), ("pretrain", "stop_on"), ("tune", "objective")):
         told = run(extended, tmp_path, command, "--help")
         assert KEY in told[told.index(f"--{option} ") :].split("(default")[0]
+
+
+@pytest.mark.slow
+def test_the_method_trains_and_its_milestones_are_tuned(extended: dict[str, str], tmp_path: Path) -> None:
+    extended["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/mlflow.db"
+    told = run(extended, tmp_path, "pretrain", "--method=spread", "--projection_width=16", *SMALL, "--epochs=1")
+    assert "milestone at epoch 1" in told
+    assert "milestone at epoch 1" in run(extended, tmp_path, "umm", "--epochs=1", "--js_images=4", "--directions=2")
