@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.methods import METHODS
 from sslmlflow.config.monitor import MonitorOptions
-from sslmlflow.config.options import option
+from sslmlflow.config.options import NONE, option
 from sslmlflow.config.training import TrainingOptions
 from sslmlflow.config.views import ViewOptions
 
@@ -37,6 +37,16 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
         choices=("auto", "cifar", "imagenet"),
     )
     width: int | None = option(None, "channels of a ResNet's first stage, published: 64; auto: the preset's", minimum=4)
+    start: str = option(
+        NONE,
+        "weights to begin with: a milestone (its model id or folder), with its heads if the method and its options are "
+        "the same; or a .safetensors file of an encoder",
+    )
+    init: str = option(
+        "random",
+        "random; imagenet: the published weights of this encoder; or the name of other weights of torchvision "
+        "(ResNet50_Weights.IMAGENET1K_V1) or timm (timm/resnet18.a1_in1k)",
+    )
     epochs: int | None = option(None, "passes over the training images; auto: the preset's", minimum=1)
     batch_size: int | None = option(None, "images per step, each seen in two views; auto: the preset's", minimum=2)
     optimiser: str = option("auto", "auto: the method's recipe", choices=("auto", *OPTIMISER_NAMES))

@@ -5,14 +5,22 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sslmlflow.config.options import nearest
 from sslmlflow.encoders.encoder import Encoder, EncoderSpec, Upscale, pool
-from sslmlflow.encoders.pretrained import Published, load_weights, torchvision_published
+from sslmlflow.encoders.pretrained import (
+    Published,
+    load_weights,
+    named_weights,
+    read_weights,
+    torchvision_published,
+)
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
-from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published
+from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published, timm_tensors
 from sslmlflow.errors import ConfigError, in_short
+
+IMAGENET = "imagenet"
 
 __all__ = [
     "RESNETS",
@@ -23,6 +31,7 @@ __all__ = [
     "check_pretrained",
     "pool",
     "published",
+    "published_tensors",
     "torchvision_models",
     "with_early",
 ]
@@ -77,6 +86,23 @@ def _meant(name: str, known: Iterable[str]) -> str:
 def published(name: str) -> Published:
     """What is published for a model of torchvision or timm."""
     return timm_published(name) if name.startswith(PREFIX) else torchvision_published(name)
+
+
+def published_tensors(spec: EncoderSpec, weights: str) -> dict[str, Tensor]:
+    """Published weights for an encoder by their name, under the names of the model that they were published for.
+
+    `weights` is imagenet (what torchvision recommends), the name of other weights of torchvision, or timm/NAME. Those
+    of an encoder that is torchvision's own model come under the encoder's names, without the classifier. ConfigError
+    for an unknown name, UserError if they cannot be had.
+    """
+    if weights.startswith(PREFIX):
+        check_timm(weights)
+        return timm_tensors(weights)
+    if spec.name not in RESNETS:
+        if weights != IMAGENET:
+            raise ConfigError(f"init={weights} is not possible for {spec.name}. Allowed: random, {IMAGENET}.")
+        return build_encoder(replace(spec, published=True), seed=0).state_dict()
+    return read_weights(spec.name, named_weights(spec.name, weights))
 
 
 def with_early(spec: EncoderSpec, early: str) -> EncoderSpec:

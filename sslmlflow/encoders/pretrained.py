@@ -11,7 +11,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from sslmlflow.errors import UserError, in_short
+from sslmlflow.errors import ConfigError, UserError, in_short
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -42,13 +42,36 @@ def published_weights(name: str) -> "WeightsEnum":
     return weights
 
 
+def named_weights(name: str, weights: str) -> "WeightsEnum":
+    """The weights of a model that torchvision publishes under a name, or those it recommends for `imagenet`."""
+    from torchvision.models import get_model_weights
+
+    known = {str(one): one for one in get_model_weights(name)}
+    if weights == "imagenet":
+        return published_weights(name)
+    if weights not in known:
+        raise ConfigError(
+            f"init={weights} is not possible for {name}. Allowed: random, imagenet, {', '.join(known)}, or timm/ and "
+            "the name of a model of timm with the same layers."
+        )
+    found: WeightsEnum = known[weights]
+    return found
+
+
 def load_weights(model: nn.Module, name: str) -> None:
     """Put the published weights of `name` into the whole model; UserError if they cannot be had or do not fit."""
-    weights = published_weights(name)
+    read_weights(name, published_weights(name), model)
+
+
+def read_weights(name: str, weights: "WeightsEnum", model: nn.Module | None = None) -> dict[str, Tensor]:
+    """Published weights by today's names, put into the whole model where one is given; UserError as `load_weights`."""
     _note_other_file(Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2]))
     try:
         tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        model.load_state_dict({_today(key): tensor for key, tensor in tensors.items()})
+        named = {_today(key): tensor for key, tensor in tensors.items()}
+        if model is not None:
+            model.load_state_dict(named)
+        return named
     except (URLError, OSError) as error:
         raise UserError(
             f"the weights of {name} cannot be had from {weights.url}: {in_short(error)}. Put the file into the folder "

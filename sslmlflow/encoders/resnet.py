@@ -1,5 +1,6 @@
 """ResNets as torchvision's (He et al. 2016, arXiv 1512.03385), of any width, with either stem."""
 
+import re
 from collections import OrderedDict
 
 from torch import Tensor, nn
@@ -70,6 +71,15 @@ RESNETS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 EARLY_LAYERS = ("layer2", "layer3")  # where a ResNet can be split
+
+
+def layer_name(name: str) -> str:
+    """A tensor's name without the encoder, the part or the model that it lies in: torchvision's.
+
+    >>> layer_name("encoder.late.layer4.0.conv1.weight"), layer_name("conv1.weight")
+    ('layer4.0.conv1.weight', 'conv1.weight')
+    """
+    return re.sub(r"^(encoder\.)?((early|late)\.)?", "", name)
 
 
 def resnet(name: str, width: int, stem: str) -> nn.Sequential:

@@ -95,6 +95,17 @@ def timm_encoder(spec: EncoderSpec) -> Encoder:
         ) from error
 
 
+def timm_tensors(name: str) -> dict[str, Tensor]:
+    """The weights that timm publishes for a model, under its names; UserError if they cannot be had."""
+    import timm
+
+    try:
+        model = timm.create_model(name.removeprefix(PREFIX), pretrained=True)
+    except Exception as error:  # the hub has errors of its own for each way in which a file cannot be had
+        raise _no_weights(name, error) from error
+    return dict(model.state_dict())
+
+
 def timm_published(name: str) -> Published:
     """What timm publishes for a model; weights called "" are none."""
     about = _about(name)

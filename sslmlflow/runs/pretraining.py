@@ -14,6 +14,7 @@ from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import build_method, method_class
+from sslmlflow.runs.first_weights import first_weights
 from sslmlflow.runs.near_copies import count_near_copies
 from sslmlflow.runs.presets import Settings, settle
 from sslmlflow.runs.retention import check_keep
@@ -51,10 +52,12 @@ def prepare(config: Pretrain) -> Training:
     plan = _plan(config, settings, len(sets.train))
     encoder = EncoderSpec(config.encoder, stem, settings.width, size)
     method_options = method_options_text(config.method, settings.method_options)
+    first = first_weights(config, method_options, encoder)
     settled = {
         **dataclasses.asdict(settings),
         "method_options": method_options,
         "views": described(views),
+        **({"start_digest": first.digest, "start_holds": first.holds} if first else {}),
         "stem": stem,
         "image_size": size,
         "bit_depth": sets.bit_depth,
@@ -65,7 +68,11 @@ def prepare(config: Pretrain) -> Training:
 
     def start() -> State:
         built = build_encoder(encoder, config.seed)
+        if first:
+            first.put_into_encoder(built)
         method = build_method(config.method, method_options, built, config.seed)
+        if first:
+            first.put_into_method(method)
         method.to(machine.device, memory_format=memory_format(built, machine.device))  # type: ignore[call-overload]
         return start_state(method, optimising)
 
@@ -95,6 +102,7 @@ def prepare(config: Pretrain) -> Training:
         settled=resolved(settled),
         start=start,
         take_step=ssl_step,
+        begins_with=first.model_id if first else None,
         measure_data=partial(count_near_copies, sets),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mlflow.entities import LoggedModelInput
 
 from sslmlflow.config.options import as_text
 from sslmlflow.config.training import TrainingOptions
@@ -63,6 +64,7 @@ class Training:
     settled: dict[str, str]  # parameters that were not given, and what every `auto` became
     start: Callable[[], State]  # the state before the first step
     take_step: TakeStep
+    begins_with: str | None = None  # the milestone in MLflow whose weights come first
     # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
     watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     measure_data: Callable[[], dict[str, float]] = dict  # metrics of the images, kept with the first milestone
@@ -104,6 +106,9 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
         tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
         log_bad_images(tracked, training.sets)
+        if training.begins_with:
+            tracked.set_tags({"sslmlflow.milestone": training.begins_with})
+            tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(training.begins_with)])
     spool = Spool(tracked.folder / "spool.db")
     sender = Sender(
         spool.path,

@@ -127,9 +127,12 @@ def check_same(client: MlflowClient, run_id: str, job: Job, explicit: bool) -> N
     ]
     why = "with other parameters or images" if told else "by this build of sslmlflow, some of whose rules have changed"
     way_out = "or resume it with the build that started it" if rules else "or give the same"
+    further = (
+        " To train its encoder for more epochs, start a new run with --start=MILESTONE." if "epochs" in changed else ""
+    )
     raise UserError(
         f"run {run_id} cannot be resumed {why}: {'; '.join([*rules, *told])}. Start a new run with --resume=none, "
-        f"{way_out}."
+        f"{way_out}.{further}"
     )
 
 
