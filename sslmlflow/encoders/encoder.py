@@ -27,15 +27,15 @@ class EncoderSpec:
 
 
 class Encoder(nn.Module):
-    """An encoder without its classification head; images (n, 3, size, size) to embeddings (n, width)."""
+    """An encoder without its classification head; images (n, channels, size, size) to embeddings (n, width)."""
 
-    def __init__(self, early: nn.Module, late: nn.Module, image_size: int, block: int = 256) -> None:
+    def __init__(self, early: nn.Module, late: nn.Module, image_size: int, block: int = 256, channels: int = 3) -> None:
         super().__init__()
         self.block = block
+        self._input_shape = channels, image_size, image_size
         self.early = early
         self.late = late
-        self.early_width, self.embedding_width = self._widths(image_size)
-        self._image_size = image_size
+        self.early_width, self.embedding_width = self._widths()
 
     def forward(self, images: Tensor) -> Tensor:
         embedding: Tensor = self.late(self.early(images))
@@ -69,15 +69,15 @@ class Encoder(nn.Module):
             return None
         self.eval()
         with torch.no_grad():
-            feature_map, embedding = self.with_map(torch.zeros(1, 3, self._image_size, self._image_size))
+            feature_map, embedding = self.with_map(torch.zeros(1, *self._input_shape))
         self.train()
         averaged = feature_map.ndim == 4 and feature_map.shape[1] == embedding.shape[1]
         return feature_map.shape[1] if averaged else None
 
-    def _widths(self, image_size: int) -> tuple[int, int]:
+    def _widths(self) -> tuple[int, int]:
         self.eval()
         with torch.no_grad():
-            early, last = self.embed(torch.zeros(1, 3, image_size, image_size))
+            early, last = self.embed(torch.zeros(1, *self._input_shape))
         self.train()
         return early.shape[1], last.shape[1]
 

@@ -23,7 +23,8 @@ class TimmEncoder(Encoder):
         self._channels = channels
         self._heard: Tensor | None = None
         model.get_submodule(early_layer).register_forward_hook(self._hear)
-        self.early_width, self.embedding_width = self._widths(spec.image_size)
+        self._input_shape = 3, spec.image_size, spec.image_size
+        self.early_width, self.embedding_width = self._widths()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.embed(images)[1]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslmlflow.data.augmentation import Views
 from sslmlflow.data.stacks import symmetric
-from sslmlflow.encoders import Encoder
+from sslmlflow.encoders import Encoder, EncoderSpec
 
 
 class Batch(NamedTuple):
@@ -48,8 +48,7 @@ class Recipe:
         weight_decay_end: Where weight decay goes by half a cosine; None: it stays.
         trust, trust_clip: LARS's coefficient, and whether no parameter has more than the learning rate.
         clip: Longest gradient; None: any.
-        views: The views of an image of a size; `multi_crop`: whether small ones can be beside the two;
-            `needs_places`: whether the method asks where views were taken, so that none must be turned.
+        views: The views of an image of a size; `multi_crop`: whether small ones can be beside the two.
     """
 
     epochs: int
@@ -65,7 +64,6 @@ class Recipe:
     clip: float | None = None
     views: Callable[[int], Views] = symmetric
     multi_crop: bool = False
-    needs_places: bool = False
 
     def lr_of(self, batch_size: int) -> float:
         """The peak learning rate for batches of so many images."""
@@ -88,6 +86,10 @@ class Method(nn.Module, ABC):
         """Build the heads around `encoder`, drawing from torch's global random state; options by name."""
         super().__init__()
         self.encoder = encoder
+
+    @classmethod
+    def check(cls, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
+        """Raise ConfigError where the method cannot train on these, before anything is trained."""
 
     @abstractmethod
     def project(self, batch: Batch) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sslmlflow.encoders import Encoder
+from sslmlflow.data.augmentation import Views
+from sslmlflow.encoders import RESNETS, Encoder, EncoderSpec, build_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
@@ -88,7 +89,7 @@ class VICRegL(Method):
     and of matches (20 of 49 places).
     """
 
-    recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=small_scale, multi_crop=True, needs_places=True)
+    recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=small_scale, multi_crop=True)
     heads = ("projector",)
 
     def __init__(
@@ -105,15 +106,24 @@ class VICRegL(Method):
         covariance: float,
     ) -> None:
         super().__init__(encoder)
-        if encoder.map_width is None:
-            raise ConfigError(
-                "method=vicregl is not possible with this encoder, which has no feature map that is averaged into the "
-                "embedding. Allowed: resnet18, resnet50, and other convolutional models that end so."
-            )
+        assert encoder.map_width is not None, "see `check`"
         self.projector = Head(encoder.embedding_width, hidden_width, hidden_width, projection_width)
         self.local_projector = Head(encoder.map_width, local_width, local_width, local_width)
         self._global_share, self._match_share = global_share, match_share
         self._weights = invariance, variance, covariance
+
+    @classmethod
+    def check(cls, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
+        if any(group.augmentation.rotate90_p for group in views):
+            raise ConfigError(
+                "method=vicregl is not possible with views that are turned: it asks which part of the image every "
+                "place shows. Allowed: --rotate90=0."
+            )
+        if encoder.name not in RESNETS and build_encoder(encoder, seed=0).map_width is None:
+            raise ConfigError(
+                f"method=vicregl is not possible with encoder={encoder.name}, which has no feature map that is "
+                "averaged into the embedding. Allowed: resnet18, resnet50, and other convolutional models that end so."
+            )
 
     def project(self, batch: Batch) -> dict[str, Tensor]:
         wholes, out = [], {}
@@ -146,11 +156,12 @@ class VICRegL(Method):
 
     def _local(self, parts: dict[str, Tensor]) -> Tensor:
         maps, places = parts["maps"], parts["maps_places"]
-        pairs = [(maps[0], maps[1], places[0], places[1])]
+        found = [self._local_pair(maps[0], maps[1], places[0], places[1])] * 2  # either global one with the other
         if "small_maps" in parts:
             small = list(zip(parts["small_maps"], parts["small_maps_places"], strict=True))
-            pairs += [(maps[a], features, places[a], where) for a, (features, where) in product(range(2), small)]
-        return torch.stack([self._local_pair(*pair) for pair in pairs]).mean()
+            for a, (features, where) in product(range(2), small):
+                found.append(self._local_pair(maps[a], features, places[a], where))
+        return torch.stack(found).mean()
 
     def _local_pair(self, first: Tensor, second: Tensor, first_places: Tensor, second_places: Tensor) -> Tensor:
         matches = max(round(self._match_share * min(first.shape[1], second.shape[1])), 1)

@@ -44,14 +44,10 @@ def prepare(config: Pretrain) -> Training:
     stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
     recipe = method_class(config.method).recipe
     views = chosen_views(recipe.views(size), recipe.multi_crop, config)
-    if recipe.needs_places and any(group.augmentation.rotate90_p for group in views):
-        raise ConfigError(
-            f"method={config.method} is not possible with views that are turned: it asks which part of the image each "
-            "place shows. Allowed: --rotate90=0."
-        )
     plan = _plan(config, settings, len(sets.train))
     encoder = EncoderSpec(config.encoder, stem, settings.width, size)
     method_options = method_options_text(config.method, settings.method_options)
+    method_class(config.method).check(encoder, views, settings.batch_size)
     first = first_weights(config, method_options, encoder)
     settled = {
         **dataclasses.asdict(settings),

@@ -121,7 +121,7 @@ def vicregl(
         + mean([covariance_term(wholes[v]) for v in views])
     )
     local = []
-    for a, b in [(0, 1), *((a, b) for a in range(2) for b in views if b > 1)]:
+    for a, b in pairs:
         matches = max(round(0.4 * min(len(maps[a][0]), len(maps[b][0]))), 1)
         found = 0.0
         for where in (places, maps):
