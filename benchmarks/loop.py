@@ -1,8 +1,8 @@
-"""The whole training loop against bare forward, backward and step on resident random tensors, in one run.
+"""The whole training loop against bare forward, backward and step on a resident batch, in one run.
 
-Both sides do the same arithmetic: SimCLR on a CIFAR ResNet-18, the same batch, precision and memory layout. The
-loop also reads images, makes views, checks the loss and tells its events. They take turns; the ratio is that of the
-median seconds a step.
+Both sides do the same arithmetic: a method on a CIFAR ResNet-18, the same batch, precision and memory layout. The
+loop also reads images, makes views, checks the loss and reports its events. They take turns; the ratio is that of the
+median seconds per step. `views / step` is the share of reading a batch and making its views.
 """
 
 import argparse
@@ -11,24 +11,23 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sslmlflow.config.pretrain import Pretrain
-from sslmlflow.encoders import build_encoder
-from sslmlflow.methods import Batch, build_method
-from sslmlflow.runs.pretraining import Training, prepare
-from sslmlflow.training.device import memory_format
+from sslmlflow.methods import METHODS, method_class
+from sslmlflow.runs.pretraining import prepare
 from sslmlflow.training.loop import Steps, train
-from sslmlflow.training.optimisers import Optimising
-from sslmlflow.training.state import State
-from sslmlflow.training.step import ssl_step, start_state
+from sslmlflow.training.step import ssl_step
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--widths", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--widths", type=int, nargs="+", default=[16])
     parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--local_crops", type=int, help="small views, of methods that take them")
     parser.add_argument("--turns", type=int, default=8, help="turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument(
@@ -36,60 +35,66 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    rows = [measure(width, arguments) for width in arguments.widths]
-    print(f"{'width':>5}  {'bare, images/s':>14}  {'loop, images/s':>14}  {'loop / bare':>11}")
-    for row in rows:
-        print(f"{row['width']:5d}  {row['bare']:14,.0f}  {row['loop']:14,.0f}  {row['ratio']:11.3f}")
+    heads = ("method", "width", "bare, images/s", "loop, images/s", "loop / bare", "views / step")
+    print(f"{heads[0]:14}{heads[1]:>5}  {heads[2]:>14}  {heads[3]:>14}  {heads[4]:>11}  {heads[5]:>12}")
+    rows = []
+    for method in arguments.methods:
+        for width in arguments.widths:
+            rows.append(row := measure(method, width, arguments))
+            print(
+                f"{method:14}{width:5d}  {row['bare']:14,.0f}  {row['loop']:14,.0f}  {row['ratio']:11.3f}  "
+                f"{row['views']:12.3f}",
+                flush=True,
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2))
 
 
-def measure(width: int, arguments: argparse.Namespace) -> dict[str, float]:
+def measure(method: str, width: int, arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source = ["folder", folder] if arguments.colour else ["digit-scenes", None]
         if arguments.colour:
             make_images(Path(folder), 4 * arguments.batch_size)
         training = prepare(
             Pretrain(
+                method=method,
                 dataset=source[0],
                 data_dir=source[1],
                 width=width,
                 batch_size=arguments.batch_size,
                 milestone_every=10**6,
+                local_crops=arguments.local_crops if method_class(method).recipe.multi_crop else None,
             )
         )
-    state = new_state(training)
-    loop = train(state, training.batches, training.plan, training.machine)
-    bare_state = new_state(training)
-    views = torch.randn(2, arguments.batch_size, 3, 32, 32, device=training.machine.device)
-    batch = Batch((views,), torch.arange(arguments.batch_size), (torch.zeros(2, arguments.batch_size, 4),))
-    progress, rates = training.plan.progress(1), training.plan.schedule.at(1)
-    seconds: dict[str, list[float]] = {"bare": [], "loop": []}
-    for turn in range(arguments.turns + 1):
-        timed = {
-            "bare": time_steps(lambda: ssl_step(bare_state, batch, progress, rates, training.machine), arguments.steps),
-            "loop": time_steps(lambda: next_step(loop), arguments.steps),
-        }
-        if turn:  # the first turn warms up
-            for side, took in timed.items():
-                seconds[side] += took
-    bare, whole = statistics.median(seconds["bare"]), statistics.median(seconds["loop"])
+        plan, machine = training.plan, training.machine
+        batch = training.batches(0)
+        assert batch is not None
+        loop = train(training.start(), training.batches, plan, machine)
+        bare_state = training.start()
+        bare_state.method.train()
+        progress, rates = plan.progress(1), plan.schedule.at(1)
+        seconds: dict[str, list[float]] = {"bare": [], "loop": [], "views": []}
+        for turn in range(arguments.turns + 1):
+            timed = {
+                "bare": time_steps(lambda: ssl_step(bare_state, batch, progress, rates, machine), arguments.steps),
+                "loop": time_steps(lambda: next_step(loop), arguments.steps),
+                "views": time_steps(lambda: training.batches(0), arguments.steps),
+            }
+            if turn:  # the first turn warms up
+                for side, took in timed.items():
+                    seconds[side] += took
+        loop.close()
+    bare, whole, views = (statistics.median(seconds[side]) for side in ("bare", "loop", "views"))
     return {
+        "method": method,
         "width": width,
         "batch_size": arguments.batch_size,
         "steps": len(seconds["bare"]),
         "bare": arguments.batch_size / bare,
         "loop": arguments.batch_size / whole,
         "ratio": bare / whole,
+        "views": views / whole,
     }
-
-
-def new_state(training: Training) -> State:
-    encoder = build_encoder(training.encoder, 0)
-    method = build_method("simclr", "", encoder, 0)
-    device = training.machine.device
-    method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
-    return start_state(method, Optimising())
 
 
 def next_step(loop) -> None:  # type: ignore[no-untyped-def]
