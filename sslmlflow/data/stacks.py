@@ -17,12 +17,12 @@ def symmetric(size: int) -> Views:
     return (CropGroup(2, Augmentation(size)),)
 
 
-def asymmetric(size: int, scale: tuple[float, float] = (0.08, 1.0)) -> Views:
+def asymmetric(size: int) -> Views:
     """Two views drawn differently: the first is blurred, the second rarely, and solarised now and then.
 
     Images up to 64 pixels are not blurred. Source: Grill et al. 2020 (arXiv 2006.07733), appendix B, table 6.
     """
-    base = Augmentation(size, scale=scale, jitter=(0.4, 0.4, 0.2, 0.1))
+    base = Augmentation(size, jitter=(0.4, 0.4, 0.2, 0.1))
     blurs = (1.0, 0.1) if size > LARGEST_SHARP else (0.0, 0.0)
     first, second = (replace(base, blur_p=blur) for blur in blurs)
     return CropGroup(1, first), CropGroup(1, replace(second, solarise_p=0.2))
@@ -41,6 +41,10 @@ def with_local_crops(views: Views, count: int) -> Views:
     wide = [CropGroup(group.count, replace(group.augmentation, scale=GLOBAL_SCALE)) for group in views]
     first = views[0].augmentation
     side = max(round(first.size * 3 / 7 / 8) * 8, 8)
+    if side >= first.size:
+        raise ConfigError(
+            f"local_crops={count} is not possible with images of {first.size} px. Allowed: 0, or a larger --image_size."
+        )
     blur = 0.5 if first.size > LARGEST_SHARP else 0.0
     return *wide, CropGroup(count, replace(first, size=side, scale=LOCAL_SCALE, blur_p=blur))
 
@@ -53,7 +57,7 @@ def chosen_views(views: Views, multi_crop: bool, options: ViewOptions) -> Views:
         count = LOCAL_CROPS if multi_crop and size > LARGEST_SHARP else 0
     if count and not multi_crop:
         raise ConfigError(
-            f"local_crops={count} is not possible with this method, which compares two views. Allowed: auto, 0."
+            f"local_crops={count} is not possible: the method compares two views of an image. Allowed: auto, 0."
         )
     with_local = with_local_crops(views, count)
     return tuple(_changed(group, options, group.size == size) for group in with_local)
@@ -81,7 +85,8 @@ def _changed(group: CropGroup, options: ViewOptions, is_global: bool) -> CropGro
         aug = replace(aug, scale=(options.crop_scale, aug.scale[1]))
     brightness, contrast, saturation, hue = aug.jitter
     if options.jitter is not None:
-        brightness = contrast = saturation = options.jitter
+        brightness = contrast = options.jitter
+        saturation = options.jitter if saturation else 0.0  # a stack without colours stays one
     given: dict[str, Any] = {
         "gray_p": options.gray,
         "blur_p": options.blur,

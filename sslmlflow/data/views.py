@@ -178,7 +178,7 @@ def _blur_(planes: Tensor, sigma: Tensor) -> None:
     """Blur those of the planes (c, n, size, size) whose sigma (n,), on the host, is above 0."""
     which = sigma.nonzero()[:, 0]
     if len(which):
-        sigma, which = sigma[which].to(planes.device), which.to(planes.device)
+        sigma, which = (t.to(planes.device, non_blocking=True) for t in (sigma[which], which))
         some = planes[:, which]
         blur_(some, sigma)
         planes[:, which] = some
@@ -188,7 +188,7 @@ def _solarise_(planes: Tensor, which: Tensor) -> None:
     """Invert what is above one half in those planes (c, n, pixels) that are solarised (n,), as the host knows."""
     rows = which.nonzero()[:, 0]
     if len(rows):
-        rows = rows.to(planes.device)
+        rows = rows.to(planes.device, non_blocking=True)
         some = planes[:, rows]
         planes[:, rows] = torch.where(some >= 0.5, 1 - some, some)
 

@@ -69,7 +69,8 @@ class Encoder(nn.Module):
             return None
         self.eval()
         with torch.no_grad():
-            feature_map, embedding = self.with_map(torch.zeros(1, *self._input_shape))
+            where = next(self.parameters()).device  # not torch's default: a method may be built without memory
+            feature_map, embedding = self.with_map(torch.zeros(1, *self._input_shape, device=where))
         self.train()
         averaged = feature_map.ndim == 4 and feature_map.shape[1] == embedding.shape[1]
         return feature_map.shape[1] if averaged else None

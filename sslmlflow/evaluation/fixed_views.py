@@ -59,7 +59,7 @@ class Watched:
             for block in blocks(len(self), method.encoder.block):
                 images = torch.from_numpy(self.images.read(block)).to(device)
                 crops, boxes = fixed_crops(images, self.augmentation, mean, std, self.places[block], self.seed)
-                found.append(method.project(Batch((crops,), torch.from_numpy(self.places[block]), (boxes,))))
+                found.append(method.project(Batch((crops,), torch.full((len(block),), -1), (boxes,))))
         finally:
             method.train(was_training)
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}

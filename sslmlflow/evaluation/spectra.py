@@ -16,6 +16,6 @@ def spectra(milestone: Milestone, last: Tensor) -> dict[str, list[float]]:
     outputs, parts = last, {"encoder": last}
     if milestone.about["method"]:
         method = load_method(milestone)[0].eval()
-        for path in method.heads:
+        for path in method.measured_heads:
             outputs = parts[path.rpartition(".")[2]] = method.get_submodule(path)(outputs)
     return {name: singular_value_spectrum(part).tolist() for name, part in parts.items() if part.isfinite().all()}

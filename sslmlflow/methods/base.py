@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
     Attributes:
         crops: Views (k, n, c, size, size), a tensor a size; the global ones, of which there are two, first.
-        indices: (n,) int64, the images' numbers among the training images.
+        indices: (n,) int64, the images' numbers among the training images, -1 of others.
         boxes: (k, n, 4) for each of the crops, where they were taken (`data.views.boxes`).
     """
 
@@ -78,8 +78,9 @@ class Method(nn.Module, ABC):
     """
 
     recipe: ClassVar[Recipe]
-    heads: ClassVar[tuple[str, ...]]  # modules that embeddings pass through, in this order; spectra are drawn of them
+    heads: ClassVar[tuple[str, ...]]  # modules that embeddings pass through, in this order
     encoder: Encoder
+    is_tuned = False  # whether `encoder` was tuned by UMM since
 
     @abstractmethod
     def __init__(self, encoder: Encoder, **options: Any) -> None:
@@ -117,10 +118,19 @@ class Method(nn.Module, ABC):
         """Trained parameters by name, by optimiser: `main` minimises `loss`, any other the loss of its name."""
         return {"main": {name: p for name, p in self.named_parameters() if p.requires_grad}}
 
+    def begin_tuning(self) -> None:
+        """Make `encoder`, of which UMM tunes the late part, the one that is measured."""
+        self.is_tuned = True
+
     @property
     def measured(self) -> Encoder:
         """The encoder that milestones measure and keep."""
         return self.encoder
+
+    @property
+    def measured_heads(self) -> tuple[str, ...]:
+        """The modules that embeddings of `measured` pass through, in this order; spectra are drawn of them."""
+        return self.heads
 
     @property
     def difficulty(self) -> Tensor | None:

@@ -65,7 +65,7 @@ class DINO(Method):
     """
 
     recipe = small_images_recipe(lr=0.3, weight_decay=1e-6, views=asymmetric, multi_crop=True)
-    heads = ("teacher.head",)
+    heads = ("head",)
     centre: Tensor
 
     def __init__(
@@ -92,9 +92,23 @@ class DINO(Method):
 
     @property
     def measured(self) -> Encoder:
+        if self.is_tuned:
+            return self.encoder
         encoder = self.teacher.get_submodule("encoder")
         assert isinstance(encoder, Encoder)
         return encoder
+
+    @property
+    def measured_heads(self) -> tuple[str, ...]:
+        return self.heads if self.is_tuned else ("teacher.head",)
+
+    @torch.no_grad()
+    def begin_tuning(self) -> None:
+        """Let the student, which is tuned, begin as the teacher, which was measured."""
+        if not self.is_tuned:
+            for name, module in (("encoder", self.encoder), ("head", self.head)):
+                module.load_state_dict(self.teacher.get_submodule(name).state_dict())
+        super().begin_tuning()
 
     def project(self, batch: Batch) -> dict[str, Tensor]:
         student = [self.head(self.encoder(views.flatten(0, 1))).unflatten(0, views.shape[:2]) for views in batch.crops]
@@ -105,6 +119,12 @@ class DINO(Method):
         student, teacher = (out[name].float().transpose(0, 1) for name in ("student", "teacher"))
         temperatures = self._temperature, self.teacher_temperature(progress)
         return {"loss": dino_loss(student, teacher, self.centre, *temperatures)}
+
+    def held_out_loss(self, out: dict[str, Tensor]) -> Tensor:
+        """`dino_loss` with the centre of the teacher's outputs for these images: the kept one is of training images."""
+        student, teacher = (out[name].float().transpose(0, 1) for name in ("student", "teacher"))
+        temperatures = self._temperature, self._teacher_temperatures[1]
+        return dino_loss(student, teacher, teacher.mean(dim=(0, 1)), *temperatures)
 
     def teacher_temperature(self, progress: Progress) -> float:
         """How sharp the teacher is."""

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
 
-from sslmlflow.data.stacks import asymmetric
+from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
+from sslmlflow.data.stacks import LARGEST_SHARP
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
@@ -31,11 +32,11 @@ def sinkhorn(scores: Tensor, eps: float = 0.05, iterations: int = ITERATIONS) ->
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
     """
-    codes = ((scores - scores.max()) / eps).exp()  # only differences count, and so no exponential is too large
+    codes = scores / eps  # logarithms, of which none is too small
     for _ in range(iterations):
-        codes = codes / codes.sum(dim=0, keepdim=True).clamp_min(torch.finfo(codes.dtype).tiny)
-        codes = codes / codes.sum(dim=1, keepdim=True)
-    return codes
+        codes = codes - codes.logsumexp(dim=0, keepdim=True)
+        codes = codes - codes.logsumexp(dim=1, keepdim=True)
+    return codes.exp()
 
 
 def swav_loss(scores: Tensor, codes: Tensor, temperature: float = 0.1) -> Tensor:
@@ -61,16 +62,23 @@ def swav_loss(scores: Tensor, codes: Tensor, temperature: float = 0.1) -> Tensor
     return found[others].mean()
 
 
+def strong_colours(size: int) -> Views:
+    """Two views drawn alike, of a fifth of the image or more, with SimCLR's jitter at full strength."""
+    blur = 0.5 if size > LARGEST_SHARP else 0.0
+    return (CropGroup(2, Augmentation(size, scale=(0.2, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=blur)),)
+
+
 class SwAV(Method):
     """SwAV (arXiv 2006.09882) with solo-learn's recipe for CIFAR; the loss is `swav_loss` of codes by `sinkhorn`.
 
-    Prototypes have length 1 and stay as they were drawn during the first epochs; earlier projections join the batch in
-    assigning codes once a share of the training is done. Small views predict, but are not predicted.
+    Prototypes have length 1 and are frozen during the first epochs. Earlier projections take part in the assignments
+    once a share of the training is done and the queue is full. Small views predict, but are not predicted.
     """
 
-    recipe = small_images_recipe(lr=0.6, weight_decay=1e-6, views=asymmetric, multi_crop=True)
+    recipe = small_images_recipe(lr=0.6, weight_decay=1e-6, views=strong_colours, multi_crop=True)
     heads = ("projector",)
     queue: Tensor
+    queued: Tensor
 
     def __init__(
         self,
@@ -89,6 +97,7 @@ class SwAV(Method):
         self.projector = Head(encoder.embedding_width, hidden_width, projection_width)
         self.prototypes = nn.Linear(projection_width, prototypes, bias=False)
         self.register_buffer("queue", normalize(torch.randn(2, queue_size, projection_width), dim=2))
+        self.register_buffer("queued", torch.zeros((), dtype=torch.long))  # projections so far
         self._temperature, self._eps = temperature, sinkhorn_eps
         self._queue_start, self._frozen_epochs = queue_start, frozen_epochs
         self._normalise()
@@ -100,21 +109,22 @@ class SwAV(Method):
 
     def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:
         scores = out["scores"].float().transpose(0, 1)
-        queued = [] if progress.done < self._queue_start else list(self.queue @ self.prototypes.weight.detach().T)
-        return {"loss": swav_loss(scores, self._codes(scores, queued), self._temperature)}
+        codes = self._codes(scores)
+        if progress.done >= self._queue_start:
+            # A choice on the device, which is not waited for.
+            is_full = self.queued >= self.queue.shape[1]
+            codes = torch.where(is_full, self._codes(scores, self.queue @ self.prototypes.weight.detach().T), codes)
+        return {"loss": swav_loss(scores, codes, self._temperature)}
 
     def held_out_loss(self, out: dict[str, Tensor]) -> Tensor:
         """`swav_loss` of codes of the images alone: the queue holds training images."""
         scores = out["scores"].float().transpose(0, 1)
-        return swav_loss(scores, self._codes(scores, []), self._temperature)
+        return swav_loss(scores, self._codes(scores), self._temperature)
 
-    def _codes(self, scores: Tensor, queued: list[Tensor]) -> Tensor:
+    def _codes(self, scores: Tensor, queued: Tensor | None = None) -> Tensor:
         """The assignments (2, n, k) of the global views, each among the scores of its queue."""
-        found = []
-        for view in range(2):
-            among = torch.cat([scores[view], *queued[view : view + 1]]).detach()
-            found.append(sinkhorn(among, self._eps)[: scores.shape[1]])
-        return torch.stack(found)
+        among = scores[:2].detach() if queued is None else torch.cat([scores[:2].detach(), queued], dim=1)
+        return torch.stack([sinkhorn(of_view, self._eps)[: scores.shape[1]] for of_view in among])
 
     def before_step(self, progress: Progress) -> None:
         self._normalise()
@@ -124,6 +134,7 @@ class SwAV(Method):
     def after_step(self, out: dict[str, Tensor], progress: Progress) -> None:
         newest = out["projections"].float().transpose(0, 1)[:2]
         self.queue.copy_(torch.cat([newest, self.queue], dim=1)[:, : self.queue.shape[1]])
+        self.queued.add_(newest.shape[1])
 
     @torch.no_grad()
     def _normalise(self) -> None:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, relu
 
-from sslmlflow.data.augmentation import Views
-from sslmlflow.data.stacks import asymmetric
+from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
+from sslmlflow.data.stacks import LARGEST_SHARP
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
@@ -54,8 +54,10 @@ def covariance_term(features: Tensor) -> Tensor:
 
 
 def small_scale(size: int) -> Views:
-    """Two views drawn differently, of a fifth of the image or more."""
-    return asymmetric(size, scale=(0.2, 1.0))
+    """Two views drawn alike, of a fifth of the image or more, solarised now and then."""
+    blur = 0.5 if size > LARGEST_SHARP else 0.0
+    jitter = 0.4, 0.4, 0.2, 0.1
+    return (CropGroup(2, Augmentation(size, scale=(0.2, 1.0), jitter=jitter, blur_p=blur, solarise_p=0.1)),)
 
 
 class VICReg(Method):

@@ -106,9 +106,8 @@ class VICRegL(Method):
         covariance: float,
     ) -> None:
         super().__init__(encoder)
-        assert encoder.map_width is not None, "see `check`"
         self.projector = Head(encoder.embedding_width, hidden_width, hidden_width, projection_width)
-        self.local_projector = Head(encoder.map_width, local_width, local_width, local_width)
+        self.local_projector = Head(self.map_width(encoder), local_width, local_width, local_width)
         self._global_share, self._match_share = global_share, match_share
         self._weights = invariance, variance, covariance
 
@@ -119,17 +118,26 @@ class VICRegL(Method):
                 "method=vicregl is not possible with views that are turned: it asks which part of the image every "
                 "place shows. Allowed: --rotate90=0."
             )
-        if encoder.name not in RESNETS and build_encoder(encoder, seed=0).map_width is None:
+        if encoder.name not in RESNETS:
+            cls.map_width(build_encoder(encoder, seed=0))
+
+    @staticmethod
+    def map_width(encoder: Encoder) -> int:
+        """Channels of the map that is averaged into the embedding; ConfigError for an encoder without one."""
+        if encoder.map_width is None:
             raise ConfigError(
-                f"method=vicregl is not possible with encoder={encoder.name}, which has no feature map that is "
-                "averaged into the embedding. Allowed: resnet18, resnet50, and other convolutional models that end so."
+                "method=vicregl is not possible with this encoder, whose embedding is not the mean of a feature map. "
+                "Allowed: --encoder=resnet18, resnet50, or another convolutional model that ends so."
             )
+        return encoder.map_width
 
     def project(self, batch: Batch) -> dict[str, Tensor]:
         wholes, out = [], {}
         for name, views, boxes in zip(("maps", "small_maps"), batch.crops, batch.boxes, strict=False):
             maps, embeddings = self.encoder.with_map(views.flatten(0, 1))
             wholes.append(self.projector(embeddings).unflatten(0, views.shape[:2]))
+            if not self.training:  # for the held-out loss, which is of whole views: maps of all images are too large
+                continue
             places = maps.flatten(2).transpose(1, 2)
             features = self.local_projector(places.flatten(0, 1)).unflatten(0, (*views.shape[:2], -1))
             out[name] = features.transpose(0, 1)
@@ -144,6 +152,10 @@ class VICRegL(Method):
             "loss_whole": whole,
             "loss_local": local,
         }
+
+    def held_out_loss(self, out: dict[str, Tensor]) -> Tensor:
+        """VICReg of the whole views alone."""
+        return self._whole(out["wholes"].float().transpose(0, 1))
 
     def _whole(self, wholes: Tensor) -> Tensor:
         """VICReg of views (v, n, d): every global one with every other; variance and covariance of each."""

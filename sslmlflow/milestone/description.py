@@ -79,6 +79,7 @@ _MILESTONE = {
     "preprocessing": _OBJECT,
     "monitor": _OBJECT,
     "trained": _TRUTH._replace(required=False),
+    "tuned": _TRUTH._replace(required=False),
 }
 _ENCODER = {
     "name": _TEXT,

@@ -123,6 +123,7 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
     spec = EncoderSpec(**about["encoder"])
     spec = with_early(spec, early) if early else spec
     method = build_method(about["method"], about["method_options"], build_encoder(spec, seed=0), seed=0)
+    method.is_tuned = bool(about.get("tuned"))
     place = measured_place(method)
     kept = {place + name: tensor for name, tensor in milestone.encoder.state_dict().items()} | milestone.heads
     if early:

@@ -59,6 +59,7 @@ def _trained(folder: Path, about: Mapping[str, Any], spec: EncoderSpec) -> tuple
     heads = {}
     if of_method.exists():
         method = _on_meta(lambda: build_method(about["method"], about["method_options"], encoder, seed=0))
+        method.is_tuned = bool(about.get("tuned"))
         place = measured_place(method)
         known = {name: tensor for name, tensor in method.state_dict().items() if not name.startswith(place)}
         _check_tensors(METHOD_FILE, _named_today(_header(of_method)), known, whole=False)

@@ -110,7 +110,11 @@ def _of_milestone(
     about = milestone.about
     encoder = _fitted(f"start={config.start}", milestone.encoder.state_dict(), spec)
     whole: Mapping[str, Tensor] = {}
-    if (about["method"], about["method_options"]) == (config.method, method_options) and milestone.heads:
+    if (
+        (about["method"], about["method_options"]) == (config.method, method_options)
+        and milestone.heads
+        and not about.get("tuned")
+    ):
         whole = load_method(milestone, spec.early if spec.name in RESNETS else None)[0].state_dict()
     return FirstWeights(f"{config.start} (epoch {milestone.epoch})", encoder, whole, model_id)
 

@@ -106,6 +106,12 @@ def prepare(config: Pretrain) -> Training:
 def _check(config: Pretrain, settings: Settings) -> None:
     check_encoder(config.encoder)
     read_method_options(config.method, settings.method_options)
+    recipe = method_class(config.method).recipe
+    if settings.optimiser != recipe.optimiser and config.lr is None:
+        raise ConfigError(
+            f"optimiser={config.optimiser} is not possible without a learning rate: that of the recipe is for "
+            f"{recipe.optimiser}. Give --lr."
+        )
     if settings.schedule == "warmup-cosine" and settings.warmup_epochs >= settings.epochs:
         raise ConfigError(
             f"warmup_epochs={config.warmup_epochs} is not possible. Allowed: fewer than the {settings.epochs} epochs."

@@ -40,7 +40,12 @@ from sslmlflow.umm.step import Umm as UmmStep
 
 BALANCE_STEPS = 8  # before a search, of which the median is taken
 RECIPE = ("batch_size", "milestone_every", "lr", "weight_decay", "schedule", "warmup_epochs")
-LATER = {"optimiser": "sgd", "weight_decay_end": AUTO, "clip": "0"}  # and what it was before there was a choice
+LATER = {  # and what it was before there was a choice
+    "optimiser": "sgd",
+    "weight_decay_end": AUTO,
+    "clip": "0.0",
+    **{name: option.text(option.default) for name, option in options_of(ViewOptions).items()},
+}
 
 
 @contextmanager
@@ -90,13 +95,15 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         "image_size": image_size,
         "bit_depth": sets.bit_depth,
         "data_dir": options.data_dir,
-        **{f"training_{name}": text for name, text in recipe.items()},
+        # What earlier builds had no choice of is named where it was chosen: their studies are the same.
+        **{f"training_{name}": text for name, text in recipe.items() if text != LATER.get(name)},
     }
 
     def start() -> State:
         method, _ = _method(config, milestone)
         layout = memory_format(method.encoder, machine.device)
         method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
+        method.begin_tuning()
         return step.start(method, optimising)
 
     return Training(
@@ -117,7 +124,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
             seed=watched["seed"],
             train=sets.train,
         ),
-        about={name: milestone.about[name] for name in ("method", "method_options", "dataset")},
+        about={**{name: milestone.about[name] for name in ("method", "method_options", "dataset")}, "tuned": True},
         settled={**data, **resolved(settled)},
         start=start,
         take_step=step.step,
@@ -164,16 +171,17 @@ def _check_images(sets: ImageSets, milestone: Milestone) -> None:
 def _recipe(params: Mapping[str, str]) -> dict[str, str]:
     """How the training, or that which a tuning started from, was done; UserError where its parameters are none."""
     found = {}
-    before = {**LATER, **{name: option.text(option.default) for name, option in options_of(ViewOptions).items()}}
-    for name in (*RECIPE, *before):
+    for name in (*RECIPE, *LATER):
         places = f"resolved/training_{name}", f"resolved/{name}", name
-        text = next((params[place] for place in places if place in params), before.get(name, AUTO))
+        text = next((params[place] for place in places if place in params), LATER.get(name, AUTO))
         try:
             found[name] = as_text(options_of(Pretrain)[name].read(text))
         except ConfigError as error:
             raise UserError(f"the parameters of the training are not those of one: {printable(error)}") from error
-        if found[name] == AUTO and name not in before:
+        if found[name] == AUTO and name not in LATER:
             raise UserError(f"the parameters of the training are not those of one: {name} is missing.")
+    if found["weight_decay_end"] == found["weight_decay"]:
+        found["weight_decay_end"] = AUTO
     return found
 
 

@@ -18,7 +18,8 @@ from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.state import State
 from sslmlflow.training.step import Taken, TakeStep, fetched, ssl_step
 
-AT_ONCE = 16  # steps whose losses are fetched together from a device that computes ahead of the program
+AT_ONCE = 16  # steps whose losses are fetched together from a device that computes ahead of the program, or those of
+SECONDS = 1.0  # so long, so that a stop is obeyed soon
 
 # The batch of a step, from 0, and of what the method keeps per image; None where a stop is requested meanwhile.
 BatchOf = Callable[[int, Tensor | None], Batch | None]
@@ -118,7 +119,8 @@ def train(
         taken = _one_step(state, batch_of, plan, machine, take_step)
         waiting += [taken] if taken else []
         ends = state.step % plan.steps_per_epoch == 0
-        if waiting and (ends or taken is None or len(waiting) == at_once):
+        is_long = time.perf_counter() - started > SECONDS
+        if waiting and (ends or taken is None or is_long or len(waiting) == at_once):
             yield Steps(_told(waiting, plan, started))
             waiting, started = [], time.perf_counter()
         if taken is None:
@@ -166,5 +168,5 @@ def _memory(plan: Plan, step: int) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)
         raise UserError(
             f"{shortage(error)} in step {step} with --batch_size={plan.batch_size}. Start another run with a lower "
-            "--batch_size or --workers, a smaller encoder or smaller images."
+            "--batch_size, a smaller encoder, smaller images, or, if you gave --workers, fewer of them."
         ) from None

@@ -1,6 +1,7 @@
 """How long the gradients of UMM's terms are before the first step: the unit in which its weights are searched."""
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from statistics import median
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -37,7 +38,7 @@ def balance(
     lengths = []
     for batch in batches:
         with fixed_early(method, batch, machine) as maps, sdpa_kernel(SDPBackend.MATH):
-            terms = Objectives(method, batch, maps[0], names, weights, machine, seed, Progress(0.0, 0.0))
+            terms = Objectives(method, batch, maps[0], names, weights, machine, seed, Progress(0.0, inf))
             phi = tuple(tuned_parameters(method).values())
             by_weight = {"alpha": terms.reduction, "beta": terms.divergence}
             found = (gradient(term, phi)[1] for term in (terms.loss, *(by_weight[name] for name in wanted)))

@@ -1,6 +1,7 @@
 """One step of UMM, in its variants."""
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ class Umm:
         DivergedError at a volume that is zero or not finite, before Adam has changed any parameter.
         """
         note = None
+        progress = progress._replace(epoch=inf)  # what a method freezes or warms up at first is over
         state.method.before_step(progress)
         if self.variant == "continuation":
             losses, projections = descend(state, ("adam",), batch, progress, machine)

@@ -43,6 +43,8 @@ def test_stacks_for_images_that_are_not_photographs() -> None:
     for group in of(asymmetric(32), augmentation="gray"):
         assert group.augmentation.jitter == (0.4, 0.4, 0, 0)
         assert group.augmentation.gray_p == 0
+    for group in of(asymmetric(32), augmentation="gray", jitter=0.3):
+        assert group.augmentation.jitter == (0.3, 0.3, 0, 0)
     for group in of(asymmetric(32), augmentation="aerial-or-microscope", rotate90=0.5):
         aug = group.augmentation
         assert (aug.vflip_p, aug.rotate90_p, aug.jitter[3], aug.gray_p, aug.solarise_p) == (0.5, 0.5, 0.05, 0, 0)
@@ -51,6 +53,8 @@ def test_stacks_for_images_that_are_not_photographs() -> None:
 def test_a_method_that_compares_two_views_refuses_small_ones() -> None:
     with pytest.raises(ConfigError, match=r"local_crops=6 .* Allowed: auto, 0"):
         chosen_views(symmetric(224), False, ViewOptions(local_crops=6))
+    with pytest.raises(ConfigError, match="local_crops=6 is not possible with images of 8 px"):
+        of(symmetric(8), local_crops=6)
 
 
 def test_what_is_off_by_default_is_not_in_the_words() -> None:

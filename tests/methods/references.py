@@ -209,7 +209,8 @@ def _of_vicregl(out: dict[str, Tensor], method: Method, progress: Progress) -> f
 
 def _of_swav(out: dict[str, Tensor], method: Method, progress: Progress) -> float:
     queue, weight = method.get_buffer("queue"), method.get_parameter("prototypes.weight")
-    queued = (queue @ weight.T).tolist() if progress.done >= 0.05 else []
+    is_full = int(method.get_buffer("queued")) >= queue.shape[1]
+    queued = (queue @ weight.T).tolist() if progress.done >= 0.05 and is_full else []
     return swav(_views(out, "scores"), queued)
 
 

@@ -142,13 +142,21 @@ def test_a_step_of_umm_tunes_the_late_part_and_the_heads(name: str) -> None:
     method = narrow(name)
     for _ in range(2):
         method.project(some_batch(name))
+    with torch.no_grad():
+        method.encoder.early[0].weight.add_(0.1)  # a student that is ahead of its teacher
+    measured = {key: tensor.clone() for key, tensor in method.measured.state_dict().items()}
+    method.begin_tuning()
+    assert all(torch.equal(tensor, measured[key]) for key, tensor in method.measured.state_dict().items())
     how = Umm(Weights(0.5, 2.0, directions=4, js_images=8), lr=0.01, inner_lr=0.05)
     before = {key: tensor.clone() for key, tensor in method.state_dict().items()}
     state = how.start(method, Optimising())
     result = how.step(state, some_batch(name, seed=4), LATER, Rates(0.0), CPU)
     moved = {key for key, tensor in method.state_dict().items() if not torch.equal(tensor, before[key])}
-    assert not {key for key in moved if "encoder.early." in key}
+    assert not {key for key in moved if key.startswith("encoder.early.")}
     assert {"encoder.late.0.weight", "encoder.late.1.running_mean"} <= moved
+    now = {key for key, tensor in method.measured.state_dict().items() if not torch.equal(tensor, measured[key])}
+    assert {"late.0.weight"} <= now
+    assert not {key for key in now if key.startswith("early.")}
     assert all(torch.isfinite(loss) for loss in result.losses.values())
 
 

@@ -63,6 +63,11 @@ def test_no_gradient_flows_into_dinos_teacher() -> None:
     assert student.grad is not None
 
 
+def test_codes_are_finite_however_hard_they_are() -> None:
+    codes = sinkhorn(torch.tensor([[1.0, 0.9], [-0.9, -1.0]]), eps=0.001)
+    torch.testing.assert_close(codes.sum(dim=1), torch.ones(2))
+
+
 @pytest.mark.parametrize("scale", [0.1, 50.0])
 def test_codes_use_all_prototypes_alike(scale: float) -> None:
     scores = torch.nn.functional.normalize(numbers(40, 8), dim=1) * scale

@@ -19,8 +19,9 @@ from sslmlflow.config.options import option
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_pretrained
 from sslmlflow.methods import METHODS, build_method
 from sslmlflow.milestone.description import MilestoneFileError
-from sslmlflow.milestone.milestone import write_milestone, write_untrained
+from sslmlflow.milestone.milestone import load_method, read_milestone, write_milestone, write_untrained
 from sslmlflow.milestone.reading import read_parts
+from tests.methods.narrow import OPTIONS
 from tests.tracking.test_logged_models import about, trained, write
 
 ENCODER, METHOD, ABOUT = "encoder.safetensors", "method.safetensors", "milestone.json"
@@ -271,6 +272,30 @@ def test_encoders_of_torchvision_come_back(tmp_path: Path, name: str) -> None:
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(parts.encoder(images), method.encoder.eval()(images))
+
+
+@pytest.mark.parametrize("is_tuned", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_whole_method_comes_back_and_the_encoder_that_is_measured(
+    name: str, is_tuned: bool, tmp_path: Path
+) -> None:
+    spec = EncoderSpec("mobilenet_v3_small", image_size=32)
+    method = build_method(name, OPTIONS[name], build_encoder(spec, seed=3), seed=3)
+    with torch.no_grad():
+        next(method.encoder.parameters()).add_(1)  # apart from a teacher's
+    if is_tuned:
+        method.begin_tuning()
+    with torch.no_grad():
+        next(method.encoder.parameters()).add_(1)
+    written = {**about("simclr"), "method": name, "method_options": OPTIONS[name], "tuned": is_tuned}
+    written["preprocessing"]["image_size"] = 32
+    write_milestone(tmp_path / "epoch-7", method, spec, written)
+    milestone = read_milestone(tmp_path / "epoch-7")
+    again = load_method(milestone)[0]
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in method.state_dict().items())
+    for encoder in (milestone.encoder, again.measured):
+        theirs = encoder.state_dict()
+        assert all(torch.equal(tensor, theirs[key]) for key, tensor in method.measured.state_dict().items())
 
 
 def test_every_option_that_a_milestone_lacks_has_the_default_of_its_time(

@@ -50,3 +50,14 @@ def test_the_small_preset_changes_no_method_that_it_does_not_name() -> None:
     assert small.lr == paper.lr
     assert small.width < paper.width
     assert small.method_options is None
+
+
+def test_the_learning_rate_grows_with_the_batch_where_the_recipe_says_so() -> None:
+    assert settle(Pretrain(method="byol", batch_size=64)).lr == 0.25
+    assert settle(Pretrain(method="byol", batch_size=64, lr=0.7)).lr == 0.7
+    assert settle(Pretrain(method="simclr", batch_size=64)).lr == settle(Pretrain(method="simclr")).lr
+
+
+def test_a_recipes_warm_up_takes_a_tenth_of_the_epochs_at_most_and_one_that_is_asked_for_all_it_is_given() -> None:
+    assert [settle(Pretrain(method="byol", epochs=n)).warmup_epochs for n in (1000, 50, 4)] == [10, 5, 0]
+    assert settle(Pretrain(method="byol", epochs=50, schedule="warmup-cosine")).warmup_epochs == 10

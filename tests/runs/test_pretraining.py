@@ -1,10 +1,29 @@
 """What is refused before a training starts."""
 
+from typing import Any
+
 import pytest
 
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.errors import ConfigError
 from sslmlflow.runs.pretraining import prepare
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "byol", "optimiser": "adamw"}, "optimiser=adamw is not possible without a learning rate.*--lr"),
+        ({"method": "vicregl", "rotate90": 0.5}, "views that are turned.*--rotate90=0"),
+        ({"method": "vicregl", "encoder": "vit_b_16"}, "whose embedding is not the mean of a feature map"),
+        ({"method": "simclr", "local_crops": 2}, "local_crops=2 is not possible"),
+    ],
+)
+def test_what_a_method_cannot_train_on_is_refused_before_training(
+    options: dict[str, Any], said: str, labels_refused: str
+) -> None:
+    given = {"image_size": 32, "max_train_images": 300, "max_test_images": 60, "width": 4, **options}
+    with pytest.raises(ConfigError, match=said):
+        prepare(Pretrain(**given))
 
 
 def test_a_folder_without_the_data_set_that_reads_it_is_refused() -> None:

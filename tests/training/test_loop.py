@@ -16,11 +16,11 @@ from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages, Images
 from sslmlflow.data.stacks import symmetric
 from sslmlflow.errors import UserError
-from sslmlflow.methods import build_method
+from sslmlflow.methods import Batch, build_method
 from sslmlflow.runs.views import ViewBatches
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, Steps, train
+from sslmlflow.training.loop import BatchOf, Epoch, Event, MilestoneDue, Plan, Step, Steps, train
 from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Schedule
 from sslmlflow.training.state import State
@@ -193,6 +193,70 @@ def test_reading_ahead_changes_no_bit() -> None:
     here, ahead = follow(fresh()), follow(fresh(), workers=2)
     assert here.losses == ahead.losses
     assert_equal(here.states[-1], ahead.states[-1])
+
+
+def grouped(losses: dict[int, float], batch_of: BatchOf) -> Iterator[Event]:
+    """On a device that computes ahead of the program, steps that cost nothing and give these losses."""
+
+    def step(state: State, *arguments: object) -> StepResult:
+        state.step += 1
+        return StepResult({"loss": torch.tensor(losses.get(state.step, 1.0))})
+
+    ahead = Machine(torch.device("meta"), "float32")
+    course = plan(steps_per_epoch=20, schedule=Schedule("constant", 0.25, 60))
+    return train(fresh(), batch_of, course, ahead, step)
+
+
+def nothing(step: int, difficulty: torch.Tensor | None) -> Batch | None:
+    return Batch((), torch.zeros(0), ())
+
+
+def test_on_a_device_that_computes_ahead_steps_are_told_together_and_before_what_follows_them() -> None:
+    told = [len(event.steps) if isinstance(event, Steps) else event for event in grouped({}, nothing)]
+    epoch = [16, 4]
+    assert told == [
+        MilestoneDue(0),
+        *[*epoch, Epoch(1)],
+        *[*epoch, Epoch(2), MilestoneDue(2)],
+        *[*epoch, Epoch(3), MilestoneDue(3)],
+    ]
+    steps = [step for event in grouped({}, nothing) if isinstance(event, Steps) for step in event.steps]
+    assert [step.step for step in steps] == list(range(1, 61))
+    assert [step.epoch for step in steps] == [1] * 20 + [2] * 20 + [3] * 20
+
+
+def test_steps_that_wait_are_told_where_no_batch_comes_and_none_where_one_is_not_finite() -> None:
+    stopped = [*grouped({}, lambda step, _: nothing(step, None) if step < 19 else None)]
+    assert [len(event.steps) for event in stopped if isinstance(event, Steps)] == [16, 3]
+    told: list[Event] = []
+    with pytest.raises(UserError, match="became nan at step 18"):
+        told.extend(grouped({18: math.nan}, nothing))
+    happening = grouped({18: math.nan}, nothing)
+    assert [type(next(happening)) for _ in range(2)] == [MilestoneDue, Steps]
+    with pytest.raises(UserError, match="became nan at step 18"):
+        next(happening)  # no Epoch comes, at which a checkpoint would be saved
+
+
+def test_a_checkpoint_of_an_earlier_build_is_read() -> None:
+    """It numbered parameters, called the optimiser sgd, and a key encoder by another name."""
+    whole = follow(fresh("moco-v2"))
+    numbers = {name: str(place) for place, name in enumerate(fresh("moco-v2").optimisers["main"].parameters)}
+
+    def then(name: str) -> str:
+        if name.startswith("main."):
+            parameter, _, key = name.removeprefix("main.").rpartition(".")
+            return f"sgd.{numbers[parameter]}.{key}"
+        return name.replace("method.key.encoder.", "method.key_encoder.").replace("method.key.p", "method.key_p")
+
+    earlier = {then(name): tensor for name, tensor in whole.states[3].items()}
+    assert {"method.key_encoder.early.0.weight", "method.key_projector.layers.0.weight", "sgd.0.momentum_buffer"} <= {
+        *earlier
+    }
+    state = fresh("moco-v2")
+    state.restore(3, earlier)
+    resumed = follow(state)
+    assert resumed.losses == whole.losses[3:]
+    assert_equal(resumed.states[-1], whole.states[-1])
 
 
 def test_the_seed_decides_the_course() -> None:
