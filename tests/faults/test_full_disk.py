@@ -15,7 +15,7 @@ from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-TRIES = times(3, 67)  # of each of three kinds of full disk
+TRIES = times(2, 67)  # of each of three kinds of full disk
 TRAINING = [*TINY, "--epochs=20", "--milestone_every=5", "--checkpoint_minutes=0.0005"]
 SAID = ("cannot write", "are free in", "disk is full", "Free some space", "disk I/O error")
 SMALLEST, LARGEST = 10e3, 4e6  # bytes free

@@ -11,7 +11,7 @@ from tests.faults.chain import TINY, Calm, Chain, NewChain, losses
 from tests.faults.conftest import Told
 from tests.faults.size import times
 
-KILLS = times(6, 500)  # of each of two kinds of training
+KILLS = times(3, 500)  # of each of two kinds of training
 READER_KILLS = times(1, 50)
 TRAINING = [*TINY, "--epochs=60", "--milestone_every=7", "--checkpoint_minutes=0.003"]
 EDGES = [

@@ -16,7 +16,7 @@ from tests.faults.size import times
 from tests.jobs.small import left_in
 from tests.mlflow_server import free_port, running_server
 
-FAULTS = times(5, 200)  # of each kind
+FAULTS = times(3, 200)  # of each kind
 OUTAGE_SECONDS = times(5, 60)
 TRAINING = [*TINY, f"--epochs={times(24, 40)}", "--milestone_every=4"]
 # A request that hangs is given up after a second; MLflow itself waits two seconds between its last two tries.
