@@ -153,8 +153,15 @@ def _add_options(command: argparse.ArgumentParser, config: type) -> None:
     if "method_options" in options:
         group = command.add_argument_group("The method's own settings, each with the methods that take it")
         for name, takers in METHOD_OPTIONS.items():
-            said = ", ".join(f"{method}: {option.text(option.default)}" for method, option in takers.items())
-            group.add_argument(f"--{name}", metavar="VALUE", help=f"{next(iter(takers.values())).help} ({said})")
+            group.add_argument(f"--{name}", metavar="VALUE", help=_of_methods(takers))
+
+
+def _of_methods(takers: Mapping[str, Option]) -> str:
+    """What an option means to each method that takes it; methods to which it means the same stand together."""
+    by_meaning: dict[str, list[str]] = {}
+    for method, option in takers.items():
+        by_meaning.setdefault(option.help, []).append(f"{method}: {option.text(option.default)}")
+    return "; ".join(f"{meaning} ({', '.join(said)})" for meaning, said in by_meaning.items())
 
 
 def _add(group: argparse._ArgumentGroup, option: Option) -> None:

@@ -75,9 +75,11 @@ class VICRegOptions:
 class VICRegLOptions(VICRegOptions):
     """VICRegL."""
 
-    global_share: float = option(0.75, "weight of the loss of whole views; the rest is of places", minimum=0, maximum=1)
-    match_share: float = option(0.4, "share of the places of a feature map that are matched", above=0, maximum=1)
-    local_width: int = option(512, "widths of the projector of places", minimum=1)
+    global_share: float = option(
+        0.75, "weight of the loss of whole views; the rest goes to positions", minimum=0, maximum=1
+    )
+    match_share: float = option(0.4, "share of the positions of a feature map that are matched", above=0, maximum=1)
+    local_width: int = option(512, "widths of the projector of positions", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class SwAVOptions:
     prototypes: int = option(3000, "number of prototypes", minimum=2)
     sinkhorn_eps: float = option(0.05, "softness of the assignments to prototypes", above=0)
     queue_size: int = option(3840, "number of earlier projections of either view that join in assigning", minimum=1)
-    queue_start: float = option(0.05, "share of the training before they join; 1: never", minimum=0, maximum=1)
+    queue_start: float = option(0.05, "share of the training before these join; 1: never", minimum=0, maximum=1)
     frozen_epochs: int = option(1, "epochs in which the prototypes stay as they were drawn", minimum=0)
     hidden_width: int = option(2048, _HIDDEN, minimum=1)
     projection_width: int = option(128, "width of the projections", minimum=1)
@@ -101,7 +103,7 @@ class DINOOptions:
     temperature: float = option(0.1, "temperature of the student's softmax", above=0)
     teacher_temperature_start: float = option(0.04, "temperature of the teacher's softmax at the start", above=0)
     teacher_temperature: float = option(0.07, "temperature of the teacher's softmax after its rise", above=0)
-    teacher_temperature_epochs: int = option(30, "epochs of this rise", minimum=1)
+    teacher_temperature_epochs: int = option(30, "epochs over which the temperature of the teacher rises", minimum=1)
     teacher_momentum: float = option(0.9995, _TEACHER, minimum=0, maximum=1)
     centre_momentum: float = option(
         0.9, "share of its old value that the teacher's centre keeps at each step", minimum=0, maximum=1

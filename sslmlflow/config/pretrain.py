@@ -39,8 +39,8 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
     width: int | None = option(None, "channels of a ResNet's first stage, published: 64; auto: the preset's", minimum=4)
     start: str = option(
         NONE,
-        "weights to begin with: a milestone (its model id or folder), with its heads if the method and its options are "
-        "the same; or a .safetensors file of an encoder",
+        "weights to begin with: a milestone (its model id or folder), with its heads if the method is the same and "
+        "they fit; or a .safetensors file of an encoder",
     )
     init: str = option(
         "random",
@@ -57,11 +57,11 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
     )
     weight_decay: float | None = option(None, "weight decay; auto: the method's recipe", minimum=0)
     weight_decay_end: float | None = option(
-        None, "where weight decay goes by half a cosine; auto: the method's recipe", minimum=0
+        None,
+        "weight decay at the end, approached by half a cosine; auto: the recipe's, mostly that of the start",
+        minimum=0,
     )
-    clip: float | None = option(
-        None, "length that gradients are cut down to, 0 for none; auto: the method's recipe", minimum=0
-    )
+    clip: float | None = option(None, "largest norm of the gradient, 0 for any; auto: the method's recipe", minimum=0)
     schedule: str = option(
         "auto", "course of the learning rate; auto: the method's recipe", choices=("auto", *SCHEDULE_NAMES)
     )

@@ -15,7 +15,7 @@ from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.encoders import RESNETS, Encoder, EncoderSpec, build_encoder, published_tensors
 from sslmlflow.encoders.resnet import layer_name
 from sslmlflow.errors import ConfigError, UserError, in_short
-from sslmlflow.methods import Method
+from sslmlflow.methods import Method, build_method
 from sslmlflow.milestone.description import MilestoneFileError
 from sslmlflow.milestone.file_names import ABOUT_FILE
 from sslmlflow.milestone.milestone import Milestone, load_method, read_milestone
@@ -110,12 +110,11 @@ def _of_milestone(
     about = milestone.about
     encoder = _fitted(f"start={config.start}", milestone.encoder.state_dict(), spec)
     whole: Mapping[str, Tensor] = {}
-    if (
-        (about["method"], about["method_options"]) == (config.method, method_options)
-        and milestone.heads
-        and not about.get("tuned")
-    ):
+    if about["method"] == config.method and milestone.heads and not about.get("tuned"):
         whole = load_method(milestone, spec.early if spec.name in RESNETS else None)[0].state_dict()
+        ours = build_method(config.method, method_options, build_encoder(spec, seed=0), seed=0).state_dict()
+        if {name: of.shape for name, of in ours.items()} != {name: of.shape for name, of in whole.items()}:
+            whole = {}
     return FirstWeights(f"{config.start} (epoch {milestone.epoch})", encoder, whole, model_id)
 
 

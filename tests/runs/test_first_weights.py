@@ -75,6 +75,7 @@ def test_a_milestone_of_the_same_method_gives_its_heads_and_that_of_another_its_
     first.put_into_method(again)
     assert equal(again.state_dict(), method.state_dict())
     assert first.holds == "encoder and heads"
+    assert started(folder, options=f"{SMALL},temperature=0.1").holds == "encoder and heads"
     for other in (started(folder, options="hidden_width=24,projection_width=7"), started(folder, method="byol")):
         assert other.holds == "encoder"
         other.put_into_encoder(built := build_encoder(SPEC, seed=1))
