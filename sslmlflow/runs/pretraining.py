@@ -80,7 +80,7 @@ def prepare(config: Pretrain) -> Training:
         encoder=encoder,
         preprocessing=preprocessing,
         plan=plan,
-        batches=view_batches(sets, views, preprocessing, plan, machine, config.workers),
+        batches=view_batches(sets, views, preprocessing, plan, machine),
         monitor=Monitor(
             sets.monitored,
             preprocessing,
@@ -139,6 +139,7 @@ def _plan(config: Pretrain, settings: Settings, images: int) -> Plan:
             weight_decay=settings.weight_decay,
             weight_decay_end=settings.weight_decay_end,
         ),
+        workers=config.workers,
     )
 
 

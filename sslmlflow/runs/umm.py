@@ -114,7 +114,7 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
         encoder=spec,
         preprocessing=milestone.preprocessing,
         plan=plan,
-        batches=view_batches(sets, views, milestone.preprocessing, plan, machine, config.workers),
+        batches=view_batches(sets, views, milestone.preprocessing, plan, machine),
         monitor=Monitor(
             sets.monitored,
             milestone.preprocessing,
@@ -211,6 +211,7 @@ def _plan(config: Umm, recipe: dict[str, str], images: int) -> Plan:
         milestone_every=config.milestone_every or int(recipe["milestone_every"]),
         seed=config.seed,
         schedule=schedule,
+        workers=config.workers,
     )
 
 

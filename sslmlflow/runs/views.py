@@ -64,9 +64,9 @@ class ViewBatches:
 
 
 def view_batches(
-    sets: ImageSets, views: Views, preprocessing: Preprocessing, plan: Plan, machine: Machine, workers: int
+    sets: ImageSets, views: Views, preprocessing: Preprocessing, plan: Plan, machine: Machine
 ) -> ViewBatches:
     """The batches of a training by its plan."""
     return ViewBatches(
-        sets.train, views, preprocessing, plan.batch_size, plan.seed, plan.total_steps, machine.device, workers
+        sets.train, views, preprocessing, plan.batch_size, plan.seed, plan.total_steps, machine.device, plan.workers
     )

@@ -71,6 +71,7 @@ class Plan:
     milestone_every: int
     seed: int
     schedule: Schedule
+    workers: int = 0
 
     @property
     def total_steps(self) -> int:
@@ -166,7 +167,8 @@ def _memory(plan: Plan, step: int) -> Iterator[None]:
             raise
         # What the failed step holds is needed to end the job: to save, to send, to write down how the run ended.
         traceback.clear_frames(error.__traceback__)
+        workers = f" and --workers={plan.workers}" if plan.workers else ""
         raise UserError(
-            f"{shortage(error)} in step {step} with --batch_size={plan.batch_size}. Start another run with a lower "
-            "--batch_size, a smaller encoder, smaller images, or, if you gave --workers, fewer of them."
+            f"{shortage(error)} in step {step} with --batch_size={plan.batch_size}{workers}. Start another run with a "
+            "lower --batch_size, a smaller encoder or smaller images."
         ) from None
