@@ -19,8 +19,8 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from sslmlflow.data.augmentation import Augmentation
-from sslmlflow.data.views import make_views
+from sslmlflow.data.augmentation import Augmentation, CropGroup
+from sslmlflow.data.views import make_crops
 
 IMAGES, SIZE, VIEWS = 256, 32, 2
 
@@ -49,7 +49,7 @@ def contestants(channels: int) -> dict[str, Callable[[], Tensor]]:
     mean, std = torch.full((channels,), 0.5), torch.full((channels,), 0.25)
     pipeline = torchvision_pipeline(aug, channels)
     return {
-        "sslmlflow, batch": lambda: make_views(images, aug, mean, std, generator, VIEWS),
+        "sslmlflow, batch": lambda: make_crops(images, (CropGroup(VIEWS, aug),), mean, std, generator)[0][0],
         "torchvision, PIL": lambda: torch.stack([pipeline(x) for _ in range(VIEWS) for x in pil_images]),
         "torchvision, tensor": lambda: torch.stack([pipeline(x) for _ in range(VIEWS) for x in images]),
     }

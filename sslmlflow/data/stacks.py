@@ -43,7 +43,8 @@ def with_local_crops(views: Views, count: int) -> Views:
     side = max(round(first.size * 3 / 7 / 8) * 8, 8)
     if side >= first.size:
         raise ConfigError(
-            f"local_crops={count} is not possible with images of {first.size} px. Allowed: 0, or a larger --image_size."
+            f"invalid value for local_crops: {count} (must be 0 for images of {first.size} px). Set --local_crops=0, "
+            "or use a larger --image_size."
         )
     blur = 0.5 if first.size > LARGEST_SHARP else 0.0
     return *wide, CropGroup(count, replace(first, size=side, scale=LOCAL_SCALE, blur_p=blur))
@@ -57,7 +58,8 @@ def chosen_views(views: Views, multi_crop: bool, options: ViewOptions) -> Views:
         count = LOCAL_CROPS if multi_crop and size > LARGEST_SHARP else 0
     if count and not multi_crop:
         raise ConfigError(
-            f"local_crops={count} is not possible: the method compares two views of an image. Allowed: auto, 0."
+            f"invalid value for local_crops: {count} (must be auto or 0: the method compares two views per image). "
+            "Methods with small views: swav, dino, vicregl."
         )
     with_local = with_local_crops(views, count)
     return tuple(_changed(group, options, group.size == size) for group in with_local)

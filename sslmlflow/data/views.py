@@ -17,46 +17,28 @@ CHUNK_PIXELS = 2**18  # views are made in chunks of so many pixels, 256 views of
 NO_JITTER = 4  # beside the four places of hue in the order of the jitter
 
 
-def make_views(
-    images: Tensor,
-    aug: Augmentation,
-    mean: Tensor,
-    std: Tensor,
-    generator: torch.Generator,
-    count: int = 2,
-) -> Tensor:
-    """Return ``count`` independent random views of every image.
-
-    Args:
-        images: (n, c, h, w) uint8, c = 1 or 3, on any device.
-        mean, std: (c,) or (3,), of pixels in [0, 1]: a view is normalised to (view - mean) / std.
-        generator: Of the CPU.
-
-    Returns:
-        (count, n, 3, size, size) float32 on the device of the images.
-
-    >>> images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
-    >>> mean, std = torch.tensor([0.5]), torch.tensor([0.5])
-    >>> make_views(images, Augmentation(size=32), mean, std, torch.Generator().manual_seed(0)).shape
-    torch.Size([2, 4, 3, 32, 32])
-    """
-    n, _, height, width = images.shape
-    parameters = draw_parameters(aug, count * n, height, width, generator)
-    return apply(images, parameters, aug, mean, std).view(count, n, 3, aug.size, aug.size)
-
-
 def make_crops(
     images: Tensor, views: Views, mean: Tensor, std: Tensor, generator: torch.Generator
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Return the views of every image by their size, and where they were taken.
 
     Args:
+        images: (n, c, h, w) uint8, c = 1 or 3, on any device.
         views: In groups; those of one size follow each other.
-
-    Args otherwise as of `make_views`.
+        mean, std: (c,) or (3,), of pixels in [0, 1]: a view is normalised to (view - mean) / std.
+        generator: Of the CPU.
 
     Returns:
-        Crops (k, n, 3, size, size), a tensor a size, and the boxes (k, n, 4) of each, see `boxes`.
+        Crops (k, n, 3, size, size), float32 on the device of the images, a tensor per size; and the boxes (k, n, 4) of
+        each, see `boxes`.
+
+    >>> from sslmlflow.data.augmentation import CropGroup
+    >>> images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
+    >>> views = CropGroup(2, Augmentation(size=32)), CropGroup(6, Augmentation(size=16))
+    >>> mean, std = torch.tensor([0.5]), torch.tensor([0.5])
+    >>> crops, _ = make_crops(images, views, mean, std, torch.Generator().manual_seed(0))
+    >>> [tuple(of_a_size.shape) for of_a_size in crops]
+    [(2, 4, 3, 32, 32), (6, 4, 3, 16, 16)]
     """
     n, _, height, width = images.shape
     by_size = []
@@ -96,7 +78,7 @@ def fixed_crops(
 ) -> tuple[Tensor, Tensor]:
     """Return ``count`` views of every image that are a function of (seed, image, view) alone, and their `boxes`.
 
-    Args as of `make_views`, but for ``places`` (n,): the images' numbers in their data set.
+    Args as of `make_crops`, but for ``places`` (n,): the images' numbers in their data set.
 
     Returns:
         Views (count, n, 3, size, size) and boxes (count, n, 4), on the device of the images.

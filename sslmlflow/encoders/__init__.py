@@ -100,7 +100,7 @@ def published_tensors(spec: EncoderSpec, weights: str) -> dict[str, Tensor]:
         return timm_tensors(weights)
     if spec.name not in RESNETS:
         if weights != IMAGENET:
-            raise ConfigError(f"init={weights} is not possible for {spec.name}. Allowed: random, {IMAGENET}.")
+            raise ConfigError(f"invalid value for init: {weights} (must be random or {IMAGENET} for {spec.name}).")
         return build_encoder(replace(spec, published=True), seed=0).state_dict()
     return read_weights(spec.name, named_weights(spec.name, weights))
 

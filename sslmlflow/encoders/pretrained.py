@@ -51,8 +51,8 @@ def named_weights(name: str, weights: str) -> "WeightsEnum":
         return published_weights(name)
     if weights not in known:
         raise ConfigError(
-            f"init={weights} is not possible for {name}. Allowed: random, imagenet, {', '.join(known)}, or timm/ and "
-            "the name of a model of timm with the same layers."
+            f"invalid value for init: {weights} (must be random, imagenet, {', '.join(known)}, or timm/ and the name "
+            f"of a model of timm with the layers of {name})."
         )
     found: WeightsEnum = known[weights]
     return found

@@ -115,8 +115,8 @@ class VICRegL(Method):
     def check(cls, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
         if any(group.augmentation.rotate90_p for group in views):
             raise ConfigError(
-                "method=vicregl is not possible with views that are turned: it asks which part of the image every "
-                "place shows. Allowed: --rotate90=0."
+                "invalid value for method: vicregl (views must not be rotated, because positions are matched by where "
+                "they are in the image). Set --rotate90=0."
             )
         if encoder.name not in RESNETS:
             cls.map_width(build_encoder(encoder, seed=0))
@@ -126,8 +126,8 @@ class VICRegL(Method):
         """Channels of the map that is averaged into the embedding; ConfigError for an encoder without one."""
         if encoder.map_width is None:
             raise ConfigError(
-                "method=vicregl is not possible with this encoder, whose embedding is not the mean of a feature map. "
-                "Allowed: --encoder=resnet18, resnet50, or another convolutional model that ends so."
+                "invalid value for method: vicregl (the embedding of this encoder is not the mean of a feature map). "
+                "Use --encoder=resnet18, resnet50, or another convolutional model that ends so."
             )
         return encoder.map_width
 

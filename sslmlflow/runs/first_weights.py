@@ -70,8 +70,8 @@ def first_weights(config: Pretrain, method_options: str, spec: EncoderSpec) -> F
     """
     if config.start != NONE and config.init != RANDOM:
         raise ConfigError(
-            f"start={config.start} is not possible together with init={config.init}: both say which weights come "
-            "first. Give one of them."
+            f"invalid values for start and init: {config.start} and {config.init} (only one of them can be set: both "
+            "name the first weights)."
         )
     if config.start != NONE:
         found = _started(config, method_options, spec)
@@ -94,8 +94,8 @@ def _started(config: Pretrain, method_options: str, spec: EncoderSpec) -> FirstW
             raise UserError(f"the milestone {path} cannot be read: {in_short(error)}.") from error
     if path.suffix != ".safetensors":
         raise ConfigError(
-            f"start={start} is not possible. Allowed: none, the model id (m-…) or the folder of a milestone, or a "
-            ".safetensors file of an encoder."
+            f"invalid value for start: {start} (must be none, the model id (m-…) or the folder of a milestone, or a "
+            ".safetensors file of an encoder)."
         )
     try:
         tensors = load_file(path)

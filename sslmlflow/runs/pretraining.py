@@ -4,6 +4,8 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+import torch
+
 from sslmlflow.config.methods import method_options_text, read_method_options
 from sslmlflow.config.options import as_text
 from sslmlflow.config.pretrain import Pretrain
@@ -14,7 +16,7 @@ from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import build_method, method_class
-from sslmlflow.runs.first_weights import first_weights
+from sslmlflow.runs.first_weights import FirstWeights, first_weights
 from sslmlflow.runs.near_copies import count_near_copies
 from sslmlflow.runs.presets import Settings, settle
 from sslmlflow.runs.retention import check_keep
@@ -59,19 +61,7 @@ def prepare(config: Pretrain) -> Training:
         "bit_depth": sets.bit_depth,
         "data_dir": as_text(dataset_spec(config).folder),
     }
-
     optimising = Optimising.of(recipe, settings.optimiser, settings.clip)
-
-    def start() -> State:
-        built = build_encoder(encoder, config.seed)
-        if first:
-            first.put_into_encoder(built)
-        method = build_method(config.method, method_options, built, config.seed)
-        if first:
-            first.put_into_method(method)
-        method.to(machine.device, memory_format=memory_format(built, machine.device))  # type: ignore[call-overload]
-        return start_state(method, optimising)
-
     return Training(
         name=f"{config.method} {encoder.name} on {sets.name}",
         options=config,
@@ -96,11 +86,30 @@ def prepare(config: Pretrain) -> Training:
             "dataset": _dataset(config, sets.train.fingerprint),
         },
         settled=resolved(settled),
-        start=start,
+        start=lambda: _start(config, encoder, method_options, first, optimising, machine.device),
         take_step=ssl_step,
         begins_with=first.model_id if first else None,
         measure_data=partial(count_near_copies, sets),
     )
+
+
+def _start(
+    config: Pretrain,
+    spec: EncoderSpec,
+    method_options: str,
+    first: FirstWeights | None,
+    optimising: Optimising,
+    device: torch.device,
+) -> State:
+    """The state before the first step."""
+    encoder = build_encoder(spec, config.seed)
+    if first:
+        first.put_into_encoder(encoder)  # before the method copies it for a teacher
+    method = build_method(config.method, method_options, encoder, config.seed)
+    if first:
+        first.put_into_method(method)
+    method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
+    return start_state(method, optimising)
 
 
 def _check(config: Pretrain, settings: Settings) -> None:
@@ -109,8 +118,8 @@ def _check(config: Pretrain, settings: Settings) -> None:
     recipe = method_class(config.method).recipe
     if settings.optimiser != recipe.optimiser and config.lr is None:
         raise ConfigError(
-            f"optimiser={config.optimiser} is not possible without a learning rate: that of the recipe is for "
-            f"{recipe.optimiser}. Give --lr."
+            f"invalid value for optimiser: {config.optimiser} (must be {recipe.optimiser}, for which the recipe's "
+            "learning rate is). To use another optimiser, set --lr as well."
         )
     if settings.schedule == "warmup-cosine" and settings.warmup_epochs >= settings.epochs:
         raise ConfigError(

@@ -14,7 +14,7 @@ from torchvision.transforms import functional as tv
 
 from sslmlflow.data.augmentation import Augmentation, CropGroup
 from sslmlflow.data.view_parameters import ViewParameters, draw_parameters, fixed_parameters
-from sslmlflow.data.views import apply, make_crops, make_views
+from sslmlflow.data.views import apply, make_crops
 from sslmlflow.errors import UserError
 
 MEAN = torch.tensor([0.49, 0.48, 0.45])
@@ -24,6 +24,10 @@ DRAWS = 10_000
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def views_of(images: Tensor, aug: Augmentation, mean: Tensor, std: Tensor, seed: int = 0, count: int = 2) -> Tensor:
+    return make_crops(images, (CropGroup(count, aug),), mean, std, generator(seed))[0][0]
 
 
 def random_images(n: int, channels: int, height: int, width: int) -> Tensor:
@@ -166,7 +170,7 @@ def test_a_grey_image_gives_the_views_of_its_three_channel_copy(shape: tuple[int
 
 def test_the_seed_decides_the_bits_and_the_views_differ() -> None:
     images, aug = random_images(30, 3, 32, 32), Augmentation(32)
-    first, again, other = (make_views(images, aug, MEAN, STD, generator(seed)) for seed in (1, 1, 2))
+    first, again, other = (views_of(images, aug, MEAN, STD, seed) for seed in (1, 1, 2))
     assert first.shape == (2, 30, 3, 32, 32)
     assert first.is_contiguous()
     assert torch.equal(first, again)
@@ -178,7 +182,7 @@ def test_every_view_is_one_of_its_own_image_and_the_images_stay_as_they_are() ->
     values = torch.arange(50, dtype=torch.uint8)
     images = values.view(50, 1, 1, 1).expand(50, 3, 16, 16).contiguous()
     aug = Augmentation(8, jitter=(0, 0, 0, 0))
-    views = make_views(images, aug, torch.zeros(3), torch.ones(3), generator(), count=3)
+    views = views_of(images, aug, torch.zeros(3), torch.ones(3), count=3)
     expected = (values / 255).view(1, 50, 1, 1, 1).expand(3, 50, 3, 8, 8)
     torch.testing.assert_close(views, expected)
     assert torch.equal(images[:, 0, 0, 0], values)
@@ -187,7 +191,7 @@ def test_every_view_is_one_of_its_own_image_and_the_images_stay_as_they_are() ->
 @pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8)])
 def test_images_that_are_not_uint8_grey_or_rgb_are_refused(images: Tensor) -> None:
     with pytest.raises(UserError, match="uint8"):
-        make_views(images, Augmentation(8), MEAN, STD, generator())
+        views_of(images, Augmentation(8), MEAN, STD)
 
 
 @pytest.mark.parametrize("seed", [0, 12345])

@@ -1,7 +1,6 @@
 """Milestones in a real MLflow: one model each whatever is repeated, and the very same encoder back."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +21,16 @@ from sslmlflow.methods import Method, build_method
 from sslmlflow.milestone.milestone import write_milestone
 from sslmlflow.tracking.logged_models import drop_milestone, load_milestone, send_milestone
 from sslmlflow.tracking.stored import epoch_of, milestones_of_run
-from tests.conftest import NewDatabase
 from tests.methods.batch import batch_of
+from tests.tracking.conftest import EXPERIMENT
 
 SPEC = EncoderSpec("resnet18", "cifar", width=4, image_size=16)
 PREPROCESSING = {3: Preprocessing(16, 3, (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)), 1: Preprocessing(16, 1, (0.2,), (0.5,))}
-EXPERIMENT = "1"  # MLflow counts them
 FILES = {"encoder.safetensors", "method.safetensors", "milestone.json"}
 NARROW = {
     "simclr": "hidden_width=24,projection_width=6",
     "moco-v2": "queue_size=10,hidden_width=24,projection_width=6",
 }
-
-
-@pytest.fixture(scope="module")
-def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    before = mlflow.get_tracking_uri()
-    folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.set_tracking_uri(new_database(folder))
-    client = MlflowClient()
-    assert client.create_experiment("milestones", artifact_location=f"{folder}/artifacts") == EXPERIMENT
-    yield client
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture
-def run_id(client: MlflowClient) -> str:
-    return str(client.create_run(EXPERIMENT).info.run_id)
 
 
 def trained(name: str = "simclr") -> Method:

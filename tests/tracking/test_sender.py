@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -19,31 +18,14 @@ from sslmlflow.tracking import sender
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool, left_in
 from sslmlflow.tracking.stored import epoch_of
-from tests.conftest import NewDatabase
+from tests.tracking.conftest import EXPERIMENT
 
-EXPERIMENT = "1"  # MLflow counts them
 STEPS = range(1, 601)  # with two metrics each, more than one batch
 VALUES: dict[str, Callable[[int], float]] = {
     "train/loss": lambda step: (-1) ** step * 10.0 ** (step - 300),  # sorted neither way, and of every size
     "train/lr": lambda step: 0.1 + 0.2 * step,
 }
 MEASURED = {0: {"crr": 0.1 + 0.2, "rankme": 3.0}, 20: {"crr": -1e-300, "rankme": 2.0 / 3}}
-
-
-@pytest.fixture(scope="module")
-def client(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    before = mlflow.get_tracking_uri()
-    folder = tmp_path_factory.mktemp("mlflow")
-    mlflow.set_tracking_uri(new_database(folder))
-    client = MlflowClient()
-    assert client.create_experiment("sent", artifact_location=f"{folder}/artifacts") == EXPERIMENT
-    yield client
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture
-def run_id(client: MlflowClient) -> str:
-    return str(client.create_run(EXPERIMENT).info.run_id)
 
 
 @pytest.fixture
