@@ -8,13 +8,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 GAP = 0.06  # between pictures, as a share of their side
+LABELS = 0.8  # inches, for the names of the rows; a picture has one inch
 
 
 def views_figure(images: NDArray[np.uint8], views: Sequence[NDArray[np.float32]]) -> Figure:
     """One column an image: on top as it is (n, c, h, w; 0..255), below it its views (n, 3, size, size; 0..1)."""
     rows: list[NDArray[np.floating[Any]]] = [images / 255, *views]
-    figure = Figure(figsize=(len(images) + 0.6, len(rows) + 0.1), layout="constrained")
-    axes = figure.subplots()  # one for all pictures: each of its own takes a tenth of a second
+    width = len(images) + LABELS
+    figure = Figure(figsize=(width, len(rows)))
+    # One axes for all pictures: one per picture takes a tenth of a second each.
+    axes = figure.add_axes((LABELS / width, 0, len(images) / width, 1))
     for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
             colour = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
