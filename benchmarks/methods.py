@@ -58,11 +58,18 @@ def main() -> None:
         return
     for method in arguments.methods:
         for seed in arguments.seeds:
-            cell = train(method, (*TRAINING, f"--seed={seed}", *lr_of(method)), data)
-            (arguments.results / f"{method}-{seed}.json").write_text(json.dumps(cell, indent=1) + "\n")
+            written = arguments.results / f"{method}-{seed}.json"
+            training = *TRAINING, f"--seed={seed}", *lr_of(method)
+            if not is_done(written, method, training):
+                written.write_text(json.dumps(train(method, training, data), indent=1) + "\n")
     cells = [json.loads(path.read_text()) for path in sorted(arguments.results.glob("*-[0-9].json"))]
     tables = [*accuracy_table(cells, pixels(arguments.data_dir)), *correlation_table(cells), *regret_table(cells)]
     (arguments.results / "tables.md").write_text("\n".join(tables) + "\n")
+
+
+def is_done(written: Path, method: str, training: Sequence[str]) -> bool:
+    """Is the cell kept, of the same options?"""
+    return written.exists() and json.loads(written.read_text())["training"] == given_to(method, training)
 
 
 def search(method: str, data: Sequence[str]) -> None:
@@ -77,7 +84,7 @@ def search(method: str, data: Sequence[str]) -> None:
 
 def train(method: str, training: Sequence[str], data: Sequence[str]) -> Cell:
     """Train and evaluate, unless it is done; what was measured."""
-    given = (f"--method={method}", *training, *OPTIONS.get(method, ()))
+    given = given_to(method, training)
     known = (f"--method={method}", *training)
     run = finished("pretrain", known)
     if run is None:
@@ -97,6 +104,11 @@ def train(method: str, training: Sequence[str], data: Sequence[str]) -> Cell:
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "mlflow": mlflow.__version__},
         "values": {key: history.column(key) for key in sorted(history.values)},
     }
+
+
+def given_to(method: str, training: Sequence[str]) -> list[str]:
+    """What `pretrain` is given but for the images."""
+    return [f"--method={method}", *training, *OPTIONS.get(method, ())]
 
 
 def lr_of(method: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from tests.stored.make import MOCO, SIMCLR
 
 pytestmark = pytest.mark.slow
 METHODS = {"simclr": SIMCLR, "moco-v2": MOCO}
+OLDEST, LATEST = "221782e", "beaeb04"  # of other views than today's, and of the same
 PICTURES = [Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3)).astype(np.uint8))] * 2
 
 
@@ -76,16 +77,17 @@ def test_the_report_gives_the_values_that_were_measured(client: MlflowClient, ss
     assert len(now) > 150
 
 
-def test_milestones_are_evaluated(client: MlflowClient, sslmlflow: Command) -> None:
-    for run_id in trainings(client).values():
-        done = sslmlflow("evaluate", f"--run={run_id}", "--labels=auto", "--probe=plain", "--clusters=2")
-        assert done.returncode == 0, done.stderr
-        for model in milestones_of_run(client, run_id):
-            assert f"epoch {model.params['epoch']:>4}: AMI" in done.stdout
-            assert "labelled/linear_probe" in {metric.key for metric in model.metrics or []}
+@pytest.mark.parametrize(("client", "method"), [(OLDEST, "simclr"), (LATEST, "moco-v2")], indirect=["client"])
+def test_milestones_are_evaluated(client: MlflowClient, sslmlflow: Command, method: str) -> None:
+    run_id = trainings(client)[method]
+    done = sslmlflow("evaluate", f"--run={run_id}", "--labels=auto", "--probe=plain", "--clusters=2")
+    assert done.returncode == 0, done.stderr
+    for model in milestones_of_run(client, run_id):
+        assert f"epoch {model.params['epoch']:>4}: AMI" in done.stdout
+        assert "labelled/linear_probe" in {metric.key for metric in model.metrics or []}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("client", "method"), [(OLDEST, "moco-v2"), (LATEST, "simclr")], indirect=["client"])
 def test_milestones_are_tuned(client: MlflowClient, sslmlflow: Command, method: str) -> None:
     run_id = trainings(client)[method]
     tuned = sslmlflow("umm", f"--run={run_id}", "--epochs=1", "--js_images=8", "--precision=float32")
@@ -94,6 +96,35 @@ def test_milestones_are_tuned(client: MlflowClient, sslmlflow: Command, method: 
     assert load_milestone(last.model_id).about["method_options"].count("=") == (5 if method == "moco-v2" else 3)
 
 
+@pytest.mark.parametrize("client", [LATEST], indirect=True)
+@pytest.mark.parametrize(("method", "loss"), [("simclr", 4.082784), ("moco-v2", 4.069742)])
+def test_an_interrupted_training_goes_on(
+    client: MlflowClient, sslmlflow: Command, tmp_path: Path, method: str, loss: float
+) -> None:
+    """To the loss that the build itself comes to, when it goes on with the same archive."""
+    run_id = trainings(client, finished=False)[method]
+    given = [text.replace("/stored/", f"{tmp_path}/") for text in METHODS[method]]
+    resumed = sslmlflow("pretrain", *given, "--epochs=6", "--seed=1", f"--resume={run_id}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert client.get_run(run_id).info.status == "FINISHED"
+    losses = {metric.step: metric.value for metric in client.get_metric_history(run_id, "train/loss")}
+    assert list(losses) == list(range(1, 19))
+    assert losses[18] == pytest.approx(loss, rel=1e-3)
+    assert [model.params["epoch"] for model in milestones_of_run(client, run_id)] == ["0", "3", "6"]
+
+
+@pytest.mark.parametrize("client", [LATEST], indirect=True)
+def test_a_study_goes_on(client: MlflowClient, sslmlflow: Command) -> None:
+    """Found without its run by the same settings."""
+    run_id = runs_of(client, "tune")[0].info.run_id
+    settings = ["--epochs=1", "--trials=2", "--js_images=8", "--labels=none", "--precision=float32"]
+    more = sslmlflow("tune", *settings, "--resume=auto")
+    assert more.returncode == 0, more.stderr
+    assert [run.info.run_id for run in runs_of(client, "tune")] == [run_id]
+    assert "1 of 2 trials are done" in more.stdout
+
+
+@pytest.mark.parametrize("client", [OLDEST], indirect=True)
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_training_is_refused_by_the_rule_that_changed(
     client: MlflowClient, sslmlflow: Command, tmp_path: Path, method: str
@@ -109,6 +140,7 @@ def test_an_interrupted_training_is_refused_by_the_rule_that_changed(
     assert state(client, tmp_path, run_id) == before
 
 
+@pytest.mark.parametrize("client", [OLDEST], indirect=True)
 def test_a_study_is_refused_by_the_rule_that_changed(client: MlflowClient, sslmlflow: Command) -> None:
     run_id = runs_of(client, "tune")[0].info.run_id
     before = client.get_run(run_id).to_dictionary()
@@ -120,6 +152,7 @@ def test_a_study_is_refused_by_the_rule_that_changed(client: MlflowClient, sslml
     assert client.get_run(run_id).to_dictionary() == before
 
 
+@pytest.mark.parametrize("client", [OLDEST], indirect=True)
 def test_what_a_killed_training_did_not_send_is_sent(client: MlflowClient, sslmlflow: Command) -> None:
     (run_id,) = [run.info.run_id for run in client.search_runs(["0"]) if run.info.status == "RUNNING"]
     assert "train/loss" not in client.get_run(run_id).data.metrics
