@@ -44,6 +44,7 @@ class BarlowTwins(Method):
 
     recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=asymmetric)
     heads = ("projector",)
+    gathered = ("first", "second")
 
     def __init__(
         self, encoder: Encoder, *, hidden_width: int, projection_width: int, redundancy: float, loss_scale: float

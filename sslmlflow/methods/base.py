@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sslmlflow.data.augmentation import Views
 from sslmlflow.data.stacks import symmetric
+from sslmlflow.distributed import gather
 from sslmlflow.encoders import Encoder, EncoderSpec
 
 
@@ -74,11 +75,13 @@ class Method(nn.Module, ABC):
     """A method in two halves; all its state, queues and momentum copies included, is in `state_dict()`.
 
     `project` runs on each process's own images. `loss` is a function of the projections, the state and the progress: it
-    may be called on projections with functional weights, or on tensors of a test.
+    may be called on projections with functional weights, or on tensors of a test. It talks to no other process: what it
+    needs of their images is in `gathered`, and a loss of the process's own images is averaged with the others'.
     """
 
     recipe: ClassVar[Recipe]
     heads: ClassVar[tuple[str, ...]]  # modules that embeddings pass through, in this order
+    gathered: ClassVar[tuple[str, ...]] = ()  # projections that `loss` takes of all processes' images together
     encoder: Encoder
     is_tuned = False  # whether `encoder` was tuned by UMM since
 
@@ -95,6 +98,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def project(self, batch: Batch) -> dict[str, Tensor]:
         """What `loss` takes: tensors (n, ...), one row an image."""
+
+    def shared(self, out: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The projections, of all processes' images where `loss` takes these."""
+        return {name: gather(tensor) if name in self.gathered else tensor for name, tensor in out.items()}
 
     @abstractmethod
     def loss(self, out: dict[str, Tensor], progress: Progress) -> dict[str, Tensor]:

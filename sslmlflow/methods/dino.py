@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, log_softmax, normalize, softmax
 
 from sslmlflow.data.stacks import asymmetric
+from sslmlflow.distributed import mean
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.momentum import Momentum
@@ -137,4 +138,4 @@ class DINO(Method):
     @torch.no_grad()
     def after_step(self, out: dict[str, Tensor], progress: Progress) -> None:
         self.teacher.follow(progress)
-        self.centre.lerp_(out["teacher"].float().mean(dim=(0, 1)), 1 - self._centre_momentum)
+        self.centre.lerp_(mean(out["teacher"].float().mean(dim=(0, 1))), 1 - self._centre_momentum)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from sslmlflow.distributed import gather
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
@@ -81,7 +82,7 @@ class MoCo(Method):
     @torch.no_grad()
     def after_step(self, out: dict[str, Tensor], progress: Progress) -> None:
         self.key.follow(progress)
-        keys = normalize(out["key"].float(), dim=1)[-len(self.queue) :]
+        keys = gather(normalize(out["key"].float(), dim=1))[-len(self.queue) :]
         places = (self.queue_position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.queue_position.copy_((self.queue_position + len(keys)) % len(self.queue))

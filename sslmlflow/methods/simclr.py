@@ -40,6 +40,7 @@ class SimCLR(Method):
 
     recipe = monitoring_recipe(epochs=1000, lr=0.5, weight_decay=1e-4)
     heads = ("projector",)
+    gathered = ("first", "second")
 
     def __init__(self, encoder: Encoder, *, temperature: float, hidden_width: int, projection_width: int) -> None:
         super().__init__(encoder)

@@ -77,6 +77,7 @@ class SwAV(Method):
 
     recipe = small_images_recipe(lr=0.6, weight_decay=1e-6, views=strong_colours, multi_crop=True)
     heads = ("projector",)
+    gathered = ("projections", "scores")
     queue: Tensor
     queued: Tensor
 

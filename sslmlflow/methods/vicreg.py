@@ -65,6 +65,7 @@ class VICReg(Method):
 
     recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=small_scale)
     heads = ("projector",)
+    gathered = ("first", "second")
 
     def __init__(
         self,

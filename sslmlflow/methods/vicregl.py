@@ -91,6 +91,7 @@ class VICRegL(Method):
 
     recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=small_scale, multi_crop=True)
     heads = ("projector",)
+    gathered = ("wholes", "maps", "maps_places", "small_maps", "small_maps_places")
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sslmlflow.distributed import averaged, mean
 from sslmlflow.errors import DivergedError
 from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.device import Machine
@@ -57,7 +58,7 @@ def descend(
     The first of the optimisers goes down `loss`, any other the loss of its own name.
     """
     with machine.autocast():
-        out = state.method.project(batch)
+        out = state.method.shared(state.method.project(batch))
     losses = state.method.loss(out, progress)
     first, *others = (state.optimisers[name] for name in optimisers)
     slopes = [
@@ -65,8 +66,11 @@ def descend(
         for name, other in zip(optimisers[1:], others, strict=True)
     ]
     losses["loss"].backward()  # type: ignore[no-untyped-call]
+    moved = [parameter for parameter in first.parameters.values() if parameter.grad is not None]
+    for parameter, slope in zip(moved, averaged([of.grad for of in moved if of.grad is not None]), strict=True):
+        parameter.grad = slope
     for other, theirs in zip(others, slopes, strict=True):
-        for parameter, slope in zip(other.parameters.values(), theirs, strict=True):
+        for parameter, slope in zip(other.parameters.values(), averaged(theirs), strict=True):
             parameter.grad = slope
         other.step()
     first.step()
@@ -80,12 +84,16 @@ def end_step(state: State, out: dict[str, Tensor], progress: Progress) -> None:
 
 
 def fetched(steps: Sequence[Taken]) -> list[dict[str, float]]:
-    """The losses of steps as numbers, in one wait for the device; DivergedError at one that is not finite."""
+    """The losses of steps as numbers, means over the processes, in one wait for the device.
+
+    DivergedError, in all processes, at one that is not finite.
+    """
     names = [(place, name) for place, taken in enumerate(steps) for name in taken.result.losses]
     values = [steps[place].result.losses[name] for place, name in names]
     exact = torch.float32 if values[0].device.type == "mps" else torch.float64
     found: list[dict[str, float]] = [{} for _ in steps]
-    for (place, name), value in zip(names, torch.stack([v.to(exact) for v in values]).tolist(), strict=True):
+    told = mean(torch.stack([v.to(exact) for v in values]))
+    for (place, name), value in zip(names, told.tolist(), strict=True):
         found[place][name] = value
     for taken, losses in zip(steps, found, strict=True):
         check_finite(losses, taken.step, taken.lr)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sslmlflow.distributed import averaged, mean
+
 NAMES = ("unroll", "first_order", "finite_diff", "aid_neumann", "aid_cg")
 TOO_CURVED = "inner_lr times the curvature is above 1"
 NEAR = 0.01  # of the way to the proximal solution: steps below it may be the rounding of bf16
@@ -86,23 +88,23 @@ def gradient(objective: Objective, at: Sequence[Tensor]) -> tuple[Tensor, Parame
     """Value and gradient of an objective at detached copies of `at`."""
     leaves = tuple(p.detach().requires_grad_() for p in at)
     value = objective(leaves)
-    return value.detach(), tuple(torch.autograd.grad(value, leaves, materialize_grads=True))
+    return mean(value.detach()), averaged(torch.autograd.grad(value, leaves, materialize_grads=True))
 
 
 def _unrolled(inner: Objective, outer: Objective, start: Parameters, lam: float) -> Hypergradient:
     """`unroll` with the graph of the inner step kept for its second derivatives, which spares computing it again."""
     leaves = tuple(p.detach().requires_grad_() for p in start)
     slopes = torch.autograd.grad(inner(leaves), leaves, create_graph=True, materialize_grads=True)
-    theta = _moved(start, -lam, tuple(slope.detach() for slope in slopes))
+    theta = _moved(start, -lam, averaged(slopes))
     value, g = gradient(outer, theta)
-    bent = torch.autograd.grad(_dot(slopes, g), leaves, materialize_grads=True)
-    return Hypergradient(_moved(g, -lam, tuple(bent)), theta, value)
+    bent = averaged(torch.autograd.grad(_dot(slopes, g), leaves, materialize_grads=True))
+    return Hypergradient(_moved(g, -lam, bent), theta, value)
 
 
 def _hessian_product(objective: Objective, at: Parameters, v: Parameters) -> Parameters:
     leaves = tuple(p.detach().requires_grad_() for p in at)
     slopes = torch.autograd.grad(objective(leaves), leaves, create_graph=True, materialize_grads=True)
-    return tuple(torch.autograd.grad(_dot(slopes, v), leaves, materialize_grads=True))
+    return averaged(torch.autograd.grad(_dot(slopes, v), leaves, materialize_grads=True))
 
 
 def _difference(objective: Objective, at: Parameters, v: Parameters) -> Parameters:

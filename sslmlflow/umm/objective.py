@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sslmlflow.distributed import gather
 from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.soft_rate import coding_rate_reduction_soft
@@ -68,6 +69,7 @@ class Objectives:
         torch.manual_seed(self.seed)
         with self.machine.autocast():
             projections = functional_call(self.method, {**self._named(theta), **buffers}, (self.batch,))
+            projections = self.method.shared(projections)
         losses = self.method.loss(projections, self.progress)
         if self.projections is None:
             self.projections = {name: tensor.detach() for name, tensor in projections.items()}
@@ -97,7 +99,9 @@ class Objectives:
     def divergence(self, theta: Parameters) -> Tensor:
         """JS of the densities at the early embeddings of both views of the first images, in float32 or better."""
         late = self.method.encoder.late
-        some = self._by_view(self.maps)[:, : max(self.weights.js_images // len(self.batch.crops[0]), 1)].flatten(0, 1)
+        count = max(self.weights.js_images // len(self.batch.crops[0]), 1)
+        first = self._by_view(self.maps)[:, :count].transpose(0, 1)
+        some = gather(first.contiguous())[:count].transpose(0, 1).flatten(0, 1)
         named = self._late({**self._named(theta), **self._buffers()})
         # In train mode the samples of a batch depend on each other: there is no Jacobian of one.
         with eval_mode(late):
@@ -119,7 +123,7 @@ class Objectives:
         torch.manual_seed(self.seed)
         with self.machine.autocast():
             late: Tensor = functional_call(self.method.encoder.late, named, (self.maps,))
-        rows = unit_rows(self._by_view(_at_least_single(late)))
+        rows = unit_rows(_of_all(self._by_view(_at_least_single(late))))
         reduction: Tensor
         if self.weights.crr == "soft":
             reduction = coding_rate_reduction_soft(rows.flatten(0, 1), TAU, self.weights.eps, NORMALISE).dR
@@ -146,6 +150,11 @@ def keep_buffers(method: nn.Module, buffers: dict[str, Tensor]) -> None:
     for name, buffer in method.named_buffers():
         if name in buffers:
             buffer.copy_(buffers[name])
+
+
+def _of_all(views: Tensor) -> Tensor:
+    """Views (v, n, ...) of all processes' images."""
+    return gather(views.transpose(0, 1)).transpose(0, 1)
 
 
 def _at_least_single(rows: Tensor) -> Tensor:

@@ -1,0 +1,86 @@
+"""What the processes that train one method together tell each other; in one process everything is the identity.
+
+Derivatives are those of the sum over the processes: a loss that every process computes from what was gathered, or from
+its own images alone, has the right gradient once it is `averaged`. `gather`, `total` and `mean` can
+be differentiated any number of times.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if size() > 1 else 0
+
+
+def gather(x: Tensor) -> Tensor:
+    """Tensors (n, ...) of all processes, of the same shape, below each other in the order of the processes."""
+    return _Gather.apply(x) if size() > 1 else x
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum over the processes."""
+    return _Total.apply(x) if size() > 1 else x
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean over the processes."""
+    return total(x) / size() if size() > 1 else x
+
+
+def own(x: Tensor, dim: int = 0) -> Tensor:
+    """The part of this process of what all processes have together; `gather` undoes it along dim 0."""
+    return x.chunk(size(), dim)[rank()] if size() > 1 else x
+
+
+def any_true(flag: bool) -> bool:
+    """Whether it is so in any process; all must ask."""
+    if size() == 1:
+        return flag
+    asked = torch.tensor(int(flag))
+    dist.all_reduce(asked, dist.ReduceOp.MAX)
+    return bool(asked)
+
+
+def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The means of gradients over the processes, in one exchange; they cannot be differentiated."""
+    if size() == 1 or not gradients:
+        return tuple(gradient.detach() for gradient in gradients)
+    flat = torch.cat([gradient.detach().flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / size()).split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
+    return tuple(part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True))
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        summed = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return total(slope)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return own(total(slope))

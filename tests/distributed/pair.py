@@ -1,0 +1,72 @@
+"""What every process of a pair computes, and one alone of the same images: three steps of every method, and of UMM."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sslmlflow.config.methods import METHODS
+from sslmlflow.distributed import own, size
+from sslmlflow.methods import Batch, Method, Progress
+from sslmlflow.training.batch_norm import synchronise
+from sslmlflow.training.device import Machine
+from sslmlflow.training.optimisers import Optimising
+from sslmlflow.training.schedules import Rates
+from sslmlflow.training.step import Taken, fetched, ssl_step, start_state
+from sslmlflow.umm.hypergradient import NAMES
+from sslmlflow.umm.objective import Weights
+from sslmlflow.umm.step import Umm
+from tests.methods.narrow import narrow, some_batch
+
+CPU = Machine(torch.device("cpu"), "float32")
+IMAGES, STEPS, LR = 8, 3, 0.05
+UMM = {name: Umm(Weights(0.1, 0.2, js_images=12), inner_lr=LR, lr=1e-3, hypergradient=name) for name in NAMES}
+CASES = [*METHODS, *(f"{method} umm {way}" for method in ("simclr", "moco-v2", "dino") for way in ("unroll", "aid_cg"))]
+
+
+def steps(case: str) -> dict[str, Tensor]:
+    """The method at the start, the state after each step, and the losses that are told of it, by `step.name`."""
+    name, *of_umm = case.split(" ")
+    method = _without_idle_biases(narrow(name))
+    if size() > 1:
+        synchronise(method)
+    umm = UMM[of_umm[1]] if of_umm else None
+    state = umm.start(method, Optimising()) if umm else start_state(method, Optimising())
+    take_step = umm.step if umm else ssl_step
+    found = {f"start.{key}": tensor.clone() for key, tensor in method.state_dict().items()}
+    for number in range(STEPS):
+        torch.manual_seed(number)
+        whole = some_batch(name, IMAGES, seed=number)
+        crops, boxes = (tuple(own(of, 1) for of in part) for part in (whole.crops, whole.boxes))
+        batch = Batch(crops, own(whole.indices), boxes)
+        progress, rates = Progress(number / STEPS, 2.0 + number), Rates(LR, momentum=0.0)
+        result = take_step(state, batch, progress, rates, CPU)
+        (losses,) = fetched([Taken(number + 1, LR, result)])
+        found |= {f"{number}.{key}": tensor.clone() for key, tensor in state.tensors().items()}
+        found |= {f"{number}.loss.{key}": torch.tensor(loss) for key, loss in losses.items()}
+    return found
+
+
+def _without_idle_biases(method: Method) -> Method:
+    """Less the biases before BatchNorm: their gradient is rounding, of which Adam makes whole steps."""
+    for part in method.modules():
+        if isinstance(part, nn.Conv2d):
+            part.bias = None
+    return method
+
+
+def main() -> None:
+    """As process `argv[1]` of the pair that meets in the folder `argv[2]`."""
+    number, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=2)
+    for case in CASES:
+        save_file({key: tensor.contiguous() for key, tensor in steps(case).items()}, folder / f"{case}-{number}")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
