@@ -11,7 +11,8 @@ from sslmlflow.config import COMMANDS, EXAMPLES
 from sslmlflow.config.methods import METHOD_OPTIONS
 from sslmlflow.config.options import AUTO, Option, options_of, read_config, unknown_name
 from sslmlflow.environment import prepare_environment
-from sslmlflow.errors import ConfigError, UserError, in_short
+from sslmlflow.errors import ConfigError, DivergedError, LeftQuietly, PartnerLostError, UserError, in_short
+from sslmlflow.launch import joined, launch, number, processes_of
 from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
@@ -38,8 +39,12 @@ def _main(argv: Sequence[str] | None) -> int:
         config = read_config(COMMANDS[command], given)
         with listening():
             end_with_mlflow_run()
+            if (count := processes_of(config)) > 1:
+                return launch(sys.argv[1:] if argv is None else argv, count)
             try:
                 _run(command, config)
+            except LeftQuietly:
+                return 0
             except Exception as error:
                 code = _tell(error)
                 end_if_wished()  # what failed may have, because it was to end: the server that does not answer
@@ -47,7 +52,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except ConfigError as error:
         return _tell(error)
     except KeyboardInterrupt as error:
-        print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
+        if not number():
+            print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
     return 0
 
@@ -55,7 +61,8 @@ def _main(argv: Sequence[str] | None) -> int:
 def _tell(error: Exception) -> int:
     """Tell a person what went wrong, and give the exit code; what is no mistake of theirs is raised."""
     if isinstance(error, UserError):
-        print(f"sslmlflow: {error}", file=sys.stderr)
+        if not (number() and isinstance(error, (DivergedError, PartnerLostError))):  # which process 0 reports
+            print(f"sslmlflow: {f'process {number()}: ' if number() else ''}{error}", file=sys.stderr)
         return error.exit_code
     if out_of_memory(error):
         print(f"sslmlflow: {shortage(error)}. Give this process more memory, or less to do.", file=sys.stderr)
@@ -81,7 +88,8 @@ def _run(command: str, config: object) -> None:
             prepare_environment()
             guard_starts()
             job = import_within_limit(f"sslmlflow.jobs.{command}")
-        job.run(config)
+        with joined(config):
+            job.run(config)
     except KeyboardInterrupt:
         with uninterrupted():
             importlib.import_module("sslmlflow.tracking.run").close_adopted_run()

@@ -5,12 +5,15 @@ its own images alone, has the right gradient once it is `averaged`. `gather`, `t
 be differentiated any number of times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from sslmlflow.errors import PartnerLostError
 
 
 def size() -> int:
@@ -38,18 +41,53 @@ def mean(x: Tensor) -> Tensor:
     return total(x) / size() if size() > 1 else x
 
 
+def share(count: int) -> slice:
+    """Which of `count` rows, a multiple of the number of processes, are those of this process."""
+    each = count // size()
+    return slice(rank() * each, (rank() + 1) * each)
+
+
 def own(x: Tensor, dim: int = 0) -> Tensor:
-    """The part of this process of what all processes have together; `gather` undoes it along dim 0."""
-    return x.chunk(size(), dim)[rank()] if size() > 1 else x
+    """The rows of this process of what all processes have together; `gather` undoes it along dim 0."""
+    part = share(x.shape[dim])
+    return x.narrow(dim, part.start, part.stop - part.start)
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers that the processes give; all must ask."""
+    if size() == 1:
+        return number
+    asked = torch.tensor(number)
+    with _partners():
+        dist.all_reduce(asked, dist.ReduceOp.MAX)
+    return int(asked)
 
 
 def any_true(flag: bool) -> bool:
     """Whether it is so in any process; all must ask."""
+    return bool(largest(int(flag)))
+
+
+def of_first(data: bytes) -> bytes:
+    """What process 0 gives; all must ask."""
     if size() == 1:
-        return flag
-    asked = torch.tensor(int(flag))
-    dist.all_reduce(asked, dist.ReduceOp.MAX)
-    return bool(asked)
+        return data
+    length = largest(len(data) if rank() == 0 else 0)
+    sent = torch.frombuffer(bytearray(data if rank() == 0 else length), dtype=torch.uint8)
+    with _partners():
+        dist.broadcast(sent, 0)
+    return sent.numpy().tobytes()
+
+
+@contextmanager
+def _partners() -> Iterator[None]:
+    """Report in a sentence that another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PartnerLostError(
+            "another process of this training has ended or cannot be reached. The last checkpoint is kept."
+        ) from error
 
 
 def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -57,7 +95,8 @@ def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
     if size() == 1 or not gradients:
         return tuple(gradient.detach() for gradient in gradients)
     flat = torch.cat([gradient.detach().flatten() for gradient in gradients])
-    dist.all_reduce(flat)
+    with _partners():
+        dist.all_reduce(flat)
     parts = (flat / size()).split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
     return tuple(part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True))
 
@@ -66,7 +105,8 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         summed = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
+        with _partners():
+            dist.all_reduce(summed)
         return summed
 
     @staticmethod
@@ -78,7 +118,8 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size())]
-        dist.all_gather(parts, x.contiguous())
+        with _partners():
+            dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
 
     @staticmethod

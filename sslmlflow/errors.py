@@ -30,6 +30,14 @@ class DivergedError(UserError):
     """A training that cannot go on because of what its own parameters did to it; another may."""
 
 
+class PartnerLostError(UserError):
+    """Another process of the same training has ended, or cannot be reached."""
+
+
+class LeftQuietly(Exception):  # noqa: N818 (no error of this process)
+    """Another process of the same job reports why it cannot be done; this one has nothing to add."""
+
+
 class PrunedError(UserError):
     """A training that is stopped because it is not worth going on with; its run ends as killed, not as failed."""
 

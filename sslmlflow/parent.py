@@ -21,6 +21,13 @@ def end_with_mlflow_run() -> None:
             threading.Thread(target=_end_with, args=(started,), name="sslmlflow-parent", daemon=True).start()
 
 
+def end_with_parent() -> None:
+    """Send this process SIGTERM when the process that started it is gone."""
+    with contextlib.suppress(psutil.Error):
+        started = psutil.Process(os.getppid())
+        threading.Thread(target=_end_with, args=(started,), name="sslmlflow-launcher", daemon=True).start()
+
+
 def _is_mlflow_run(process: psutil.Process) -> bool:
     words = process.cmdline()
     return "run" in words and any("mlflow" in os.path.basename(word) for word in words[: words.index("run")])

@@ -81,6 +81,17 @@ def interruptible() -> Iterator[None]:
         _wish.holds = holds
 
 
+def stop_number() -> int:
+    """The signal that came, 0 where none did."""
+    return _wish.number or 0
+
+
+def stop_like(number: int) -> None:
+    """Take a signal that another process of the same job received for one that came here."""
+    if _wish.number is None:
+        _wish.number, _wish.since = number, time.monotonic()
+
+
 def stop_wished() -> bool:
     """Whether a signal came: an uninterrupted block is to come to its end soon."""
     return _wish.number is not None

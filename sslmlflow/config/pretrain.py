@@ -6,7 +6,7 @@ from sslmlflow.config.data import DataOptions
 from sslmlflow.config.methods import METHODS
 from sslmlflow.config.monitor import MonitorOptions
 from sslmlflow.config.options import NONE, option
-from sslmlflow.config.training import TrainingOptions
+from sslmlflow.config.training import ProcessOptions, TrainingOptions
 from sslmlflow.config.views import ViewOptions
 
 PRESET_NAMES = ("monitoring-paper", "small")
@@ -74,5 +74,5 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
 
 
 @dataclass(frozen=True)
-class Pretrain(PretrainOptions, TrainingOptions):
+class Pretrain(PretrainOptions, TrainingOptions, ProcessOptions):
     """Train an encoder without labels, with milestones."""

@@ -47,6 +47,19 @@ class RunOptions(MachineOptions):
 
 
 @dataclass(frozen=True)
+class ProcessOptions:
+    """Several processes"""
+
+    processes: int | None = option(
+        None,
+        "processes that train together; auto: one per GPU, one on a CPU",
+        minimum=1,
+        null="auto",
+        changes_result=False,
+    )
+
+
+@dataclass(frozen=True)
 class TrainingOptions(RunOptions):
     """Stopping early"""
 

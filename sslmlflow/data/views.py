@@ -18,7 +18,13 @@ NO_JITTER = 4  # beside the four places of hue in the order of the jitter
 
 
 def make_crops(
-    images: Tensor, views: Views, mean: Tensor, std: Tensor, generator: torch.Generator
+    images: Tensor,
+    views: Views,
+    mean: Tensor,
+    std: Tensor,
+    generator: torch.Generator,
+    rows: slice = slice(None),
+    of: int | None = None,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Return the views of every image by their size, and where they were taken.
 
@@ -27,6 +33,7 @@ def make_crops(
         views: In groups; those of one size follow each other.
         mean, std: (c,) or (3,), of pixels in [0, 1]: a view is normalised to (view - mean) / std.
         generator: Of the CPU.
+        rows: Which of `of` images these are, where they are some of a batch: their views are those of the whole one.
 
     Returns:
         Crops (k, n, 3, size, size), float32 on the device of the images, a tensor per size; and the boxes (k, n, 4) of
@@ -41,12 +48,14 @@ def make_crops(
     [(2, 4, 3, 32, 32), (6, 4, 3, 16, 16)]
     """
     n, _, height, width = images.shape
+    total = n if of is None else of
     by_size = []
     for size, groups in groupby(views, key=lambda group: group.size):
         made, taken = [], []
         for group in groups:
             count, aug = group.count, group.augmentation
-            parameters = draw_parameters(aug, count * n, height, width, generator)
+            drawn = draw_parameters(aug, count * total, height, width, generator)
+            parameters = ViewParameters(*(p.view(count, total, *p.shape[1:])[:, rows].flatten(0, 1) for p in drawn))
             made.append(apply(images, parameters, aug, mean, std).view(count, n, 3, size, size))
             taken.append(boxes(parameters).view(count, n, 4))
         by_size.append([torch.cat(part) if len(part) > 1 else part[0] for part in (made, taken)])

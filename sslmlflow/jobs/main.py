@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from sslmlflow.config.main import Main
 from sslmlflow.data.opening import dataset_spec
+from sslmlflow.distributed import rank
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.reporting.history import history_of
 from sslmlflow.reporting.report import report
 from sslmlflow.runs.presets import PRESETS
 from sslmlflow.runs.pretraining import prepare
+from sslmlflow.runs.several import follow, prepared
 from sslmlflow.runs.train import log_views, require_checkpoints, train_to_end
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.stored import milestones_of_run
@@ -16,7 +18,10 @@ from sslmlflow.tracking.stored import milestones_of_run
 
 def run(config: Main) -> None:
     """Everything from the command line or `mlflow run`."""
-    training = prepare(config)
+    training = prepared(lambda: prepare(config))
+    if rank():
+        follow(training)
+        return
     training.monitor.warn_of_few_images()
     with tracked_run("main", config, training.name, config.resume, training.data, check=require_checkpoints) as tracked:
         log_views(tracked, training)

@@ -1,14 +1,19 @@
 """Entry point `pretrain`: train an encoder without labels, with milestones."""
 
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.distributed import rank
 from sslmlflow.runs.pretraining import prepare
+from sslmlflow.runs.several import follow, prepared
 from sslmlflow.runs.train import log_views, require_checkpoints, train_to_end
 from sslmlflow.tracking.run import tracked_run
 
 
 def run(config: Pretrain) -> None:
     """Train from the command line or `mlflow run`."""
-    training = prepare(config)
+    training = prepared(lambda: prepare(config))
+    if rank():
+        follow(training)
+        return
     training.monitor.warn_of_few_images()
     with tracked_run(
         "pretrain", config, training.name, config.resume, training.data, check=require_checkpoints

@@ -12,6 +12,7 @@ from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import measure_preprocessing
 from sslmlflow.data.stacks import chosen_views, described
+from sslmlflow.distributed import rank, size
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
@@ -23,6 +24,7 @@ from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, resolved
 from sslmlflow.runs.views import view_batches
 from sslmlflow.tracking.server import check_experiment, connect
+from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.optimisers import Optimising
@@ -39,7 +41,8 @@ def prepare(config: Pretrain) -> Training:
     _check(config, settings)
     check_keep(config)
     machine = choose_machine(config.device, config.precision)
-    check_experiment(connect())
+    if rank() == 0:
+        check_experiment(connect())
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
     size = preprocessing.image_size
@@ -50,7 +53,7 @@ def prepare(config: Pretrain) -> Training:
     encoder = EncoderSpec(config.encoder, stem, settings.width, size)
     method_options = method_options_text(config.method, settings.method_options)
     method_class(config.method).check(encoder, views, settings.batch_size)
-    first = first_weights(config, method_options, encoder)
+    first = first_weights(config, method_options, encoder) if rank() == 0 else None
     settled = {
         **dataclasses.asdict(settings),
         "method_options": method_options,
@@ -109,6 +112,8 @@ def _start(
     if first:
         first.put_into_method(method)
     method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
+    if size() > 1:
+        synchronise(method)
     return start_state(method, optimising)
 
 

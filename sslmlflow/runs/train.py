@@ -18,6 +18,7 @@ from sslmlflow.config.training import TrainingOptions
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import make_crops
+from sslmlflow.distributed import any_true, size
 from sslmlflow.encoders import EncoderSpec
 from sslmlflow.errors import UserError
 from sslmlflow.evaluation.monitor import Monitor
@@ -29,9 +30,10 @@ from sslmlflow.milestone.milestone import write_milestone
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
 from sslmlflow.runs.retention import after_sending
+from sslmlflow.runs.several import share_state, stop_agreed
 from sslmlflow.runs.stopping import stop_metric, stopped
 from sslmlflow.runs.views import ViewBatches
-from sslmlflow.signals import end_if_wished, interruptible, stop_wished, uninterrupted
+from sslmlflow.signals import end_if_wished, interruptible, uninterrupted
 from sslmlflow.tracking.bad_images import log_bad_images
 from sslmlflow.tracking.liveness import is_of_this_place
 from sslmlflow.tracking.patience import SEND_SECONDS, STOPPED_SEND_SECONDS
@@ -95,15 +97,17 @@ def full_batches(images: int, batch_size: int) -> int:
 def train_to_end(tracked: TrackedRun, training: Training) -> None:
     """Train to the end of the plan, or to where it stops, from the run's last checkpoint if it has one."""
     done = tracked.folder / "trained"
-    if done.exists():
+    if any_true(done.exists()):
         print(f"run {tracked.run_id} is already trained to its end")
         return
     state = _start_or_resume(tracked, training)
+    share_state(state)
     count = training.plan.epochs
     print(f"{count:,} epoch{'s' * (count != 1)} on {training.machine.device.type}, in {training.machine.precision}")
     if state.step == 0:
         machine = {"device": training.machine.device, "precision": training.machine.precision}
-        tracked.log_missing_params({**training.settled, **resolved({**machine, "threads": torch.get_num_threads()})})
+        computing = {**machine, "processes": size(), "threads": torch.get_num_threads()}
+        tracked.log_missing_params({**training.settled, **resolved(computing)})
         tracked.log_training_images(training.sets.name, training.sets.train.fingerprint)
         log_bad_images(tracked, training.sets)
         if training.begins_with:
@@ -158,7 +162,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                         if step.note and step.note not in notes:
                             notes.add(step.note)
                             say(f"step {step.step}: {step.note} (said once)")
-                    if stop_wished():
+                    if stop_agreed():
                         break
                     if time.monotonic() - saved > 60 * options.checkpoint_minutes:
                         saved = _save(tracked, training, state, spool)
@@ -173,10 +177,12 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                         if not spool.has_milestone(event.epoch):
                             _keep_milestone(tracked, training, state.method, spool, event.epoch)
                         training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
-                    if (why := stopped(options, spool)) is not None:
+                    why = stopped(options, spool)
+                    if why is not None:
                         say(f"stopped after epoch {event.epoch}: {why.words}")
+                    if any_true(why is not None):
                         break
-        if stop_wished():
+        if stop_agreed():
             _save(tracked, training, state, spool)
             end_if_wished()
 
@@ -237,7 +243,7 @@ def _start_or_resume(tracked: TrackedRun, training: Training) -> State:
         now = _environment(training.machine)
         changed = [
             f"{name} {before} -> {now[name]}"
-            for name, before in checkpoint.info["environment"].items()
+            for name, before in {"processes": 1, **checkpoint.info["environment"]}.items()
             if now[name] != before
         ]
         if changed:
@@ -280,6 +286,7 @@ def _environment(machine: Machine) -> dict[str, Any]:
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "device": machine.device.type,
         "precision": machine.precision,
+        "processes": size(),
         "threads": torch.get_num_threads(),
     }
 

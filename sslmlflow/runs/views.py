@@ -12,6 +12,7 @@ from sslmlflow.data.augmentation import Views
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, ImageSets
 from sslmlflow.data.views import make_crops
+from sslmlflow.distributed import share
 from sslmlflow.methods import Batch
 from sslmlflow.training.batches import batches, step_seed
 from sslmlflow.training.device import Machine
@@ -22,7 +23,7 @@ Read = Generator[tuple[NDArray[np.uint8], NDArray[np.int64]], None, None]
 
 @dataclass
 class ViewBatches:
-    """The batch of a step, a pure function of seed and step; called with the steps in order, it can read ahead.
+    """This process's share of the batch of a step, a pure function of seed and step; steps in order can be read ahead.
 
     Close it to end the processes that read ahead.
     """
@@ -53,7 +54,8 @@ class ViewBatches:
         pixels, indices = found
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
-        crops, boxes = make_crops(images, self.views, *self._channels, generator)
+        whole = self.batch_size
+        crops, boxes = make_crops(images, self.views, *self._channels, generator, share(whole), whole)
         return Batch(crops, torch.from_numpy(indices), boxes)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslmlflow.data.source import Images
+from sslmlflow.distributed import share
 from sslmlflow.training.readers import read_ahead
 
 
@@ -35,14 +36,19 @@ def step_seed(seed: int, step: int) -> int:
 def batches(
     images: Images, batch_size: int, seed: int, steps: range, workers: int
 ) -> Generator[tuple[NDArray[np.uint8], NDArray[np.int64]], None, None]:
-    """Batches of images (batch_size, c, h, w) for some steps, and their numbers (batch_size,).
+    """Batches of images (n, c, h, w) for some steps, and their numbers (n,); n is this process's share of `batch_size`.
 
     With `workers` other processes read ahead, see `read_ahead`: close the generator to end them.
     """
+    part = share(batch_size)
+
+    def indices(step: int) -> NDArray[np.int64]:
+        return batch_indices(len(images), batch_size, seed, step)[part]
 
     def read(step: int) -> NDArray[np.uint8]:
-        return images.read(batch_indices(len(images), batch_size, seed, step))
+        return images.read(indices(step))
 
-    ready = read_ahead(read, steps, (batch_size, *images.shape), workers) if workers else map(read, steps)
+    shape = part.stop - part.start, *images.shape
+    ready = read_ahead(read, steps, shape, workers) if workers else map(read, steps)
     for step, pixels in zip(steps, ready, strict=False):
-        yield pixels, batch_indices(len(images), batch_size, seed, step)
+        yield pixels, indices(step)

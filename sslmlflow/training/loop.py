@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sslmlflow.distributed import any_true, largest
 from sslmlflow.errors import UserError
 from sslmlflow.methods import Batch, Progress
 from sslmlflow.shortage import out_of_memory, shortage
@@ -19,7 +20,7 @@ from sslmlflow.training.state import State
 from sslmlflow.training.step import Taken, TakeStep, fetched, ssl_step
 
 AT_ONCE = 16  # steps whose losses are fetched together from a device that computes ahead of the program, or those of
-SECONDS = 1.0  # so long, so that a stop is obeyed soon
+SECONDS = 1.0  # of about so long, so that a stop is obeyed soon
 
 # The batch of a step, from 0, and of what the method keeps per image; None where a stop is requested meanwhile.
 BatchOf = Callable[[int, Tensor | None], Batch | None]
@@ -112,7 +113,7 @@ def train(
     epoch, within = divmod(state.step, plan.steps_per_epoch)
     if not within and plan.is_milestone(epoch):
         yield MilestoneDue(epoch)
-    at_once = 1 if machine.device.type == "cpu" else AT_ONCE
+    at_once = 1
     state.method.train()
     waiting: list[Taken] = []
     started = time.perf_counter()
@@ -120,9 +121,10 @@ def train(
         taken = _one_step(state, batch_of, plan, machine, take_step)
         waiting += [taken] if taken else []
         ends = state.step % plan.steps_per_epoch == 0
-        is_long = time.perf_counter() - started > SECONDS
-        if waiting and (ends or taken is None or is_long or len(waiting) == at_once):
-            yield Steps(_told(waiting, plan, started))
+        if waiting and (ends or taken is None or len(waiting) >= at_once):
+            told = Steps(_told(waiting, plan, started))
+            at_once = _next_at_once(told, plan, machine)
+            yield told
             waiting, started = [], time.perf_counter()
         if taken is None:
             return
@@ -135,12 +137,20 @@ def train(
             started = time.perf_counter()
 
 
+def _next_at_once(told: Steps, plan: Plan, machine: Machine) -> int:
+    """How many steps are to be told together next, by how long these took; in all processes the same."""
+    if machine.device.type == "cpu":
+        return 1
+    seconds = plan.batch_size / told.steps[-1].images_per_second
+    return largest(min(AT_ONCE, max(1, int(SECONDS / seconds))))
+
+
 def _one_step(state: State, batch_of: BatchOf, plan: Plan, machine: Machine, take_step: TakeStep) -> Taken | None:
     """Take a step; None where no batch comes."""
     step = state.step
     with _memory(plan, step + 1):
         batch = batch_of(step, state.method.difficulty)
-        if batch is None:
+        if any_true(batch is None) or batch is None:  # in all processes or in none
             return None
         # Dropout and stochastic depth draw from the global state: bind it to the step.
         torch.manual_seed(step_seed(plan.seed, step))

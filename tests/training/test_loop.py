@@ -216,7 +216,7 @@ def test_on_a_device_that_computes_ahead_steps_are_told_together_and_before_what
     epoch = [16, 4]
     assert told == [
         MilestoneDue(0),
-        *[*epoch, Epoch(1)],
+        *[1, 16, 3, Epoch(1)],  # how long a step takes is known after the first
         *[*epoch, Epoch(2), MilestoneDue(2)],
         *[*epoch, Epoch(3), MilestoneDue(3)],
     ]
@@ -227,12 +227,12 @@ def test_on_a_device_that_computes_ahead_steps_are_told_together_and_before_what
 
 def test_steps_that_wait_are_told_where_no_batch_comes_and_none_where_one_is_not_finite() -> None:
     stopped = [*grouped({}, lambda step, _: nothing(step, None) if step < 19 else None)]
-    assert [len(event.steps) for event in stopped if isinstance(event, Steps)] == [16, 3]
+    assert [len(event.steps) for event in stopped if isinstance(event, Steps)] == [1, 16, 2]
     told: list[Event] = []
     with pytest.raises(UserError, match="became nan at step 18"):
         told.extend(grouped({18: math.nan}, nothing))
     happening = grouped({18: math.nan}, nothing)
-    assert [type(next(happening)) for _ in range(2)] == [MilestoneDue, Steps]
+    assert [type(next(happening)) for _ in range(3)] == [MilestoneDue, Steps, Steps]
     with pytest.raises(UserError, match="became nan at step 18"):
         next(happening)  # no Epoch comes, at which a checkpoint would be saved
 

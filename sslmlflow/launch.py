@@ -1,0 +1,100 @@
+"""Several processes for one job, started by torch's launcher, here for `--processes` or as `torchrun -m sslmlflow`."""
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from sslmlflow.errors import ConfigError
+from sslmlflow.parent import end_with_parent
+from sslmlflow.signals import SIGNALS
+
+GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # to a process by the launcher
+STOP_SECONDS = 120  # in which the processes finish a step, save it and send it
+TIMEOUT = timedelta(minutes=30)  # a milestone is measured meanwhile
+
+
+def is_launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return all(name in os.environ for name in GIVEN) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def number() -> int:
+    """The number of this process among those of its job."""
+    return int(os.environ["RANK"]) if is_launched() else 0
+
+
+def processes_of(config: object) -> int:
+    """How many processes a job is to have here: as many as it asks for, or one per GPU."""
+    if not hasattr(config, "processes") or is_launched():
+        return 1
+    if config.processes is not None:
+        return int(config.processes)
+    device = getattr(config, "device", "auto")
+    if device not in ("auto", "cuda"):
+        return 1
+    import torch
+
+    return max(torch.cuda.device_count(), 1)
+
+
+def launch(arguments: Sequence[str], count: int) -> int:
+    """Run the command in so many processes of this machine; the exit code of the first that failed, else 0."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, launch_agent
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes themselves report
+    heard = [name.name for name in SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(heard)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        monitor_interval=0.1,
+        shutdown_timeout=STOP_SECONDS,
+    )
+    try:
+        launch_agent(config, sys.executable, ["-m", "sslmlflow", *arguments])
+    except SignalException as stopped:
+        return 128 + stopped.sigval
+    except ChildFailedError as failed:
+        _, first = failed.get_first_failure()
+        return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
+    return 0
+
+
+@contextmanager
+def joined(config: object) -> Iterator[None]:
+    """This process as one of several, where a launcher started it: it meets the others, and only the first prints."""
+    if not is_launched():
+        yield
+        return
+    if not hasattr(config, "processes"):
+        raise ConfigError("this command runs in one process. Start it without torchrun.")
+    import torch
+    import torch.distributed as dist
+
+    end_with_parent()
+    local = int(os.environ["LOCAL_RANK"])
+    if torch.cuda.is_available():
+        if local >= torch.cuda.device_count():
+            raise ConfigError(f"process {number()} has no GPU: this machine has {torch.cuda.device_count()}.")
+        torch.cuda.set_device(local)
+    if number():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end of the process)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

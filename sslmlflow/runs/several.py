@@ -1,0 +1,92 @@
+"""What the processes of one training agree upon; process 0 leads it and is the only one that speaks to MLflow."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load, save
+
+from sslmlflow.distributed import any_true, largest, of_first, rank, size
+from sslmlflow.errors import ConfigError, LeftQuietly, UserError
+from sslmlflow.signals import end_if_wished, stop_like, stop_number, uninterrupted
+from sslmlflow.training.loop import MilestoneDue, Steps, train
+from sslmlflow.training.state import State
+
+if TYPE_CHECKING:
+    from sslmlflow.runs.train import Training
+
+STEP = "step"
+START = "resolved/start_"  # what process 0 alone looks up: it gives its state to the others
+
+
+def prepared(prepare: Callable[[], "Training"]) -> "Training":
+    """Prepare a training in all processes or in none; what process 0 refuses, the others refuse without a word."""
+    training, refused = None, None
+    try:
+        training = prepare()
+        if training.plan.batch_size % size():
+            raise ConfigError(
+                f"invalid value for processes: {size()} (must divide the batch size, {training.plan.batch_size})"
+            )
+    except Exception as error:
+        refused = error
+    by_first = bool(largest(int(refused is not None and rank() == 0)))
+    by_any = any_true(refused is not None)
+    if refused is not None and (rank() == 0 or not by_first):
+        raise refused
+    if training is None or by_any:
+        raise LeftQuietly
+    _check_alike({"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **training.data})
+    return training
+
+
+def _check_alike(data: Mapping[str, str]) -> None:
+    """UserError, in all processes, where what decides the result is not the same in all."""
+    first = json.loads(of_first(json.dumps(dict(data)).encode()))
+    names = {name for name in {*first, *data} if not name.startswith(START)}
+    differing = sorted(name for name in names if first.get(name) != data.get(name))
+    if differing:
+        name = differing[0]
+        raise UserError(
+            f"process {rank()} has {name} {data.get(name)}, process 0 has {first.get(name)}. All processes of a "
+            "training need the same versions and the same images."
+        )
+    if any_true(bool(differing)):
+        raise LeftQuietly
+
+
+def share_state(state: State) -> None:
+    """Give all processes the state of process 0."""
+    if size() == 1:
+        return
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
+    data = of_first(save({**tensors, STEP: torch.tensor(state.step)}) if rank() == 0 else b"")
+    if rank():
+        received = load(data)
+        step = int(received.pop(STEP))
+        state.restore(step, received)
+
+
+def stop_agreed() -> bool:
+    """Whether a signal came to any process; then it is as if it had come to all."""
+    if number := largest(stop_number()):
+        stop_like(number)
+    return bool(number)
+
+
+def follow(training: "Training") -> None:
+    """Train with process 0 in another process."""
+    if any_true(False):  # process 0 asks whether it is trained already
+        return
+    state = training.start()
+    share_state(state)
+    events = train(state, training.batches, training.plan, training.machine, training.take_step)
+    with uninterrupted(), closing(training.batches), closing(events):
+        for event in events:
+            if (isinstance(event, Steps) and stop_agreed()) or (isinstance(event, MilestoneDue) and any_true(False)):
+                break
+        if stop_agreed():
+            end_if_wished()

@@ -1,0 +1,123 @@
+"""Several processes that train together: the same as one, whichever of them ends; refusals are printed once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Command
+from tests.jobs.small import SMALL, Left, left_in
+
+pytestmark = pytest.mark.slow
+TRAINING = ["pretrain", *SMALL, "--lr=0.001", "--milestone_every=20"]
+OURS = [sys.executable, "-m", "sslmlflow"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "sslmlflow"]
+TOGETHER_GONE = 30  # seconds
+
+
+class Started:
+    """A command that runs in processes of its own; what it says is in a file."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], command: list[str]) -> None:
+        folder.mkdir(exist_ok=True)
+        self.environment = {**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        self.environment["SSLMLFLOW_HOME"] = f"{folder}/home"
+        self._said = folder / f"said-{time.monotonic_ns()}"
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(command, env=self.environment, stdout=said, stderr=said)
+
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def wait(self) -> int:
+        return self._process.wait(120)
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that train, once they do, in the order of their numbers."""
+        until = time.monotonic() + 120
+        while "\nepoch " not in self.said():
+            assert time.monotonic() < until, self.said()
+            assert self._process.poll() is None, self.said()
+            time.sleep(0.05)
+        children = psutil.Process(self._process.pid).children()
+        return sorted(children, key=lambda child: int(child.environ()["RANK"]))
+
+    def kill(self, number: int, *, worker: int | None) -> list[psutil.Process]:
+        """Send a signal to a worker, or to the launcher; the workers."""
+        workers = self.workers()
+        os.kill(self._process.pid if worker is None else workers[worker].pid, number)
+        return workers
+
+    def left(self) -> Left:
+        return left_in(self.environment["MLFLOW_TRACKING_URI"])
+
+
+def test_two_processes_train_as_one_does(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
+    done = sslmlflow(*TRAINING, "--epochs=2")
+    assert done.returncode == 0, done.stderr
+    alone = left_in(environment["MLFLOW_TRACKING_URI"])
+    both = Started(tmp_path / "both", environment, [*OURS, *TRAINING, "--epochs=2", "--processes=2", "--workers=1"])
+    assert both.wait() == 0, both.said()
+    assert both.said().count("epoch 2/2") == 1
+    together = both.left()
+    assert together.run.data.params["resolved/processes"] == "2"
+    losses, expected = ([value for _, value in left.history("train/loss")] for left in (together, alone))
+    assert losses == pytest.approx(expected, rel=1e-4)
+    for key in ("label_free/crr", "label_free/rankme"):
+        assert dict(together.history(key)) == pytest.approx(dict(alone.history(key)), rel=1e-3)
+    assert [model.params["epoch"] for model in together.milestones] == ["0", "2"]
+
+
+def test_whatever_ends_one_process_ends_all_and_the_run_is_resumed_to_the_same_bits(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    given = [*TRAINING, "--epochs=40", "--resume=auto"]
+    calm = Started(tmp_path / "calm", environment, [*TORCHRUN, *given])
+    assert calm.wait() == 0, calm.said()
+
+    def stormy() -> Started:
+        return Started(tmp_path / "stormy", environment, [*OURS, *given, "--processes=2"])
+
+    for number, worker, code in ((signal.SIGTERM, None, 143), (signal.SIGKILL, 1, 137), (signal.SIGKILL, None, -9)):
+        started = stormy()
+        workers = started.kill(number, worker=worker)
+        assert started.wait() == code, started.said()
+        _, alive = psutil.wait_procs(workers, TOGETHER_GONE)
+        assert alive == [], started.said()
+        assert "Traceback" not in started.said()
+        assert started.said().count("stopped; the same command with --resume=auto") <= 1
+    started = stormy()
+    assert started.wait() == 0, started.said()
+    assert started.left().run.info.status == "FINISHED"
+    assert started.left().files() == calm.left().files()
+    assert started.left().points() == calm.left().points()
+
+
+def test_another_number_of_processes_is_said_and_a_refusal_is_printed_once(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "here"
+    given = [*OURS, *TRAINING, "--epochs=40", "--resume=auto"]
+    started = Started(folder, environment, [*given, "--processes=2"])
+    started.kill(signal.SIGTERM, worker=0)
+    assert started.wait() == 143, started.said()
+    alone = Started(folder, environment, given)
+    assert alone.wait() == 0, alone.said()
+    assert "note: processes 2 -> 1; the result may differ in the last bits" in alone.said()
+    for more, code, why in (
+        (["--processes=3"], 2, "invalid value for processes: 3 (must divide the batch size, 32)"),
+        (["--processes=2", "--lr=1e30"], 1, "the loss became"),
+        (["--processes=2", "--batch_size=200"], 1, "do not fill one batch"),
+    ):
+        refused = Started(tmp_path / "refused", environment, [*OURS, *TRAINING, "--epochs=2", *more])
+        assert refused.wait() == code, refused.said()
+        assert refused.said().count(why) == 1
+        assert "Traceback" not in refused.said()
+    evaluated = Started(folder, environment, [*TORCHRUN, "evaluate"])
+    assert evaluated.wait() != 0
+    assert "this command runs in one process" in evaluated.said()
