@@ -29,17 +29,8 @@ def number() -> int:
 
 
 def processes_of(config: object) -> int:
-    """How many processes a job is to have here: as many as it asks for, or one per GPU."""
-    if not hasattr(config, "processes") or is_launched():
-        return 1
-    if config.processes is not None:
-        return int(config.processes)
-    device = getattr(config, "device", "auto")
-    if device not in ("auto", "cuda"):
-        return 1
-    import torch
-
-    return max(torch.cuda.device_count(), 1)
+    """How many processes are to be launched for a job."""
+    return 1 if is_launched() else getattr(config, "processes", 1)
 
 
 def launch(arguments: Sequence[str], count: int) -> int:

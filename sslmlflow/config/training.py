@@ -50,11 +50,10 @@ class RunOptions(MachineOptions):
 class ProcessOptions:
     """Several processes"""
 
-    processes: int | None = option(
-        None,
-        "processes that train together; auto: one per GPU, one on a CPU",
+    processes: int = option(
+        1,
+        "processes of this machine that train together, each on a GPU if there are any",
         minimum=1,
-        null="auto",
         changes_result=False,
     )
 

@@ -170,4 +170,7 @@ def test_what_may_differ_when_a_run_is_resumed_is_where_things_lie_and_how_often
     """And how images are read: the digest of their pixels is compared, which sees more."""
     free = {name for name, option in options_of(Pretrain).items() if not option.changes_result}
     seen_in_the_images = {"bit_depth", "max_megapixels", "on_bad_image", "max_bad_share"}
-    assert free == {"data_dir", "download", "workers", "keep", "checkpoint_minutes", "resume"} | seen_in_the_images
+    assert (
+        free
+        == {"data_dir", "download", "workers", "processes", "keep", "checkpoint_minutes", "resume"} | seen_in_the_images
+    )
