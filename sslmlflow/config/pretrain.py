@@ -30,7 +30,14 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
     method_options: str | None = option(
         None, "the method's own settings, as name=value,name=value (docs/methods.md); auto: the preset's"
     )
-    encoder: str = option("resnet18", "resnet18, resnet50, or any classification model of torchvision")
+    encoder: str = option(
+        "resnet18", "resnet18, resnet50, any classification model of torchvision, or timm/ and a model of timm"
+    )
+    encoder_options: str | None = option(
+        None,
+        "settings of an encoder of timm, as name=value,name=value: patch_size, embed_dim, depth, num_heads, "
+        "drop_path_rate; auto: timm's",
+    )
     stem: str = option(
         "auto",
         "first layers of a ResNet; auto: cifar up to 64 px, imagenet above",

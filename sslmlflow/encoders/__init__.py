@@ -18,20 +18,25 @@ from sslmlflow.encoders.pretrained import (
 )
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published, timm_tensors
+from sslmlflow.encoders.timm_trained import check_sizes, read_timm_options, timm_architecture, timm_parts
 from sslmlflow.errors import ConfigError, in_short
 
 IMAGENET = "imagenet"
 
 __all__ = [
+    "PREFIX",
     "RESNETS",
     "Encoder",
     "EncoderSpec",
     "build_encoder",
     "check_encoder",
     "check_pretrained",
+    "check_views",
     "pool",
     "published",
     "published_tensors",
+    "read_timm_options",
+    "timm_architecture",
     "torchvision_models",
     "with_early",
 ]
@@ -47,7 +52,9 @@ def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if spec.name.startswith(PREFIX):
-            return timm_encoder(spec)
+            if spec.upscale:  # measured as a whole, by `sweep`
+                return timm_encoder(spec)
+            return Encoder(*timm_parts(spec), spec.image_size, spec.block)
         own = spec.name in RESNETS and not spec.published
         early, late = _own_resnet(spec) if own else _torchvision_parts(spec)
         if spec.upscale:
@@ -59,12 +66,22 @@ def check_encoder(name: str) -> None:
     """ConfigError if there is no encoder of this name that can be trained here."""
     if name in RESNETS:
         return
+    if name.startswith(PREFIX):
+        check_timm(name)
+        return
     known = [*RESNETS, *torchvision_models()]
     if name not in known:
         raise ConfigError(
-            f"encoder={name} is not possible.{_meant(name, known)} Allowed: resnet18, resnet50, or the name of a "
-            "classification model in torchvision.models."
+            f"encoder={name} is not possible.{_meant(name, known)} Allowed: resnet18, resnet50, the name of a "
+            "classification model in torchvision.models, or timm/ and the name of a model of timm."
         )
+
+
+def check_views(spec: EncoderSpec, sizes: Iterable[int]) -> None:
+    """ConfigError where the encoder does not take views of these sizes, in pixels."""
+    if spec.name.startswith(PREFIX):
+        with torch.device("meta"):
+            check_sizes(spec, timm_architecture(spec), *sizes)
 
 
 def check_pretrained(name: str) -> None:

@@ -13,7 +13,7 @@ class EncoderSpec:
 
     A ResNet's early part ends with `early`. `published`: it begins with torchvision's weights, and with torchvision's
     layers. `upscale`: it takes images of any size and scales them to `image_size` first. At most `block` images are
-    embedded at once.
+    embedded at once. `options`: settings of an architecture of timm that is trained, as name=value,name=value.
     """
 
     name: str = "resnet18"
@@ -24,6 +24,7 @@ class EncoderSpec:
     published: bool = False
     upscale: bool = False
     block: int = 256
+    options: str = ""
 
 
 class Encoder(nn.Module):

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer
 from torchvision.ops import Permute
 
-CONTAINERS = ("features", "layers", "trunk_output", "blocks")
+CONTAINERS = ("features", "layers", "trunk_output", "blocks", "stages")
 
 
-def split(model: nn.Module, images: Tensor) -> tuple[nn.Module, nn.Module]:
-    """The early and the late part of `model`; together they give its embedding of `images`.
+def split(model: nn.Module, images: Tensor, classifier: bool = True) -> tuple[nn.Module, nn.Module]:
+    """The early and the late part of `model`, whose `classifier` is dropped; together they embed `images`.
 
     The early part ends where the resolution falls for the last time (a ResNet's layer3), or after
     three quarters of the blocks of a vision transformer. ValueError if the parts do not make up the whole.
     """
-    _drop_classifier(model)
+    if classifier:
+        _drop_classifier(model)
     model.eval()
     with torch.no_grad():
         whole = model(images)
@@ -54,6 +55,8 @@ def _early(model: nn.Module, images: Tensor) -> nn.Sequential:
         if isinstance(block, nn.AdaptiveAvgPool2d | nn.LayerNorm):
             break
         feature_map = block(feature_map)
+        if feature_map.ndim != 4 or feature_map.shape[2:] == (1, 1):  # timm's own pooling
+            break
         positions.append(feature_map[0, ..., 0].numel() if channels_last else feature_map[0, 0].numel())
     falls = [i for i in range(1, len(positions)) if positions[i] < positions[i - 1]]
     if not falls:

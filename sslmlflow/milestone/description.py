@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sslmlflow.config.methods import METHODS, method_options_text
-from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained, torchvision_models
+from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained, read_timm_options
 from sslmlflow.encoders.resnet import EARLY_LAYERS
 from sslmlflow.errors import ConfigError
 from sslmlflow.milestone.file_names import ABOUT_FILE
@@ -90,6 +90,7 @@ _ENCODER = {
     "published": _TRUTH,
     "upscale": _TRUTH,
     "block": _whole(1),
+    "options": _TEXT._replace(required=False),  # of an architecture of timm
 }
 _PREPROCESSING = {
     "image_size": _SIZE,
@@ -175,10 +176,9 @@ def _check_together(about: Mapping[str, Any]) -> None:
         raise _invalid("encoder.image_size", encoder["image_size"], f"at most {LARGEST_RUN} for this encoder")
     try:
         check_pretrained(encoder["name"])
+        read_timm_options(encoder.get("options", ""))
     except ConfigError as error:
-        raise MilestoneFileError(f"{ABOUT_FILE}: encoder.name: {printable(error)}") from error
-    if trained and encoder["name"] not in RESNETS and encoder["name"] not in torchvision_models():
-        raise _invalid("encoder.name", encoder["name"], "a model of torchvision for weights that were trained")
+        raise MilestoneFileError(f"{ABOUT_FILE}: encoder: {printable(error)}") from error
 
 
 def _invalid(name: str, value: Any, allowed: str) -> MilestoneFileError:

@@ -95,7 +95,7 @@ def _write(folder: Path, files: dict[str, dict[str, Tensor]], spec: EncoderSpec,
     require_space(part, sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values()), "a milestone")
     for name, tensors in files.items():
         write_atomically(part / name, save(tensors), shared=True)  # MLflow gives the copy in its store the same mode
-    described = {"format": FORMAT, "encoder": asdict(spec), **about}
+    described = {"format": FORMAT, "encoder": _described(spec), **about}
     write_atomically(part / ABOUT_FILE, (json.dumps(described, indent=2) + "\n").encode(), shared=True)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
@@ -142,3 +142,8 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
 def _without_part(name: str) -> str:
     """The name of a tensor wherever a ResNet is split; its layers have names of their own."""
     return re.sub(r"(?<=encoder\.)(early|late)\.", "", name)
+
+
+def _described(spec: EncoderSpec) -> dict[str, Any]:
+    """The fields of a spec; one that earlier releases do not know only where it says something."""
+    return {name: value for name, value in asdict(spec).items() if name != "options" or value}

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sslmlflow.encoders import RESNETS, Encoder, EncoderSpec, build_encoder
+from sslmlflow.encoders import PREFIX, RESNETS, Encoder, EncoderSpec, build_encoder, timm_architecture
 from sslmlflow.encoders.pretrained import published_weights
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import Method, build_method
@@ -53,7 +53,7 @@ def _trained(folder: Path, about: Mapping[str, Any], spec: EncoderSpec) -> tuple
     if spec.name in RESNETS:
         encoder = _on_meta(lambda: build_encoder(spec, seed=0))
     else:  # it is run when it is taken apart: it is built, but only where the file has about its size
-        _check_count(weights, spec.name)
+        _check_count(weights, spec)
         encoder = build_encoder(spec, seed=0)
     _check_tensors(ENCODER_FILE, weights, encoder.state_dict())
     heads = {}
@@ -108,13 +108,15 @@ def _header(path: Path) -> Header:
         raise MilestoneFileError(f"{path.name} is not a file of safetensors: {printable(error)}") from error
 
 
-def _check_count(found: Header, name: str) -> None:
-    count, all_numbers = (
-        sum(math.prod(shape) for shape, _ in found.values()),
-        published_weights(name).meta["num_params"],
-    )
+def _check_count(found: Header, spec: EncoderSpec) -> None:
+    count = sum(math.prod(shape) for shape, _ in found.values())
+    if spec.name.startswith(PREFIX):
+        model = _on_meta(lambda: timm_architecture(spec))
+        all_numbers = sum(parameter.numel() for parameter in model.parameters())
+    else:
+        all_numbers = published_weights(spec.name).meta["num_params"]
     if not 0.2 * all_numbers < count < 1.2 * all_numbers:  # without the classifier, with the statistics of BatchNorm
-        raise MilestoneFileError(f"{ENCODER_FILE} holds {count} numbers, which cannot be the weights of a {name}")
+        raise MilestoneFileError(f"{ENCODER_FILE} holds {count} numbers, which cannot be the weights of a {spec.name}")
 
 
 def _check_tensors(file: str, found: Header, expected: Mapping[str, Tensor], whole: bool = True) -> None:

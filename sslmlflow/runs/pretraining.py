@@ -13,7 +13,7 @@ from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import measure_preprocessing
 from sslmlflow.data.stacks import chosen_views, described
 from sslmlflow.distributed import rank, size
-from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
+from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder, check_views, read_timm_options
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import build_method, method_class
@@ -50,7 +50,8 @@ def prepare(config: Pretrain) -> Training:
     recipe = method_class(config.method).recipe
     views = chosen_views(recipe.views(size), recipe.multi_crop, config)
     plan = _plan(config, settings, len(sets.train))
-    encoder = EncoderSpec(config.encoder, stem, settings.width, size)
+    encoder = EncoderSpec(config.encoder, stem, settings.width, size, options=config.encoder_options or "")
+    check_views(encoder, {group.size for group in views})
     method_options = method_options_text(config.method, settings.method_options)
     method_class(config.method).check(encoder, views, settings.batch_size)
     first = first_weights(config, method_options, encoder) if rank() == 0 else None
@@ -119,6 +120,12 @@ def _start(
 
 def _check(config: Pretrain, settings: Settings) -> None:
     check_encoder(config.encoder)
+    if config.encoder_options and not config.encoder.startswith("timm/"):
+        raise ConfigError(
+            f"invalid value for encoder_options: {config.encoder_options} (must be auto for {config.encoder}, which is "
+            "not an encoder of timm)"
+        )
+    read_timm_options(config.encoder_options or "")
     read_method_options(config.method, settings.method_options)
     recipe = method_class(config.method).recipe
     if settings.optimiser != recipe.optimiser and config.lr is None:

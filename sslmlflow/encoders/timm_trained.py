@@ -1,0 +1,123 @@
+"""Architectures of timm that are trained here, from random weights, in two parts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sslmlflow.encoders.encoder import EncoderSpec
+from sslmlflow.errors import ConfigError, in_short
+
+OPTIONS = {"patch_size": int, "embed_dim": int, "depth": int, "num_heads": int, "drop_path_rate": float}
+
+LARGEST = 4096
+
+
+def read_timm_options(text: str) -> dict[str, int | float]:
+    """Read settings of an architecture from `name=value,name=value`; ConfigError names an invalid one.
+
+    >>> read_timm_options("patch_size=4,depth=6")
+    {'patch_size': 4, 'depth': 6}
+    """
+    found: dict[str, int | float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name not in OPTIONS:
+            raise ConfigError(f"invalid name in encoder_options: {name} (must be one of {', '.join(OPTIONS)})")
+        try:
+            found[name] = OPTIONS[name](value)
+        except ValueError:
+            kind = "a whole number" if OPTIONS[name] is int else "a number"
+            raise ConfigError(f"invalid value for {name} in encoder_options: {value} (must be {kind})") from None
+        if not 0 <= found[name] <= LARGEST or (OPTIONS[name] is int and found[name] == 0):
+            raise ConfigError(f"invalid value for {name} in encoder_options: {value} (must be 1 to {LARGEST})")
+    return found
+
+
+def timm_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
+    """The early and the late part: a vision transformer is cut after three quarters of its blocks, others see `split`.
+
+    ConfigError for an architecture that cannot be cut, or that does not take images of this size.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    from sslmlflow.encoders.splitting import split
+
+    try:
+        model = timm_architecture(spec)
+        images = torch.randn(2, 3, spec.image_size, spec.image_size)
+        if not isinstance(model, VisionTransformer):
+            return split(model, images, classifier=False)
+        check_sizes(spec, model, spec.image_size)
+        model.eval()
+        with torch.no_grad():
+            whole = model(images)
+            early, late = _cut(model, len(model.blocks) * 3 // 4)
+            if not torch.allclose(late(early(images)), whole, rtol=0, atol=1e-4 * whole.abs().max().item()):
+                raise ValueError("its parts do not make up the whole")
+    except (RuntimeError, TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"encoder={spec.name} cannot be trained on {spec.image_size} px images with "
+            f"encoder_options={spec.options or 'auto'}: {in_short(error)}. Use another --encoder, --encoder_options or "
+            "--image_size."
+        ) from error
+    return early, late
+
+
+def check_sizes(spec: EncoderSpec, model: Any, *sizes: int) -> None:
+    """ConfigError unless images of these sizes, in pixels, are whole patches."""
+    patch = model.patch_embed.patch_size[0] if hasattr(model, "patch_embed") else 1
+    for size in sizes:
+        if size % patch:
+            which = "image_size" if size == spec.image_size else "local_crops: small views are of"
+            raise ConfigError(
+                f"invalid value for {which} {size} px (must be a multiple of the patches of {spec.name}, {patch} px). "
+                "Set --encoder_options=patch_size=... or another --image_size."
+            )
+
+
+def timm_architecture(spec: EncoderSpec) -> Any:
+    """The model without its classifier, with random weights."""
+    import timm
+
+    options: dict[str, Any] = dict(read_timm_options(spec.options))
+    about = timm.get_pretrained_cfg(spec.name.removeprefix("timm/"))
+    if about and about.fixed_input_size:
+        options |= {"img_size": spec.image_size, "dynamic_img_size": True}  # positions are interpolated for small views
+    return timm.create_model(spec.name.removeprefix("timm/"), num_classes=0, **options)
+
+
+def _cut(model: Any, kept: int) -> tuple[nn.Module, nn.Module]:
+    """A vision transformer, taken apart after so many blocks."""
+    if model.global_pool not in ("token", "avg") or getattr(model, "attn_pool", None) is not None:
+        raise ValueError(f"its embedding is the {model.global_pool} of its tokens")
+    late = _LateBlocks(model, kept)
+    model.blocks, model.norm, model.fc_norm = model.blocks[:kept], nn.Identity(), nn.Identity()
+    return _EarlyBlocks(model), late
+
+
+class _EarlyBlocks(nn.Module):
+    """Images to the tokens (n, t, c) after the first blocks."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.model.forward_features(images)
+        return tokens
+
+
+class _LateBlocks(nn.Module):
+    """Tokens to the embedding (n, c): the class token, or the mean of the patches."""
+
+    def __init__(self, model: Any, first: int) -> None:
+        super().__init__()
+        self.blocks, self.norm, self.last_norm = model.blocks[first:], model.norm, model.fc_norm
+        self._takes_mean, self._before_patches = model.global_pool == "avg", model.num_prefix_tokens
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = self.norm(self.blocks(tokens))
+        pooled = tokens[:, self._before_patches :].mean(dim=1) if self._takes_mean else tokens[:, 0]
+        out: Tensor = self.last_norm(pooled)
+        return out

@@ -1,0 +1,96 @@
+"""Architectures of timm that are trained: in two parts that make up the whole, for small images and small views."""
+
+import pytest
+import timm
+import torch
+
+from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
+from sslmlflow.errors import ConfigError
+from sslmlflow.methods import Progress, build_method
+from sslmlflow.training.device import Machine
+from sslmlflow.training.optimisers import Optimising
+from sslmlflow.training.schedules import Rates
+from sslmlflow.umm.objective import Weights
+from sslmlflow.umm.step import Umm
+from tests.methods.batch import batch_of
+
+TINY = EncoderSpec("timm/vit_tiny_patch16_224", image_size=16, options="patch_size=4,embed_dim=12,depth=4,num_heads=2")
+# Those that docs/methods.md names, the smallest of each.
+FAMILIES = {
+    "vit_tiny_patch16_224": 32,
+    "deit_tiny_patch16_224": 32,
+    "vit_wee_patch16_reg1_gap_256": 32,
+    "resnet10t": 32,
+    "resnext50_32x4d": 32,
+    "convnext_atto": 64,
+    "efficientnet_b0": 64,
+    "regnetx_002": 64,
+    "mobilenetv3_small_050": 64,
+    "densenet121": 64,
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_two_parts_make_up_timms_model(name: str) -> None:
+    size = FAMILIES[name]
+    check_encoder(f"timm/{name}")
+    encoder = build_encoder(EncoderSpec(f"timm/{name}", image_size=size), seed=3).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        sized = {"img_size": size} if name.startswith(("vit", "deit")) else {}
+        whole = timm.create_model(name, num_classes=0, **sized).eval()
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        early, last = encoder.embed(images)
+        expected = whole(images)
+    torch.testing.assert_close(last, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    assert (early.shape[1], last.shape[1]) == (encoder.early_width, encoder.embedding_width)
+    parts = [sum(p.numel() for p in part.parameters()) for part in (encoder.early, encoder.late)]
+    assert sum(parts) == sum(p.numel() for p in whole.parameters())
+    assert min(parts) > 0
+
+
+def test_a_vision_transformer_takes_small_views_and_every_parameter_is_trained() -> None:
+    encoder = build_encoder(TINY, seed=0)
+    assert encoder(torch.rand(2, 3, 8, 8)).shape == (2, 12)
+    encoder(torch.rand(2, 3, 16, 16)).square().sum().backward()
+    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("way", ["unroll", "aid_cg"])
+def test_umm_tunes_the_last_blocks_of_a_vision_transformer(way: str) -> None:
+    method = build_method("simclr", "hidden_width=8,projection_width=4", build_encoder(TINY, seed=0), seed=0).train()
+    umm = Umm(Weights(0.1, 0.2, directions=4, js_images=4), hypergradient=way)
+    state = umm.start(method, Optimising())
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    views = torch.rand(2, 6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    cpu = Machine(torch.device("cpu"), "float32")
+    result = umm.step(state, batch_of(views), Progress(0.5, 1.0), Rates(0.0), cpu)
+    moved = {name for name, tensor in method.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert "encoder.late.blocks.3.attn.qkv.weight" in moved
+    assert not {name for name in moved if name.startswith("encoder.early.")}
+    assert all(torch.isfinite(loss) for loss in result.losses.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options", "why"),
+    [
+        (
+            "vit_tiny_patch16_224",
+            30,
+            "patch_size=4",
+            r"30 px \(must be a multiple of the patches of .*, 4 px\)",
+        ),
+        ("vit_tiny_patch16_224", 24, "", r"must be a multiple of the patches of .*, 16 px"),
+        ("vit_tiny_patch16_224", 32, "num_heads=5", "divisible by num_heads"),
+        ("vit_tiny_patch16_224", 32, "patches=4", r"encoder_options: patches \(must be one of patch_size, embed_dim"),
+        ("vit_tiny_patch16_224", 32, "depth=many", r"depth in encoder_options: many \(must be a whole number\)"),
+        ("vit_tiny_patch16_224", 32, "depth=0", r"depth in encoder_options: 0 \(must be 1 to 4096\)"),
+        ("resnet18", 32, "patch_size=4", "patch_size"),
+        ("swin_tiny_patch4_window7_224", 64, "", "cannot be trained on 64 px images"),
+        ("deit_tiny_distilled_patch16_224", 32, "", "its parts do not make up the whole"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(name: str, size: int, options: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        build_encoder(EncoderSpec(f"timm/{name}", image_size=size, options=options), seed=0)
