@@ -39,7 +39,8 @@ def prepared(prepare: Callable[[], "Training"]) -> "Training":
         raise refused
     if training is None or by_any:
         raise LeftQuietly
-    _check_alike({"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **training.data})
+    if size() > 1:
+        _check_alike({"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **training.data})
     return training
 
 

@@ -60,7 +60,8 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        local_mean, local_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        exact = x.to(weight.dtype)  # statistics of half-precision inputs would be rounded to theirs
+        local_mean, local_variance = torch.batch_norm_update_stats(exact, None, None, 0.0)
         means, variances = gather(torch.stack([local_mean, local_variance])[None]).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)

@@ -21,10 +21,11 @@ from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm
 from tests.methods.narrow import narrow, some_batch
 
-CPU = Machine(torch.device("cpu"), "float32")
+CPU, HALF = (Machine(torch.device("cpu"), precision) for precision in ("float32", "bf16"))
 IMAGES, STEPS, LR = 8, 3, 0.05
 UMM = {name: Umm(Weights(0.1, 0.2, js_images=12), inner_lr=LR, lr=1e-3, hypergradient=name) for name in NAMES}
 CASES = [*METHODS, *(f"{method} umm {way}" for method in ("simclr", "moco-v2", "dino") for way in ("unroll", "aid_cg"))]
+IN_HALF = ["simclr bf16", "swav bf16"]
 
 
 def steps(case: str) -> dict[str, Tensor]:
@@ -33,7 +34,7 @@ def steps(case: str) -> dict[str, Tensor]:
     method = _without_idle_biases(narrow(name))
     if size() > 1:
         synchronise(method)
-    umm = UMM[of_umm[1]] if of_umm else None
+    umm = UMM[of_umm[1]] if len(of_umm) > 1 else None
     state = umm.start(method, Optimising()) if umm else start_state(method, Optimising())
     take_step = umm.step if umm else ssl_step
     found = {f"start.{key}": tensor.clone() for key, tensor in method.state_dict().items()}
@@ -43,7 +44,7 @@ def steps(case: str) -> dict[str, Tensor]:
         crops, boxes = (tuple(own(of, 1) for of in part) for part in (whole.crops, whole.boxes))
         batch = Batch(crops, own(whole.indices), boxes)
         progress, rates = Progress(number / STEPS, 2.0 + number), Rates(LR, momentum=0.0)
-        result = take_step(state, batch, progress, rates, CPU)
+        result = take_step(state, batch, progress, rates, HALF if case in IN_HALF else CPU)
         (losses,) = fetched([Taken(number + 1, LR, result)])
         found |= {f"{number}.{key}": tensor.clone() for key, tensor in state.tensors().items()}
         found |= {f"{number}.loss.{key}": torch.tensor(loss) for key, loss in losses.items()}
@@ -63,7 +64,7 @@ def main() -> None:
     number, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=2)
-    for case in CASES:
+    for case in [*CASES, *IN_HALF]:
         save_file({key: tensor.contiguous() for key, tensor in steps(case).items()}, folder / f"{case}-{number}")
     dist.destroy_process_group()
 

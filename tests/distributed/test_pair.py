@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.distributed.pair import CASES, steps
+from tests.distributed.pair import CASES, IN_HALF, steps
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,14 @@ def test_two_processes_do_what_one_does(pair: Path, case: str) -> None:
     assert (gradients - expected).abs().max() <= 1e-4 * expected.abs().max()
     far = {key: _distance(first[key], tensor) for key, tensor in alone.items()}
     assert {key: distance for key, distance in far.items() if distance > 1e-4} == {}
+
+
+@pytest.mark.parametrize("case", IN_HALF)
+def test_two_processes_do_nearly_the_same_in_half_precision(pair: Path, case: str) -> None:
+    first, second = (load_file(pair / f"{case}-{number}") for number in range(2))
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    gradients, expected = _first_gradients(first), _first_gradients(steps(case))
+    assert (gradients - expected).abs().max() <= 0.1 * expected.abs().max()
 
 
 def _first_gradients(found: dict[str, Tensor]) -> Tensor:
