@@ -50,7 +50,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 end_if_wished()  # what failed may have, because it was to end: the server that does not answer
                 return code
     except ConfigError as error:
-        return _tell(error)
+        return 0 if number() else _tell(error)  # all processes of a job are given the same
     except KeyboardInterrupt as error:
         if not number():
             print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
@@ -60,9 +60,10 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _tell(error: Exception) -> int:
     """Tell a person what went wrong, and give the exit code; what is no mistake of theirs is raised."""
+    if number() and isinstance(error, (DivergedError, PartnerLostError)):  # which process 0 reports
+        return 0
     if isinstance(error, UserError):
-        if not (number() and isinstance(error, (DivergedError, PartnerLostError))):  # which process 0 reports
-            print(f"sslmlflow: {f'process {number()}: ' if number() else ''}{error}", file=sys.stderr)
+        print(f"sslmlflow: {f'process {number()}: ' if number() else ''}{error}", file=sys.stderr)
         return error.exit_code
     if out_of_memory(error):
         print(f"sslmlflow: {shortage(error)}. Give this process more memory, or less to do.", file=sys.stderr)
@@ -91,8 +92,9 @@ def _run(command: str, config: object) -> None:
         with joined(config):
             job.run(config)
     except KeyboardInterrupt:
-        with uninterrupted():
-            importlib.import_module("sslmlflow.tracking.run").close_adopted_run()
+        if not number():
+            with uninterrupted():
+                importlib.import_module("sslmlflow.tracking.run").close_adopted_run()
         raise
 
 

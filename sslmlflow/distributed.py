@@ -85,6 +85,8 @@ def _partners() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+            raise
         raise PartnerLostError(
             "another process of this training has ended or cannot be reached. The last checkpoint is kept."
         ) from error

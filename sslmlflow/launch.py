@@ -1,5 +1,6 @@
 """Several processes for one job, started by torch's launcher, here for `--processes` or as `torchrun -m sslmlflow`."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from sslmlflow.errors import ConfigError
 from sslmlflow.parent import end_with_parent
@@ -15,7 +17,7 @@ from sslmlflow.signals import SIGNALS
 
 GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # to a process by the launcher
 STOP_SECONDS = 120  # in which the processes finish a step, save it and send it
-TIMEOUT = timedelta(minutes=30)  # a milestone is measured meanwhile
+TIMEOUT = timedelta(days=1)  # a milestone is measured meanwhile; one that died is noticed at once
 
 
 def is_launched() -> bool:
@@ -41,7 +43,11 @@ def launch(arguments: Sequence[str], count: int) -> int:
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes themselves report
     heard = [name.name for name in SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(heard)
+    later: dict[str, Any] = {
+        "signals_to_handle": ",".join(heard),
+        "shutdown_timeout": STOP_SECONDS,
+    }  # not in every torch
+    known = {field.name for field in dataclasses.fields(LaunchConfig)}
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
     config = LaunchConfig(
         min_nodes=1,
@@ -53,7 +59,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
         local_addr="127.0.0.1",
         max_restarts=0,
         monitor_interval=0.1,
-        shutdown_timeout=STOP_SECONDS,
+        **{name: value for name, value in later.items() if name in known},
     )
     try:
         launch_agent(config, sys.executable, ["-m", "sslmlflow", *arguments])
@@ -73,18 +79,29 @@ def joined(config: object) -> Iterator[None]:
         return
     if not hasattr(config, "processes"):
         raise ConfigError("this command runs in one process. Start it without torchrun.")
+    count = int(os.environ["WORLD_SIZE"])
+    if config.processes not in (1, count):
+        raise ConfigError(
+            f"invalid value for processes: {config.processes} (must be 1 or {count}, as started by torchrun)"
+        )
     import torch
     import torch.distributed as dist
 
     end_with_parent()
-    local = int(os.environ["LOCAL_RANK"])
-    if torch.cuda.is_available():
+    local, device = int(os.environ["LOCAL_RANK"]), getattr(config, "device", "auto")
+    if device not in ("auto", "cpu", "cuda") or (device == "auto" and torch.backends.mps.is_available()):
+        raise ConfigError(f"invalid value for device: {device} (must be cpu or cuda for several processes)")
+    has_gpus = device != "cpu" and torch.cuda.is_available()
+    if has_gpus:
         if local >= torch.cuda.device_count():
-            raise ConfigError(f"process {number()} has no GPU: this machine has {torch.cuda.device_count()}.")
+            raise ConfigError(
+                f"invalid value for processes: {os.environ.get('LOCAL_WORLD_SIZE', count)} (must be at most "
+                f"{torch.cuda.device_count()}, the number of GPUs of this machine)"
+            )
         torch.cuda.set_device(local)
     if number():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end of the process)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:

@@ -52,7 +52,7 @@ def build_encoder(spec: EncoderSpec, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if spec.name.startswith(PREFIX):
-            if spec.upscale:  # measured as a whole, by `sweep`
+            if not spec.options:  # not trained: measured as a whole, by `sweep`
                 return timm_encoder(spec)
             return Encoder(*timm_parts(spec), spec.image_size, spec.block)
         own = spec.name in RESNETS and not spec.published
@@ -79,9 +79,9 @@ def check_encoder(name: str) -> None:
 
 def check_views(spec: EncoderSpec, sizes: Iterable[int]) -> None:
     """ConfigError where the encoder does not take views of these sizes, in pixels."""
-    if spec.name.startswith(PREFIX):
-        with torch.device("meta"):
-            check_sizes(spec, timm_architecture(spec), *sizes)
+    if spec.options:
+        early = build_encoder(spec, seed=0).early
+        check_sizes(spec, getattr(early, "model", early), *sizes)
 
 
 def check_pretrained(name: str) -> None:
@@ -112,6 +112,8 @@ def published_tensors(spec: EncoderSpec, weights: str) -> dict[str, Tensor]:
     of an encoder that is torchvision's own model come under the encoder's names, without the classifier. ConfigError
     for an unknown name, UserError if they cannot be had.
     """
+    if spec.options:
+        raise ConfigError(f"invalid value for init: {weights} (must be random for an encoder of timm).")
     if weights.startswith(PREFIX):
         check_timm(weights)
         return timm_tensors(weights)

@@ -13,7 +13,8 @@ class EncoderSpec:
 
     A ResNet's early part ends with `early`. `published`: it begins with torchvision's weights, and with torchvision's
     layers. `upscale`: it takes images of any size and scales them to `image_size` first. At most `block` images are
-    embedded at once. `options`: settings of an architecture of timm that is trained, as name=value,name=value.
+    embedded at once. `options`: of an architecture of timm that is trained, and so has two parts: auto, or its settings
+    as name=value,name=value.
     """
 
     name: str = "resnet18"

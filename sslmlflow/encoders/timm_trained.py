@@ -1,41 +1,46 @@
 """Architectures of timm that are trained here, from random weights, in two parts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sslmlflow.config.options import AUTO
 from sslmlflow.encoders.encoder import EncoderSpec
 from sslmlflow.errors import ConfigError, in_short
 
 OPTIONS = {"patch_size": int, "embed_dim": int, "depth": int, "num_heads": int, "drop_path_rate": float}
-
-LARGEST = 4096
+LARGEST = {"patch_size": 1024, "embed_dim": 4096, "depth": 128, "num_heads": 128}
+MOST_PATCHES = 4096  # of an image
+OF_ANY_SIZE = ("vision_transformer", "deit")  # modules of timm that interpolate positions, which small views need
 
 
 def read_timm_options(text: str) -> dict[str, int | float]:
-    """Read settings of an architecture from `name=value,name=value`; ConfigError names an invalid one.
+    """Read settings of an architecture, `auto` or `name=value,name=value`; ConfigError names an invalid one.
 
     >>> read_timm_options("patch_size=4,depth=6")
     {'patch_size': 4, 'depth': 6}
     """
     found: dict[str, int | float] = {}
-    for part in filter(None, text.split(",")):
+    for part in filter(None, text.split(",") if text != AUTO else []):
         name, _, value = (word.strip() for word in part.partition("="))
         if name not in OPTIONS:
             raise ConfigError(f"invalid name in encoder_options: {name} (must be one of {', '.join(OPTIONS)})")
+        whole = name in LARGEST
+        allowed = f"a whole number from 1 to {LARGEST[name]}" if whole else "a number from 0 to 0.9"
         try:
             found[name] = OPTIONS[name](value)
         except ValueError:
-            kind = "a whole number" if OPTIONS[name] is int else "a number"
-            raise ConfigError(f"invalid value for {name} in encoder_options: {value} (must be {kind})") from None
-        if not 0 <= found[name] <= LARGEST or (OPTIONS[name] is int and found[name] == 0):
-            raise ConfigError(f"invalid value for {name} in encoder_options: {value} (must be 1 to {LARGEST})")
+            found[name] = -1
+        if not (1 <= found[name] <= LARGEST[name] if whole else 0 <= found[name] <= 0.9):
+            raise ConfigError(f"invalid value for {name} in encoder_options: {value} (must be {allowed})")
     return found
 
 
 def timm_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
-    """The early and the late part: a vision transformer is cut after three quarters of its blocks, others see `split`.
+    """The early and the late part: a vision transformer is cut after three quarters of its blocks, others by `split`.
 
     ConfigError for an architecture that cannot be cut, or that does not take images of this size.
     """
@@ -43,48 +48,64 @@ def timm_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
 
     from sslmlflow.encoders.splitting import split
 
-    try:
-        model = timm_architecture(spec)
-        images = torch.randn(2, 3, spec.image_size, spec.image_size)
+    model = timm_architecture(spec)
+    check_sizes(spec, model, spec.image_size)
+    images = torch.randn(2, 3, spec.image_size, spec.image_size)
+    with _refused(spec):
         if not isinstance(model, VisionTransformer):
             return split(model, images, classifier=False)
-        check_sizes(spec, model, spec.image_size)
         model.eval()
         with torch.no_grad():
             whole = model(images)
             early, late = _cut(model, len(model.blocks) * 3 // 4)
             if not torch.allclose(late(early(images)), whole, rtol=0, atol=1e-4 * whole.abs().max().item()):
                 raise ValueError("its parts do not make up the whole")
-    except (RuntimeError, TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"encoder={spec.name} cannot be trained on {spec.image_size} px images with "
-            f"encoder_options={spec.options or 'auto'}: {in_short(error)}. Use another --encoder, --encoder_options or "
-            "--image_size."
-        ) from error
     return early, late
 
 
 def check_sizes(spec: EncoderSpec, model: Any, *sizes: int) -> None:
-    """ConfigError unless images of these sizes, in pixels, are whole patches."""
-    patch = model.patch_embed.patch_size[0] if hasattr(model, "patch_embed") else 1
-    for size in sizes:
+    """ConfigError unless images of these sizes, in pixels, are whole patches, and not too many."""
+    patch = model.patch_embed.patch_size[0] if hasattr(model, "patch_embed") else 0
+    for size in sizes if patch else ():
+        which = "image_size" if size == spec.image_size else "local_crops: small views are of"
         if size % patch:
-            which = "image_size" if size == spec.image_size else "local_crops: small views are of"
             raise ConfigError(
                 f"invalid value for {which} {size} px (must be a multiple of the patches of {spec.name}, {patch} px). "
                 "Set --encoder_options=patch_size=... or another --image_size."
             )
+        if (size // patch) ** 2 > MOST_PATCHES:
+            raise ConfigError(
+                f"invalid value for {which} {size} px (must be at most {MOST_PATCHES} patches of {patch} px)"
+            )
 
 
 def timm_architecture(spec: EncoderSpec) -> Any:
-    """The model without its classifier, with random weights."""
+    """The model without its classifier, with random weights; ConfigError where it does not take the options."""
     import timm
+    from timm.models import is_model_in_modules
 
+    name = spec.name.removeprefix("timm/")
     options: dict[str, Any] = dict(read_timm_options(spec.options))
-    about = timm.get_pretrained_cfg(spec.name.removeprefix("timm/"))
+    about = timm.get_pretrained_cfg(name)
     if about and about.fixed_input_size:
-        options |= {"img_size": spec.image_size, "dynamic_img_size": True}  # positions are interpolated for small views
-    return timm.create_model(spec.name.removeprefix("timm/"), num_classes=0, **options)
+        options |= {"img_size": spec.image_size}
+    if is_model_in_modules(name, OF_ANY_SIZE):
+        options |= {"img_size": spec.image_size, "dynamic_img_size": True}
+    with _refused(spec):
+        return timm.create_model(name, num_classes=0, **options)
+
+
+@contextmanager
+def _refused(spec: EncoderSpec) -> Iterator[None]:
+    """Report in a sentence that an architecture does not do."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, AssertionError, KeyError, AttributeError, IndexError) as error:
+        raise ConfigError(
+            f"encoder={spec.name} cannot be trained on {spec.image_size} px images with "
+            f"encoder_options={spec.options}: {in_short(error)}. Use another --encoder, --encoder_options or "
+            "--image_size."
+        ) from error
 
 
 def _cut(model: Any, kept: int) -> tuple[nn.Module, nn.Module]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sslmlflow.config.methods import METHODS, method_options_text
-from sslmlflow.encoders import RESNETS, EncoderSpec, check_pretrained, read_timm_options
+from sslmlflow.encoders import PREFIX, RESNETS, EncoderSpec, check_pretrained, read_timm_options
 from sslmlflow.encoders.resnet import EARLY_LAYERS
 from sslmlflow.errors import ConfigError
 from sslmlflow.milestone.file_names import ABOUT_FILE
@@ -174,9 +174,13 @@ def _check_together(about: Mapping[str, Any]) -> None:
     ours = encoder["name"] in RESNETS and not encoder["published"]
     if encoder["image_size"] > LARGEST_RUN and not (ours and trained):
         raise _invalid("encoder.image_size", encoder["image_size"], f"at most {LARGEST_RUN} for this encoder")
+    options, trained_timm = encoder.get("options", ""), trained and encoder["name"].startswith(PREFIX)
+    if bool(options) != trained_timm or (options and encoder["upscale"]):
+        allowed = "auto, or settings, without upscale" if trained_timm else "nothing for this encoder"
+        raise _invalid("encoder.options", options, allowed)
     try:
         check_pretrained(encoder["name"])
-        read_timm_options(encoder.get("options", ""))
+        read_timm_options(options)
     except ConfigError as error:
         raise MilestoneFileError(f"{ABOUT_FILE}: encoder: {printable(error)}") from error
 

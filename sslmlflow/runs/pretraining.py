@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from sslmlflow.config.methods import method_options_text, read_method_options
-from sslmlflow.config.options import as_text
+from sslmlflow.config.options import AUTO, as_text
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import measure_preprocessing
 from sslmlflow.data.stacks import chosen_views, described
 from sslmlflow.distributed import rank, size
-from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder, check_views, read_timm_options
+from sslmlflow.encoders import PREFIX, EncoderSpec, build_encoder, check_encoder, check_views, read_timm_options
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import build_method, method_class
@@ -50,7 +50,7 @@ def prepare(config: Pretrain) -> Training:
     recipe = method_class(config.method).recipe
     views = chosen_views(recipe.views(size), recipe.multi_crop, config)
     plan = _plan(config, settings, len(sets.train))
-    encoder = EncoderSpec(config.encoder, stem, settings.width, size, options=config.encoder_options or "")
+    encoder = EncoderSpec(config.encoder, stem, settings.width, size, options=_timm_options(config))
     check_views(encoder, {group.size for group in views})
     method_options = method_options_text(config.method, settings.method_options)
     method_class(config.method).check(encoder, views, settings.batch_size)
@@ -118,14 +118,20 @@ def _start(
     return start_state(method, optimising)
 
 
-def _check(config: Pretrain, settings: Settings) -> None:
-    check_encoder(config.encoder)
-    if config.encoder_options and not config.encoder.startswith("timm/"):
+def _timm_options(config: Pretrain) -> str:
+    """What an encoder of timm is built with; empty for others."""
+    of_timm = config.encoder.startswith(PREFIX)
+    if config.encoder_options and not of_timm:
         raise ConfigError(
             f"invalid value for encoder_options: {config.encoder_options} (must be auto for {config.encoder}, which is "
             "not an encoder of timm)"
         )
-    read_timm_options(config.encoder_options or "")
+    return (config.encoder_options or AUTO) if of_timm else ""
+
+
+def _check(config: Pretrain, settings: Settings) -> None:
+    check_encoder(config.encoder)
+    read_timm_options(_timm_options(config))
     read_method_options(config.method, settings.method_options)
     recipe = method_class(config.method).recipe
     if settings.optimiser != recipe.optimiser and config.lr is None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load, save
 
+from sslmlflow.config.options import deciding_texts
 from sslmlflow.distributed import any_true, largest, of_first, rank, size
 from sslmlflow.errors import ConfigError, LeftQuietly, UserError
-from sslmlflow.signals import end_if_wished, stop_like, stop_number, uninterrupted
+from sslmlflow.signals import stop_like, stop_number, uninterrupted
 from sslmlflow.training.loop import MilestoneDue, Steps, train
 from sslmlflow.training.state import State
 
@@ -40,23 +41,25 @@ def prepared(prepare: Callable[[], "Training"]) -> "Training":
     if training is None or by_any:
         raise LeftQuietly
     if size() > 1:
-        _check_alike({"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **training.data})
+        versions = {"sslmlflow": version("sslmlflow"), "torch": torch.__version__}
+        machine = {"device": training.machine.device.type, "precision": training.machine.precision}
+        _check_alike({**versions, **deciding_texts(training.options), **training.data, **machine})
     return training
 
 
 def _check_alike(data: Mapping[str, str]) -> None:
-    """UserError, in all processes, where what decides the result is not the same in all."""
+    """UserError in a process where what decides the result is not as in process 0; the others leave quietly."""
     first = json.loads(of_first(json.dumps(dict(data)).encode()))
     names = {name for name in {*first, *data} if not name.startswith(START)}
     differing = sorted(name for name in names if first.get(name) != data.get(name))
+    if any_true(bool(differing)) and not differing:
+        raise LeftQuietly
     if differing:
         name = differing[0]
         raise UserError(
-            f"process {rank()} has {name} {data.get(name)}, process 0 has {first.get(name)}. All processes of a "
-            "training need the same versions and the same images."
+            f"{name} is {data.get(name)} here and {first.get(name)} in process 0. All processes of a training need the "
+            "same versions, parameters and images."
         )
-    if any_true(bool(differing)):
-        raise LeftQuietly
 
 
 def share_state(state: State) -> None:
@@ -89,5 +92,5 @@ def follow(training: "Training") -> None:
         for event in events:
             if (isinstance(event, Steps) and stop_agreed()) or (isinstance(event, MilestoneDue) and any_true(False)):
                 break
-        if stop_agreed():
-            end_if_wished()
+    if stop_agreed():
+        raise LeftQuietly  # process 0 saves, and reports the stop

@@ -7,16 +7,25 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sslmlflow.distributed import gather, size, total
+from sslmlflow.errors import ConfigError
+
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def synchronise(model: nn.Module) -> None:
     """Replace each BatchNorm of a model by one of the same state that computes with the images of all processes.
 
-    torch's own SyncBatchNorm works on GPUs only, and has no second derivatives.
+    torch's own SyncBatchNorm works on GPUs only, and has no second derivatives. ConfigError at a layer that does more
+    than BatchNorm, such as those of timm that hold an activation.
     """
     for name, module in list(model.named_children()):
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _BatchNorm) and type(module) in PLAIN:
             setattr(model, name, _shared(module))
+        elif isinstance(module, _BatchNorm):
+            raise ConfigError(
+                f"invalid value for processes: {size()} (must be 1 for this encoder, because its "
+                f"{type(module).__name__} layers cannot compute with the images of several processes)"
+            )
         else:
             synchronise(module)
 
@@ -90,16 +99,19 @@ class _Normalise(torch.autograd.Function):
         per_x = weight * inverse.square() * along
         constant = weight * inverse * across - per_x * mean
         shape = 1, -1, *[1] * (x.dim() - 2)
-        of_x.sub_(constant.view(shape)).addcmul_(x, per_x.view(shape), value=-1)
-        return of_x, of_weight, of_bias, None
+        exact = (
+            of_x.to(weight.dtype).sub_(constant.view(shape)).addcmul_(x.to(weight.dtype), per_x.view(shape), value=-1)
+        )
+        return exact.to(x.dtype), of_weight, of_bias, None
 
 
 def formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """BatchNorm by its formula, which can be differentiated any number of times."""
+    given, x = x.dtype, x.to(weight.dtype)
     dims = [0, *range(2, x.dim())]
     shape = 1, -1, *[1] * (x.dim() - 2)
     count = x.numel() // x.shape[1] * size()
     mean = total(x.sum(dims)) / count
     centred = x - mean.view(shape)
     variance = total(centred.square().sum(dims)) / count
-    return centred * (weight * (variance + eps).rsqrt()).view(shape) + bias.view(shape)
+    return (centred * (weight * (variance + eps).rsqrt()).view(shape) + bias.view(shape)).to(given)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sslmlflow.distributed import any_true, largest
+from sslmlflow.distributed import any_true, largest, rank, size
 from sslmlflow.errors import UserError
 from sslmlflow.methods import Batch, Progress
 from sslmlflow.shortage import out_of_memory, shortage
@@ -121,7 +121,8 @@ def train(
         taken = _one_step(state, batch_of, plan, machine, take_step)
         waiting += [taken] if taken else []
         ends = state.step % plan.steps_per_epoch == 0
-        if waiting and (ends or taken is None or len(waiting) >= at_once):
+        is_long = size() == 1 and time.perf_counter() - started > SECONDS  # several must agree, see `_next_at_once`
+        if waiting and (ends or taken is None or is_long or len(waiting) >= at_once):
             told = Steps(_told(waiting, plan, started))
             at_once = _next_at_once(told, plan, machine)
             yield told
@@ -152,8 +153,8 @@ def _one_step(state: State, batch_of: BatchOf, plan: Plan, machine: Machine, tak
         batch = batch_of(step, state.method.difficulty)
         if any_true(batch is None) or batch is None:  # in all processes or in none
             return None
-        # Dropout and stochastic depth draw from the global state: bind it to the step.
-        torch.manual_seed(step_seed(plan.seed, step))
+        # Dropout and stochastic depth draw from the global state: bind it to the step, and to the process.
+        torch.manual_seed(step_seed(plan.seed, step) + rank())
         rates = plan.schedule.at(step)
         return Taken(step + 1, rates.lr, take_step(state, batch, plan.progress(step), rates, machine))
 

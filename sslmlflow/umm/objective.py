@@ -100,8 +100,7 @@ class Objectives:
         """JS of the densities at the early embeddings of both views of the first images, in float32 or better."""
         late = self.method.encoder.late
         count = max(self.weights.js_images // len(self.batch.crops[0]), 1)
-        first = self._by_view(self.maps)[:, :count].transpose(0, 1)
-        some = gather(first.contiguous())[:count].transpose(0, 1).flatten(0, 1)
+        some = _of_all(self._by_view(self.maps)[:, :count])[:, :count].flatten(0, 1)
         named = self._late({**self._named(theta), **self._buffers()})
         # In train mode the samples of a batch depend on each other: there is no Jacobian of one.
         with eval_mode(late):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sslmlflow.distributed import rank
 from sslmlflow.errors import DivergedError
 from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.device import Machine
@@ -73,7 +74,7 @@ class Umm:
         """Move the late part and the heads; the losses, the projections before, and what there is to say."""
         tuned = tuned_parameters(state.method)
         with fixed_early(state.method, batch, machine) as maps:
-            seed = torch.initial_seed()  # the loop's, of this step
+            seed = torch.initial_seed() - rank()  # the loop's, of this step: directions are the same in all processes
             objectives = Objectives(state.method, batch, maps[0], list(tuned), self.weights, machine, seed, progress)
             try:
                 with sdpa_kernel(SDPBackend.MATH):  # the faster kernels of attention have no second derivatives

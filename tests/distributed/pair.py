@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sslmlflow.config.methods import METHODS
-from sslmlflow.distributed import own, size
+from sslmlflow.distributed import own, rank, size
 from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import Machine
@@ -39,7 +39,7 @@ def steps(case: str) -> dict[str, Tensor]:
     take_step = umm.step if umm else ssl_step
     found = {f"start.{key}": tensor.clone() for key, tensor in method.state_dict().items()}
     for number in range(STEPS):
-        torch.manual_seed(number)
+        torch.manual_seed(number + rank())  # as the loop does
         whole = some_batch(name, IMAGES, seed=number)
         crops, boxes = (tuple(own(of, 1) for of in part) for part in (whole.crops, whole.boxes))
         batch = Batch(crops, own(whole.indices), boxes)

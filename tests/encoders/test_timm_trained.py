@@ -4,9 +4,10 @@ import pytest
 import timm
 import torch
 
-from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder
+from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder, check_views
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods import Progress, build_method
+from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import Machine
 from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Rates
@@ -34,7 +35,7 @@ FAMILIES = {
 def test_the_two_parts_make_up_timms_model(name: str) -> None:
     size = FAMILIES[name]
     check_encoder(f"timm/{name}")
-    encoder = build_encoder(EncoderSpec(f"timm/{name}", image_size=size), seed=3).eval()
+    encoder = build_encoder(EncoderSpec(f"timm/{name}", image_size=size, options="auto"), seed=3).eval()
     with torch.random.fork_rng():
         torch.manual_seed(3)
         sized = {"img_size": size} if name.startswith(("vit", "deit")) else {}
@@ -50,11 +51,32 @@ def test_the_two_parts_make_up_timms_model(name: str) -> None:
     assert min(parts) > 0
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_statistics_of_all_processes_an_encoder_is_the_same_or_refused(name: str) -> None:
+    size = FAMILIES[name]
+    encoder = build_encoder(EncoderSpec(f"timm/{name}", image_size=size, options="auto"), seed=3).eval()
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        expected = encoder(images)
+        try:
+            synchronise(encoder)
+        except ConfigError as error:
+            assert "BatchNormAct2d layers" in str(error)  # noqa: PT017 (some are refused)
+        else:
+            torch.testing.assert_close(encoder(images), expected)
+
+
 def test_a_vision_transformer_takes_small_views_and_every_parameter_is_trained() -> None:
     encoder = build_encoder(TINY, seed=0)
     assert encoder(torch.rand(2, 3, 8, 8)).shape == (2, 12)
     encoder(torch.rand(2, 3, 16, 16)).square().sum().backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+def test_small_views_must_be_whole_patches() -> None:
+    check_views(TINY, [16, 8])
+    with pytest.raises(ConfigError, match=r"small views are of 6 px \(must be a multiple of the patches"):
+        check_views(TINY, [16, 6])
 
 
 @pytest.mark.parametrize("way", ["unroll", "aid_cg"])
@@ -84,13 +106,28 @@ def test_umm_tunes_the_last_blocks_of_a_vision_transformer(way: str) -> None:
         ("vit_tiny_patch16_224", 24, "", r"must be a multiple of the patches of .*, 16 px"),
         ("vit_tiny_patch16_224", 32, "num_heads=5", "divisible by num_heads"),
         ("vit_tiny_patch16_224", 32, "patches=4", r"encoder_options: patches \(must be one of patch_size, embed_dim"),
-        ("vit_tiny_patch16_224", 32, "depth=many", r"depth in encoder_options: many \(must be a whole number\)"),
-        ("vit_tiny_patch16_224", 32, "depth=0", r"depth in encoder_options: 0 \(must be 1 to 4096\)"),
+        (
+            "vit_tiny_patch16_224",
+            32,
+            "depth=many",
+            r"depth in encoder_options: many \(must be a whole",
+        ),
+        ("vit_tiny_patch16_224", 32, "depth=0", r"depth in encoder_options: 0 \(must be a whole"),
+        (
+            "vit_tiny_patch16_224",
+            32,
+            "drop_path_rate=5",
+            r"drop_path_rate in .*: 5 \(must be a number from 0",
+        ),
+        ("vit_tiny_patch16_224", 256, "patch_size=2", r"256 px \(must be at most 4096 patches of 2 px\)"),
         ("resnet18", 32, "patch_size=4", "patch_size"),
+        ("mixer_s32_224", 64, "", "cannot be trained on 64 px images"),
         ("swin_tiny_patch4_window7_224", 64, "", "cannot be trained on 64 px images"),
         ("deit_tiny_distilled_patch16_224", 32, "", "its parts do not make up the whole"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_a_sentence(name: str, size: int, options: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        build_encoder(EncoderSpec(f"timm/{name}", image_size=size, options=options), seed=0)
+        check_views(EncoderSpec(f"timm/{name}", image_size=size, options=options or "auto"), [])
+    with pytest.raises(ConfigError, match=why):
+        build_encoder(EncoderSpec(f"timm/{name}", image_size=size, options=options or "auto"), seed=0)

@@ -89,7 +89,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("encoder.name", "resnet50", f"{ENCODER}: early.layer1.0.conv1.weight"),
     ("encoder.name", "vgg19", "cannot be the weights of a vgg19"),
     ("encoder.name", "regnet_y_128gf", "cannot be the weights of a regnet_y_128gf"),
-    ("encoder.name", "timm/vit_giant_patch14_dinov2", "cannot be the weights of a timm/vit_giant_patch14_dinov2"),
+    ("encoder.name", "timm/vit_giant_patch14_dinov2", 'encoder.options: "" (must be auto, or settings'),
     ("encoder.stem", "small", 'invalid value for encoder.stem: "small" (must be "cifar", "imagenet")'),
     ("encoder.stem", "imagenet", "early.conv1.weight is F32 (4, 3, 3, 3) (must be float32 (4, 3, 7, 7)"),
     ("encoder.width", 4096, "early.conv1.weight is F32 (4, 3, 3, 3) (must be float32 (4096, 3, 3, 3)"),
