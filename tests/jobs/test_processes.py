@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.jobs.small import SMALL, Left, left_in
+from tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.slow
 TRAINING = ["pretrain", *SMALL, "--lr=0.001", "--milestone_every=20"]
@@ -121,3 +122,19 @@ def test_another_number_of_processes_is_said_and_a_refusal_is_printed_once(
     evaluated = Started(folder, environment, [*TORCHRUN, "evaluate"])
     assert evaluated.wait() != 0
     assert "this command runs in one process" in evaluated.said()
+
+
+def test_processes_that_were_given_different_parameters_are_refused(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = str(free_port())
+    given = [*OURS, *TRAINING, "--epochs=2"]
+    meeting = {**environment, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    both = [
+        Started(
+            tmp_path / str(rank), {**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)}, [*given, f"--seed={rank}"]
+        )
+        for rank in range(2)
+    ]
+    assert [one.wait() for one in both] == [0, 1]  # the launcher ends with the code of the one that failed
+    assert "process 1: seed is 1 here and 0 in process 0" in both[1].said()
