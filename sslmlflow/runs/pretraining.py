@@ -12,7 +12,8 @@ from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import measure_preprocessing
 from sslmlflow.data.stacks import chosen_views, described
-from sslmlflow.distributed import rank, size
+from sslmlflow.distributed import rank
+from sslmlflow.distributed import size as size_of_job
 from sslmlflow.encoders import PREFIX, EncoderSpec, build_encoder, check_encoder, check_views, read_timm_options
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
@@ -52,6 +53,8 @@ def prepare(config: Pretrain) -> Training:
     plan = _plan(config, settings, len(sets.train))
     encoder = EncoderSpec(config.encoder, stem, settings.width, size, options=_timm_options(config))
     check_views(encoder, {group.size for group in views})
+    if size_of_job() > 1 and encoder.options:
+        synchronise(build_encoder(encoder, seed=0))  # refuses layers that it cannot replace, before there is a run
     method_options = method_options_text(config.method, settings.method_options)
     method_class(config.method).check(encoder, views, settings.batch_size)
     first = first_weights(config, method_options, encoder) if rank() == 0 else None
@@ -113,7 +116,7 @@ def _start(
     if first:
         first.put_into_method(method)
     method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
-    if size() > 1:
+    if size_of_job() > 1:
         synchronise(method)
     return start_state(method, optimising)
 
