@@ -21,7 +21,7 @@ from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.methods import METHODS
 from sslmlflow.data import open_images, open_labels
-from sslmlflow.data.opening import dataset_spec
+from sslmlflow.data.opening import cache_folder, dataset_spec
 from sslmlflow.metrics.catalogue import CATALOGUE, CRITERIA, KNN, STANDARDISED, TABLED
 from sslmlflow.metrics.correlation import lost_by_the_last, pearson, regret
 from sslmlflow.metrics.labelled.knn import knn_accuracy
@@ -56,6 +56,7 @@ def main() -> None:
         for method in arguments.methods:
             search(method, data)
         return
+    arguments.results.mkdir(parents=True, exist_ok=True)
     for method in arguments.methods:
         for seed in arguments.seeds:
             written = arguments.results / f"{method}-{seed}.json"
@@ -120,7 +121,7 @@ def pixels(folder: str) -> float:
     """5-NN on the pixels themselves."""
     options = DataOptions(dataset="folder", data_dir=folder, max_train_images=5000, max_test_images=2000)
     spec = dataset_spec(options, 32)
-    sets, labels = open_images(spec), open_labels(spec)
+    sets, labels = open_images(spec, cache_folder()), open_labels(spec, cache_folder())
     flat = [part.read(np.arange(len(part))).reshape(len(part), -1) / 255 for part in (sets.train, sets.test)]
     return knn_accuracy(flat[0], labels.train, flat[1], labels.test)
 
