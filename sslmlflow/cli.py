@@ -50,7 +50,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 end_if_wished()  # what failed may have, because it was to end: the server that does not answer
                 return code
     except ConfigError as error:
-        return 0 if number() else _tell(error)  # all processes of a job are given the same
+        return _tell(error)
     except KeyboardInterrupt as error:
         if not number():
             print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)

@@ -9,11 +9,11 @@ import torch
 from sslmlflow.config.methods import method_options_text, read_method_options
 from sslmlflow.config.options import AUTO, as_text
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.data.augmentation import Views
 from sslmlflow.data.opening import dataset_spec, open_and_tell
 from sslmlflow.data.preprocess import measure_preprocessing
 from sslmlflow.data.stacks import chosen_views, described
-from sslmlflow.distributed import rank
-from sslmlflow.distributed import size as size_of_job
+from sslmlflow.distributed import rank, size
 from sslmlflow.encoders import PREFIX, EncoderSpec, build_encoder, check_encoder, check_views, read_timm_options
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
@@ -46,15 +46,11 @@ def prepare(config: Pretrain) -> Training:
         check_experiment(connect())
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
-    size = preprocessing.image_size
-    stem = config.stem if config.stem != "auto" else "cifar" if size <= LARGEST_CIFAR_STEM else "imagenet"
+    image_size = preprocessing.image_size
     recipe = method_class(config.method).recipe
-    views = chosen_views(recipe.views(size), recipe.multi_crop, config)
+    views = chosen_views(recipe.views(image_size), recipe.multi_crop, config)
     plan = _plan(config, settings, len(sets.train))
-    encoder = EncoderSpec(config.encoder, stem, settings.width, size, options=_timm_options(config))
-    check_views(encoder, {group.size for group in views})
-    if size_of_job() > 1 and encoder.options:
-        synchronise(build_encoder(encoder, seed=0))  # refuses layers that it cannot replace, before there is a run
+    encoder = _encoder(config, settings.width, image_size, views)
     method_options = method_options_text(config.method, settings.method_options)
     method_class(config.method).check(encoder, views, settings.batch_size)
     first = first_weights(config, method_options, encoder) if rank() == 0 else None
@@ -63,8 +59,8 @@ def prepare(config: Pretrain) -> Training:
         "method_options": method_options,
         "views": described(views),
         **({"start_digest": first.digest, "start_holds": first.holds} if first else {}),
-        "stem": stem,
-        "image_size": size,
+        "stem": encoder.stem,
+        "image_size": image_size,
         "bit_depth": sets.bit_depth,
         "data_dir": as_text(dataset_spec(config).folder),
     }
@@ -116,9 +112,19 @@ def _start(
     if first:
         first.put_into_method(method)
     method.to(device, memory_format=memory_format(encoder, device))  # type: ignore[call-overload]
-    if size_of_job() > 1:
+    if size() > 1:
         synchronise(method)
     return start_state(method, optimising)
+
+
+def _encoder(config: Pretrain, width: int, image_size: int, views: Views) -> EncoderSpec:
+    """The encoder, refused before there is a run where it cannot be trained on these views in these processes."""
+    stem = config.stem if config.stem != "auto" else "cifar" if image_size <= LARGEST_CIFAR_STEM else "imagenet"
+    encoder = EncoderSpec(config.encoder, stem, width, image_size, options=_timm_options(config))
+    check_views(encoder, {group.size for group in views})
+    if size() > 1 and encoder.options:
+        synchronise(build_encoder(encoder, seed=0))  # refuses layers that it cannot replace
+    return encoder
 
 
 def _timm_options(config: Pretrain) -> str:

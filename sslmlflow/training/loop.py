@@ -123,9 +123,9 @@ def train(
         ends = state.step % plan.steps_per_epoch == 0
         is_long = size() == 1 and time.perf_counter() - started > SECONDS  # several must agree, see `_next_at_once`
         if waiting and (ends or taken is None or is_long or len(waiting) >= at_once):
-            told = Steps(_told(waiting, plan, started))
-            at_once = _next_at_once(told, plan, machine)
-            yield told
+            steps = Steps(_told(waiting, plan, started))
+            at_once = _next_at_once(steps, plan, machine)
+            yield steps
             waiting, started = [], time.perf_counter()
         if taken is None:
             return
@@ -138,11 +138,11 @@ def train(
             started = time.perf_counter()
 
 
-def _next_at_once(told: Steps, plan: Plan, machine: Machine) -> int:
-    """How many steps are to be told together next, by how long these took; in all processes the same."""
+def _next_at_once(last: Steps, plan: Plan, machine: Machine) -> int:
+    """Return how many steps to report together next, from the speed of the last ones; the same in all processes."""
     if machine.device.type == "cpu":
         return 1
-    seconds = plan.batch_size / told.steps[-1].images_per_second
+    seconds = plan.batch_size / last.steps[-1].images_per_second
     return largest(min(AT_ONCE, max(1, int(SECONDS / seconds))))
 
 

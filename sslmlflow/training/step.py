@@ -92,8 +92,8 @@ def fetched(steps: Sequence[Taken]) -> list[dict[str, float]]:
     values = [steps[place].result.losses[name] for place, name in names]
     exact = torch.float32 if values[0].device.type == "mps" else torch.float64
     found: list[dict[str, float]] = [{} for _ in steps]
-    told = mean(torch.stack([v.to(exact) for v in values]))
-    for (place, name), value in zip(names, told.tolist(), strict=True):
+    means = mean(torch.stack([v.to(exact) for v in values]))
+    for (place, name), value in zip(names, means.tolist(), strict=True):
         found[place][name] = value
     for taken, losses in zip(steps, found, strict=True):
         check_finite(losses, taken.step, taken.lr)

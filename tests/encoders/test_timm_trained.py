@@ -97,28 +97,13 @@ def test_umm_tunes_the_last_blocks_of_a_vision_transformer(way: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "options", "why"),
     [
-        (
-            "vit_tiny_patch16_224",
-            30,
-            "patch_size=4",
-            r"30 px \(must be a multiple of the patches of .*, 4 px\)",
-        ),
+        ("vit_tiny_patch16_224", 30, "patch_size=4", r"30 px \(must be a multiple of the patches of .*, 4 px\)"),
         ("vit_tiny_patch16_224", 24, "", r"must be a multiple of the patches of .*, 16 px"),
         ("vit_tiny_patch16_224", 32, "num_heads=5", "divisible by num_heads"),
         ("vit_tiny_patch16_224", 32, "patches=4", r"encoder_options: patches \(must be one of patch_size, embed_dim"),
-        (
-            "vit_tiny_patch16_224",
-            32,
-            "depth=many",
-            r"depth in encoder_options: many \(must be a whole",
-        ),
+        ("vit_tiny_patch16_224", 32, "depth=many", r"depth in encoder_options: many \(must be a whole"),
         ("vit_tiny_patch16_224", 32, "depth=0", r"depth in encoder_options: 0 \(must be a whole"),
-        (
-            "vit_tiny_patch16_224",
-            32,
-            "drop_path_rate=5",
-            r"drop_path_rate in .*: 5 \(must be a number from 0",
-        ),
+        ("vit_tiny_patch16_224", 32, "drop_path_rate=5", r"drop_path_rate in .*: 5 \(must be a number from 0"),
         ("vit_tiny_patch16_224", 256, "patch_size=2", r"256 px \(must be at most 4096 patches of 2 px\)"),
         ("resnet18", 32, "patch_size=4", "patch_size"),
         ("mixer_s32_224", 64, "", "cannot be trained on 64 px images"),
