@@ -47,7 +47,10 @@ def test_mistakes_are_refused_at_once_and_nothing_is_written(environment: dict[s
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["pretrain", "--encoder=resnet81"], ["encoder=resnet81 is not possible. Did you mean resnet18?"]),
+        (
+            ["pretrain", "--encoder=resnet81"],
+            ["invalid value for encoder: resnet81 (must be resnet18", "Did you mean resnet18?"],
+        ),
         (["pretrain", "--method_options=temprature=1"], ["temprature", "Did you mean temperature?"]),
         (["pretrain", "--method_options=temperature"], ["temperature has no value. Write name=value,name=value."]),
         (["pretrain", "--method=moco-v2", "--method_options=queue_size=0"], ["queue_size=0", "at least 1"]),

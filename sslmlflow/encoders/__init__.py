@@ -72,8 +72,8 @@ def check_encoder(name: str) -> None:
     known = [*RESNETS, *torchvision_models()]
     if name not in known:
         raise ConfigError(
-            f"encoder={name} is not possible.{_meant(name, known)} Allowed: resnet18, resnet50, the name of a "
-            "classification model in torchvision.models, or timm/ and the name of a model of timm."
+            f"invalid value for encoder: {name} (must be resnet18, resnet50, the name of a classification model in "
+            f"torchvision.models, or timm/ and the name of a model of timm).{_meant(name, known)}"
         )
 
 
