@@ -29,10 +29,11 @@ from sslmlflow.reporting.history import history_of
 from sslmlflow.tracking.server import connect
 
 IMAGES = ("--max_train_images=5000", "--max_test_images=2000")
-TRAINING = (*IMAGES, "--preset=small", "--width=16", "--batch_size=128", "--epochs=20", "--milestone_every=4")
-SEARCH = (*IMAGES, "--preset=small", "--width=16", "--batch_size=128", "--epochs=8", "--milestone_every=8")
+TRAINING = (*IMAGES, "--preset=small", "--width=16", "--batch_size=64", "--epochs=20", "--milestone_every=4")
+SEARCH = (*IMAGES, "--preset=small", "--width=16", "--batch_size=64", "--epochs=8", "--milestone_every=8")
 EVALUATION = ("--probe=plain",)
 FACTORS = (0.3, 1.0, 3.0)
+TRIED = ("lr", "optimiser")
 # Options for so few steps, where a method's default is for a long training of many images.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "byol": ("--hidden_width=1024",),
@@ -86,7 +87,8 @@ def search(method: str, data: Sequence[str]) -> None:
 def train(method: str, training: Sequence[str], data: Sequence[str]) -> Cell:
     """Train and evaluate, unless it is done; what was measured."""
     given = given_to(method, training)
-    known = (f"--method={method}", *training)
+    # A run of the search is another run, though it was given everything that this one is given.
+    known = (f"--method={method}", *(f"--{name}=auto" for name in TRIED if not _gives(training, name)), *training)
     run = finished("pretrain", known)
     if run is None:
         sslmlflow("pretrain", *given, *data, "--resume=auto")
@@ -105,6 +107,10 @@ def train(method: str, training: Sequence[str], data: Sequence[str]) -> Cell:
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "mlflow": mlflow.__version__},
         "values": {key: history.column(key) for key in sorted(history.values)},
     }
+
+
+def _gives(arguments: Sequence[str], name: str) -> bool:
+    return any(argument.startswith(f"--{name}=") for argument in arguments)
 
 
 def given_to(method: str, training: Sequence[str]) -> list[str]:
