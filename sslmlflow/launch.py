@@ -31,8 +31,17 @@ def number() -> int:
 
 
 def processes_of(config: object) -> int:
-    """How many processes are to be launched for a job."""
-    return 1 if is_launched() else getattr(config, "processes", 1)
+    """How many processes are to be launched for a job; `auto` is one per GPU, and one without a GPU."""
+    if is_launched():
+        return 1
+    given: int | None = getattr(config, "processes", 1)
+    if given is not None:
+        return given
+    if getattr(config, "device", "auto") not in ("auto", "cuda"):
+        return 1
+    import torch
+
+    return max(torch.cuda.device_count(), 1)
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
@@ -80,9 +89,9 @@ def joined(config: object) -> Iterator[None]:
     if not hasattr(config, "processes"):
         raise ConfigError("this command runs in one process. Start it without torchrun.")
     count = int(os.environ["WORLD_SIZE"])
-    if config.processes not in (1, count):
+    if config.processes not in (None, 1, count):
         raise ConfigError(
-            f"invalid value for processes: {config.processes} (must be 1 or {count}, as started by torchrun)"
+            f"invalid value for processes: {config.processes} (must be auto, 1 or {count}, as started by torchrun)"
         )
     import torch
     import torch.distributed as dist

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import option
-from sslmlflow.config.umm import Umm
+from sslmlflow.config.training import TrainingOptions
+from sslmlflow.config.umm import UmmOptions
 
 
 @dataclass(frozen=True)
-class Grid(EvaluationOptions, Umm):
+class Grid(EvaluationOptions, UmmOptions, TrainingOptions):
     """Tune one milestone by UMM with each of several values of alpha, beta or eps, evaluate, and report."""
 
     over: str = option("alpha", "parameter of umm whose values are tried", choices=("alpha", "beta", "eps"))

@@ -50,9 +50,9 @@ class RunOptions(MachineOptions):
 class ProcessOptions:
     """Several processes"""
 
-    processes: int = option(
+    processes: int | None = option(
         1,
-        "processes of this machine that train together, each on a GPU if there are any",
+        "processes of this machine that train together, each on a GPU if there are any; auto: one per GPU",
         minimum=1,
         changes_result=False,
     )

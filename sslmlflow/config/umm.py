@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sslmlflow.config.monitor import MonitorOptions
 from sslmlflow.config.options import again, option
-from sslmlflow.config.training import TrainingOptions
+from sslmlflow.config.training import ProcessOptions, TrainingOptions
 
 VARIANTS = ("umm", "simultaneous", "alternating", "continuation")
 HYPERGRADIENTS = ("unroll", "first_order", "finite_diff", "aid_neumann", "aid_cg")
@@ -66,5 +66,5 @@ class UmmOptions:
 
 
 @dataclass(frozen=True)
-class Umm(UmmOptions, TrainingOptions):
+class Umm(UmmOptions, TrainingOptions, ProcessOptions):
     """Tune the late part of a milestone without labels, to undo memorisation (UMM)."""

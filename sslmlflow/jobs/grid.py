@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.grid import Grid
@@ -18,6 +17,7 @@ from sslmlflow.metrics.catalogue import ACCURACIES, CATALOGUE, CRR, CRR_ADJUSTED
 from sslmlflow.reporting.history import History, history_of
 from sslmlflow.reporting.milestone_choice import TRAINED_ON_IT
 from sslmlflow.reporting.tables import markdown_table
+from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.train import require_checkpoints, train_to_end
 from sslmlflow.runs.umm import prepare, training_images, umm_run
@@ -38,19 +38,19 @@ def run(config: Grid) -> None:
     values = _values(config)
     client = connect()
     check_experiment(client)
-    model = starting_milestone(client, config.run, config.milestone)
-    training = prepare(client, _with(config, values[0]), model)  # a mistake in what is asked for makes no run
+    origin = Origin.of(client, starting_milestone(client, config.run, config.milestone))
+    training = prepare(_with(config, values[0]), origin)  # a mistake in what is asked for makes no run
     training.monitor.warn_of_few_images()
     name = f"grid over {config.over}: {training.name}"
-    data = {"milestone": model.model_id}
+    data = {"milestone": origin.model_id}
     with tracked_run(
         "grid", config, name, config.resume, data, check=partial(_require_parts, values=values)
     ) as tracked:
-        tracked.set_tags({"mlflow.parentRunId": str(model.source_run_id)})
+        tracked.set_tags({"mlflow.parentRunId": origin.run_id})
         results: Results = {}
         for place, value in enumerate(values, start=1):
             print(f"\n{config.over} = {value} ({place} of {len(values)})")
-            history = history_of(client, _tuned(tracked, client, config, value, model))
+            history = history_of(client, _tuned(tracked, client, config, value, origin))
             results.setdefault(START, _measured(history, 0))
             results[str(value)] = _measured(history, -1)
         report = _report(config.over, results)
@@ -77,7 +77,7 @@ def _part(tracked: TrackedRun, value: float) -> str | None:
     return run_id
 
 
-def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float, model: LoggedModel) -> str:
+def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float, origin: Origin) -> str:
     """Tune with one value in a run below the grid's, evaluate the start and the end; the run's id.
 
     What was begun is gone on with, and what was done is not done again.
@@ -85,13 +85,13 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
     tag = f"{PART}.{value}"
     done = _part(tracked, value)
     one = dataclasses.replace(_with(config, value), resume=done or "auto")
-    training = prepare(client, one, model)
+    training = prepare(one, origin)
     training = dataclasses.replace(training, name=f"{config.over} = {value}: {training.name}")
-    with umm_run(one, training, model, below=tracked) as child:
+    with umm_run(one, training, origin, below=tracked) as child:
         train_to_end(child, training)
         tracked.set_tags({tag: child.run_id})
         milestones = history_of(client, child.run_id).models
-        size, images = training_images(client, one, str(model.source_run_id))
+        size, images = training_images(client, one, origin.run_id)
         spec = dataset_spec(images, size, config.labels)
         texts = texts_of(config)
         child.log_missing_params({name: texts[name] for name in options_of(EvaluationOptions)})
@@ -100,7 +100,7 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
 
 
 def _with(config: Grid, value: float) -> Umm:
-    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(Umm)}
+    given = {name: getattr(config, name) for name in options_of(Umm) if name in options_of(Grid)}
     return Umm(**{**given, config.over: value})
 
 

@@ -16,6 +16,7 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.files import private_database
 from sslmlflow.home import home
 from sslmlflow.metrics.catalogue import CATALOGUE
+from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.start import starting_milestone
 from sslmlflow.runs.umm import prepare
 from sslmlflow.search.attributes import PARENT
@@ -39,7 +40,7 @@ def run(config: Tune) -> None:
     client = connect()
     check_experiment(client)
     model = starting_milestone(client, config.run, config.milestone)
-    training = prepare(client, as_umm(config), model)  # a mistake in what is asked for makes no run
+    training = prepare(as_umm(config), Origin.of(client, model))  # a mistake in what is asked for makes no run
     training.monitor.warn_of_few_images()
     settings = settings_of(config, model, training)
     url = config.storage or f"sqlite:///{private_database(home() / 'studies.db')}"

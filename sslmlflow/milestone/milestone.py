@@ -118,12 +118,7 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
     `early` ends the encoder's early part elsewhere. UserError if the milestone lacks any of the method's state.
     """
     about = milestone.about
-    if about["method"] is None:
-        raise UserError("the milestone is of a model that was not trained here: it embeds images, but has no method.")
-    spec = EncoderSpec(**about["encoder"])
-    spec = with_early(spec, early) if early else spec
-    method = build_method(about["method"], about["method_options"], build_encoder(spec, seed=0), seed=0)
-    method.is_tuned = bool(about.get("tuned"))
+    method, spec = untrained_method(about, early)
     place = measured_place(method)
     kept = {place + name: tensor for name, tensor in milestone.encoder.state_dict().items()} | milestone.heads
     if early:
@@ -136,6 +131,17 @@ def load_method(milestone: Milestone, early: str | None = None) -> tuple[Method,
             f"({len(missing)} tensors are missing, {missing[0]} for one): it can embed images, but not be trained on."
         )
     method.load_state_dict(kept)
+    return method, spec
+
+
+def untrained_method(about: dict[str, Any], early: str | None = None) -> tuple[Method, EncoderSpec]:
+    """The method that a milestone describes, before its state is loaded; and how its encoder is built."""
+    if about["method"] is None:
+        raise UserError("the milestone is of a model that was not trained here: it embeds images, but has no method.")
+    spec = EncoderSpec(**about["encoder"])
+    spec = with_early(spec, early) if early else spec
+    method = build_method(about["method"], about["method_options"], build_encoder(spec, seed=0), seed=0)
+    method.is_tuned = bool(about.get("tuned"))
     return method, spec
 
 

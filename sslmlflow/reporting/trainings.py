@@ -37,7 +37,7 @@ def runs_of(client: MlflowClient, entry_points: Sequence[str]) -> list[Run]:
 def is_readable(run: Run) -> bool:
     """Whether the run has the parameters of a training: others may have written its tags."""
     try:
-        images_of(run)
+        images_of(run.info.run_id, run.data.params)
     except UserError as error:
         note(f"{error} It is left out")
         return False

@@ -23,6 +23,19 @@ STEP = "step"
 START = "resolved/start_"  # what process 0 alone looks up: it gives its state to the others
 
 
+def found_by_first(find: Callable[[], str]) -> str:
+    """What process 0 finds, for all; what it cannot find, the others refuse without a word."""
+    found, refused = "", None
+    if rank() == 0:
+        try:
+            found = find()
+        except Exception as error:
+            refused = error
+    if any_true(refused is not None):
+        raise refused or LeftQuietly
+    return of_first(found.encode()).decode()
+
+
 def prepared(prepare: Callable[[], "Training"]) -> "Training":
     """Prepare a training in all processes or in none; what process 0 refuses, the others refuse without a word."""
     training, refused = None, None

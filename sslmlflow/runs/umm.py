@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelInput
+from mlflow.entities import LoggedModelInput
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import AUTO, as_text, options_of, read_config, texts_of
@@ -16,18 +16,19 @@ from sslmlflow.config.views import ViewOptions
 from sslmlflow.data.opening import changed_since, dataset_spec, open_and_tell
 from sslmlflow.data.source import ImageSets
 from sslmlflow.data.stacks import chosen_views
+from sslmlflow.distributed import size
 from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Method, method_class
-from sslmlflow.milestone.milestone import Milestone, load_method
+from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved
 from sslmlflow.runs.views import view_batches
 from sslmlflow.texts import printable
-from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run
-from sslmlflow.tracking.trained_images import images_of_run
+from sslmlflow.tracking.trained_images import images_of, images_of_run
+from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import choose_machine, memory_format
 from sslmlflow.training.loop import Plan
 from sslmlflow.training.optimisers import Optimising
@@ -49,46 +50,48 @@ LATER = {  # and what it was before there was a choice
 
 
 @contextmanager
-def umm_run(
-    config: Umm, training: Training, model: LoggedModel, below: TrackedRun | None = None
-) -> Iterator[TrackedRun]:
+def umm_run(config: Umm, training: Training, origin: Origin, below: TrackedRun | None = None) -> Iterator[TrackedRun]:
     """The run of a tuning, linked to the milestone it starts from, and shown below its training or another run."""
-    parent = below.run_id if below else str(model.source_run_id)
+    parent = below.run_id if below else origin.run_id
     # With the parent in it, `resume=auto` of a grid's part does not take over what was tuned for another reason.
-    data = {**training.data, "milestone": model.model_id, "parent": parent}
+    data = {**training.data, "milestone": origin.model_id, "parent": parent}
     with tracked_run("umm", config, training.name, config.resume, data, below, check=require_checkpoints) as tracked:
-        tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": model.model_id})
-        tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(model.model_id)])
+        tracked.set_tags({"mlflow.parentRunId": parent, "sslmlflow.milestone": origin.model_id})
+        tracked.client.log_inputs(tracked.run_id, models=[LoggedModelInput(origin.model_id)])
         yield tracked
 
 
 def training_images(client: MlflowClient, config: UmmOptions, source: str) -> tuple[int, DataOptions]:
     """Size and choice of the images that the training `source` had, wherever they lie now."""
-    size, options = images_of_run(client, source)
-    return size, dataclasses.replace(options, data_dir=config.data_dir or options.data_dir, download=config.download)
+    return _here(config, *images_of_run(client, source))
 
 
-def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
+def _here(config: UmmOptions, image_size: int, options: DataOptions) -> tuple[int, DataOptions]:
+    return image_size, dataclasses.replace(
+        options, data_dir=config.data_dir or options.data_dir, download=config.download
+    )
+
+
+def prepare(config: Umm, origin: Origin) -> Training:
     """Check what is asked for against the milestone, open its images and settle every `auto`."""
     check_keep(config)
     machine = choose_machine(config.device, config.precision)
-    milestone = load_milestone(model.model_id)
-    _, spec = _method(config, milestone)
-    source = str(model.source_run_id)
-    image_size, options = training_images(client, config, source)
+    about, preprocessing = origin.about, origin.preprocessing
+    _, spec = _method(config, origin)
+    image_size, options = _here(config, *images_of(origin.run_id, origin.params))
     sets = open_and_tell(dataset_spec(options, image_size))
-    _check_images(sets, milestone)
-    recipe = _recipe(client.get_run(source).data.params)
+    _check_images(sets, about)
+    recipe = _recipe(origin.params)
     plan = _plan(config, recipe, len(sets.train))
-    of_method = method_class(milestone.about["method"]).recipe
-    views = chosen_views(of_method.views(milestone.preprocessing.image_size), of_method.multi_crop, _views(recipe))
+    of_method = method_class(about["method"]).recipe
+    views = chosen_views(of_method.views(preprocessing.image_size), of_method.multi_crop, _views(recipe))
     optimising = Optimising.of(of_method, recipe["optimiser"], float(recipe["clip"]))
     step = _step(config)
-    watched = milestone.about["monitor"]
+    watched = about["monitor"]
     data = {name: text for name, text in texts_of(options).items() if name not in texts_of(config)}
     settled = {
-        "method": milestone.about["method"],
-        "milestone": model.model_id,
+        "method": about["method"],
+        "milestone": origin.model_id,
         "batch_size": plan.batch_size,
         "milestone_every": plan.milestone_every,
         "early_layer": spec.early if spec.name in RESNETS else "as it is split",
@@ -100,31 +103,33 @@ def prepare(client: MlflowClient, config: Umm, model: LoggedModel) -> Training:
     }
 
     def start() -> State:
-        method, _ = _method(config, milestone)
+        method, _ = _method(config, origin)
         layout = memory_format(method.encoder, machine.device)
         method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
+        if size() > 1:
+            synchronise(method)
         method.begin_tuning()
         return step.start(method, optimising)
 
     return Training(
-        name=f"{config.variant} on {printable(client.get_run(source).info.run_name)}, epoch {milestone.epoch}",
+        name=f"{config.variant} on {origin.run_name}, epoch {about['epoch']}",
         options=config,
         machine=machine,
         sets=sets,
         encoder=spec,
-        preprocessing=milestone.preprocessing,
+        preprocessing=preprocessing,
         plan=plan,
-        batches=view_batches(sets, views, milestone.preprocessing, plan, machine),
+        batches=view_batches(sets, views, preprocessing, plan, machine),
         monitor=Monitor(
             sets.monitored,
-            milestone.preprocessing,
+            preprocessing,
             early_layer=spec.early,
             images=watched["images"],
             eps=watched["eps"],
             seed=watched["seed"],
             train=sets.train,
         ),
-        about={**{name: milestone.about[name] for name in ("method", "method_options", "dataset")}, "tuned": True},
+        about={**{name: about[name] for name in ("method", "method_options", "dataset")}, "tuned": True},
         settled={**data, **resolved(settled)},
         start=start,
         take_step=step.step,
@@ -146,8 +151,8 @@ def balance_at_start(wanted: Sequence[str], config: UmmOptions, training: Traini
         ) from error
 
 
-def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
-    method, spec = load_method(milestone, None if config.early_layer == "auto" else config.early_layer)
+def _method(config: Umm, origin: Origin) -> tuple[Method, EncoderSpec]:
+    method, spec = origin.method(None if config.early_layer == "auto" else config.early_layer)
     if config.variant != "continuation":
         tuned_parameters(method)  # refuses an encoder whose late part has none
     width = method.encoder.embedding_width
@@ -159,12 +164,12 @@ def _method(config: Umm, milestone: Milestone) -> tuple[Method, EncoderSpec]:
     return method, spec
 
 
-def _check_images(sets: ImageSets, milestone: Milestone) -> None:
-    if sets.train.fingerprint != milestone.about["dataset"]["train_fingerprint"]:
+def _check_images(sets: ImageSets, about: Mapping[str, Any]) -> None:
+    if sets.train.fingerprint != about["dataset"]["train_fingerprint"]:
         raise UserError(
             "the training images are not those that the milestone was trained on: images that it has not seen may be "
             "trained on now, or held-out ones. "
-            f"{changed_since(milestone.about)}Put the folder back as it was, or name it with --data_dir."
+            f"{changed_since(about)}Put the folder back as it was, or name it with --data_dir."
         )
 
 

@@ -19,6 +19,7 @@ from sslmlflow.errors import DivergedError, PrunedError
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.metrics.catalogue import CATALOGUE, LABEL_FREE, LIVE_CRITERIA
 from sslmlflow.reporting.history import history_of
+from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.train import train_to_end
 from sslmlflow.runs.umm import prepare, training_images, umm_run
 from sslmlflow.search.attributes import ALARMS, BEHIND, BEYOND, RUNS, VALUES, keep_measured, trial_told, values_told
@@ -147,10 +148,11 @@ class Search:
         return dataclasses.replace(as_umm(self._config), run=source, milestone=self._model.model_id, **values)
 
     def _tune_once(self, name: str, one: Umm, begun: Callable[[str], None], watch: Watch | None) -> TuningMetrics:
-        training = dataclasses.replace(prepare(self._client, one, self._model), name=name)
+        origin = Origin.of(self._client, self._model)
+        training = dataclasses.replace(prepare(one, origin), name=name)
         if watch:
             training = dataclasses.replace(training, watch=watch)
-        with umm_run(one, training, self._model, below=self._parent) as child:
+        with umm_run(one, training, origin, below=self._parent) as child:
             begun(child.run_id)
             train_to_end(child, training)
             last = milestones_of_run(self._client, child.run_id)[-1]

@@ -1,7 +1,8 @@
 """The choice of images that a training was made with, from its parameters in MLflow; torch is not loaded."""
 
+from collections.abc import Mapping
+
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.options import options_of, read_config
@@ -14,12 +15,11 @@ BIT_DEPTH_THEN = "16"  # of trainings that kept none
 
 def images_of_run(client: MlflowClient, run_id: str) -> tuple[int, DataOptions]:
     """Size and choice of the images that a run was trained on; UserError if it is not a training."""
-    return images_of(run_of(client, run_id))
+    return images_of(run_id, run_of(client, run_id).data.params)
 
 
-def images_of(run: Run) -> tuple[int, DataOptions]:
-    """Size and choice of the images of a training; UserError if it is none."""
-    run_id, params = run.info.run_id, run.data.params
+def images_of(run_id: str, params: Mapping[str, str]) -> tuple[int, DataOptions]:
+    """Size and choice of the images of a training, from its parameters; UserError if it is none."""
     if "resolved/image_size" not in params:
         raise UserError(f"run {run_id} is not a training of sslmlflow, or has not started yet.")
     given = {name: params[name] for name in options_of(DataOptions) if name in params}  # earlier releases had fewer

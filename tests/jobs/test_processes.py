@@ -15,7 +15,7 @@ from tests.jobs.small import SMALL, Left, left_in
 from tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.slow
-TRAINING = ["pretrain", *SMALL, "--lr=0.001", "--milestone_every=20"]
+TRAINING = ["pretrain", *SMALL, "--lr=0.001", "--milestone_every=20", "--precision=float32"]
 OURS = [sys.executable, "-m", "sslmlflow"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "sslmlflow"]
 TOGETHER_GONE = 30  # seconds
@@ -72,6 +72,33 @@ def test_two_processes_train_as_one_does(sslmlflow: Command, environment: dict[s
     for key in ("label_free/crr", "label_free/rankme"):
         assert dict(together.history(key)) == pytest.approx(dict(alone.history(key)), rel=1e-3)
     assert [model.params["epoch"] for model in together.milestones] == ["0", "2"]
+
+
+def test_a_milestone_is_tuned_in_two_processes_as_in_one(
+    sslmlflow: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert sslmlflow(*TRAINING, "--epochs=2", "--processes=auto").returncode == 0
+    uri = environment["MLFLOW_TRACKING_URI"]
+    source, histories = left_in(uri).run.info.run_id, []
+    for number, count in enumerate((1, 2), start=1):
+        given = [
+            "umm",
+            f"--run={source}",
+            "--epochs=1",
+            "--js_images=16",
+            "--precision=float32",
+            f"--processes={count}",
+        ]
+        experiment = {"MLFLOW_EXPERIMENT_NAME": str(count)}
+        done = sslmlflow(*given, **experiment)
+        assert done.returncode == 0, done.stderr
+        left = left_in(uri, str(number))
+        assert left.run.data.params["resolved/processes"] == str(count)
+        histories.append({key: dict(left.history(key)) for key in ("train/loss", "train/crr_pull", "label_free/crr")})
+    assert histories[1] == {key: pytest.approx(values, rel=1e-3) for key, values in histories[0].items()}
+    wrong = sslmlflow("umm", f"--run={source}", "--milestone=7", "--processes=2")
+    assert wrong.returncode == 1
+    assert wrong.stderr.count("no milestone of epoch 7") == 1
 
 
 def test_whatever_ends_one_process_ends_all_and_the_run_is_resumed_to_the_same_bits(
