@@ -5,15 +5,18 @@ its own images alone, has the right gradient once it is `averaged`. `gather`, `t
 be differentiated any number of times.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from sslmlflow.errors import PartnerLostError
+
+Part = TypeVar("Part")
 
 
 def size() -> int:
@@ -77,6 +80,27 @@ def of_first(data: bytes) -> bytes:
     with _partners():
         dist.broadcast(sent, 0)
     return sent.numpy().tobytes()
+
+
+def in_turns(parts: Sequence[Part], work: Callable[[Part], Sequence[Tensor]]) -> Iterator[list[Tensor]]:
+    """What `work` makes of each part, in their order: tensors of any number of rows; all must ask.
+
+    Each process does its share of the parts, and all receive what was made.
+    """
+    for first in range(0, len(parts), size()):
+        made = work(parts[min(first + rank(), len(parts) - 1)])  # at the end some repeat the last
+        by_process = zip(*(_of_each(tensor) for tensor in made), strict=True)
+        yield from (list(tensors) for tensors in islice(by_process, len(parts) - first))
+
+
+def _of_each(x: Tensor) -> list[Tensor]:
+    """The tensor of each process; they may differ in their number of rows."""
+    if size() == 1:
+        return [x]
+    counts = gather(torch.tensor([len(x)])).tolist()
+    padded = x.new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x
+    return [part[:count] for part, count in zip(gather(padded).split(max(counts)), counts, strict=True)]  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from sslmlflow.data.augmentation import Augmentation
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import Images, draw, subset
 from sslmlflow.data.views import fixed_crops
-from sslmlflow.embedding import blocks, embed_views
+from sslmlflow.distributed import in_turns
+from sslmlflow.embedding import blocks, embed_views, evaluating
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods import Batch, Method
 
@@ -23,7 +24,10 @@ LEAST = 4  # images: two batches with one negative each
 
 @dataclass(frozen=True)
 class Watched:
-    """Images and the views of them that are measured; `places` (n,) are their numbers in their data set."""
+    """Images and the views of them that are measured; `places` (n,) are their numbers in their data set.
+
+    They are embedded by all processes together: all must ask.
+    """
 
     images: Images
     places: NDArray[np.int64]
@@ -47,22 +51,23 @@ class Watched:
         how = self.preprocessing, self.augmentation, self.seed
         return embed_views(encoder, self.images, *how, views=views, places=self.places)
 
-    @torch.no_grad()
     def project(self, method: Method) -> dict[str, Tensor]:
         """What a method makes of two global views of each image, in eval mode and float32: projections (n, ...)."""
         device = next(method.parameters()).device
         mean, std = self.preprocessing.tensors(device)
-        was_training = method.training
-        method.eval()
-        try:
-            found = []
-            for block in blocks(len(self), method.encoder.block):
-                images = torch.from_numpy(self.images.read(block)).to(device)
-                crops, boxes = fixed_crops(images, self.augmentation, mean, std, self.places[block], self.seed)
-                found.append(method.project(Batch((crops,), torch.full((len(block),), -1), (boxes,))))
-        finally:
-            method.train(was_training)
-        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+        names: list[str] = []
+
+        @torch.no_grad()
+        def projected(part: NDArray[np.int64]) -> list[Tensor]:
+            images = torch.from_numpy(self.images.read(part)).to(device)
+            crops, boxes = fixed_crops(images, self.augmentation, mean, std, self.places[part], self.seed)
+            found = method.project(Batch((crops,), torch.full((len(part),), -1), (boxes,)))
+            names[:] = found
+            return list(found.values())
+
+        with evaluating(method):
+            found = list(in_turns(blocks(len(self), method.encoder.block), projected))
+        return {name: torch.cat(tensors) for name, tensors in zip(names, zip(*found, strict=True), strict=True)}
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The label-free metrics that every milestone gets at once, always from the same held-out images and views."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -30,6 +31,18 @@ class Monitored(NamedTuple):
 
     results: Results
     deviations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings (views, n, d) of held-out images, and what a method makes of them and of as many training images."""
+
+    early: Tensor
+    last: Tensor
+    of_more_views: Tensor
+    seconds: float  # for `early` and `last`
+    projections: dict[str, Tensor] = field(default_factory=dict)
+    seen: tuple[Tensor, dict[str, Tensor]] | None = None
 
 
 class Monitor:
@@ -87,28 +100,40 @@ class Monitor:
                 "max_test_images or monitor_images where these limit them."
             )
 
+    def embed(self, encoder: Encoder, method: Method | None = None) -> Embedded:
+        """Embed all that is measured, by all processes together: all must ask."""
+        started = time.perf_counter()
+        early, last = self.held_out.embed(encoder)
+        seconds = time.perf_counter() - started
+        of_more_views = self.held_out.part(self.held_out.rows(LIDAR_IMAGES)).embed(encoder, LIDAR_VIEWS)[1]
+        if method is None:
+            return Embedded(early, last, of_more_views, seconds)
+        projections = self.held_out.project(method)
+        if self._training is None:
+            return Embedded(early, last, of_more_views, seconds, projections)
+        seen = self._training.embed(method.measured)[1], self._training.project(method)
+        return Embedded(early, last, of_more_views, seconds, projections, seen)
+
     def measure(self, encoder: Encoder, method: Method | None = None) -> Monitored:
         """The metrics, with the seconds of embedding, of all metrics, and of the last layer's `crr` alone.
 
         The method's own loss, and the gaps to the training images, are measured where there is a method.
         """
         started = time.perf_counter()
-        early, last = self.held_out.embed(encoder)
-        embedded = time.perf_counter()
-        results = milestone_metrics(early, last, self.eps)
-        self._add_lidar(results, encoder)
-        halves = self._add_interval(results, last)
+        embedded = self.embed(encoder, method)
+        results = milestone_metrics(embedded.early, embedded.last, self.eps)
+        self._add_lidar(results, embedded.of_more_views)
+        halves = self._add_interval(results, embedded.last)
         if method is not None:
-            self._add_loss_and_gaps(results, method, last, halves)
+            self._add_loss_and_gaps(results, method, embedded, halves)
         of_crr = {CRR: results.seconds[CRR]} if CRR in results.values else {}
-        whole = {"embed_views": embedded - started, "label_free": time.perf_counter() - embedded}
+        whole = {"embed_views": embedded.seconds, "label_free": time.perf_counter() - started - embedded.seconds}
         results.seconds = {**whole, **of_crr}
         return Monitored(results, halves.deviations if halves else ())
 
-    def _add_lidar(self, results: Results, encoder: Encoder) -> None:
+    def _add_lidar(self, results: Results, of_more_views: Tensor) -> None:
         """LiDAR, for which two views of an image are too few: of more views of fewer images."""
-        _, last = self.held_out.part(self.held_out.rows(LIDAR_IMAGES)).embed(encoder, LIDAR_VIEWS)
-        found = layer_metrics(last, self.eps, (CATALOGUE[LIDAR].short_name,))
+        found = layer_metrics(of_more_views, self.eps, (CATALOGUE[LIDAR].short_name,))
         found.values.pop(COLLAPSED, None)  # of more images it is known by now
         results.update(found, "label_free/")
 
@@ -125,20 +150,19 @@ class Monitor:
         results.values.update(zip(ends, interval(halves)[1:], strict=True))
         return halves
 
-    def _add_loss_and_gaps(self, results: Results, method: Method, last: Tensor, halves: Halves | None) -> None:
+    def _add_loss_and_gaps(self, results: Results, method: Method, embedded: Embedded, halves: Halves | None) -> None:
         """The method's own loss on the held-out images, and what as many training images have more of."""
         how = self.eps, self.seed
-        projections = self.held_out.project(method)
+        last, projections = embedded.last, embedded.projections
         whole = side(method, last, projections, *how, halves)
         if LOSS in whole.results.values:
             results.values[HELD_OUT_LOSS] = whole.results.values[LOSS]
         else:
             results.undefined[HELD_OUT_LOSS] = whole.results.undefined[LOSS]
-        if self._training is None:
+        if embedded.seen is None:
             return
-        rows = self.held_out.rows(len(self._training))
+        rows = self.held_out.rows(embedded.seen[0].shape[1])
         unseen = whole
         if len(rows) < len(self.held_out):
             unseen = side(method, last[:, rows], {name: of[rows] for name, of in projections.items()}, *how)
-        seen = side(method, self._training.embed(method.measured)[1], self._training.project(method), *how)
-        results.update(gaps(seen, unseen))
+        results.update(gaps(side(method, *embedded.seen, *how), unseen))

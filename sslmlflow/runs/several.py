@@ -103,7 +103,12 @@ def follow(training: "Training") -> None:
     events = train(state, training.batches, training.plan, training.machine, training.take_step)
     with uninterrupted(), closing(training.batches), closing(events):
         for event in events:
-            if (isinstance(event, Steps) and stop_agreed()) or (isinstance(event, MilestoneDue) and any_true(False)):
+            if isinstance(event, Steps) and stop_agreed():
                 break
+            if isinstance(event, MilestoneDue):
+                if any_true(False):  # process 0 asks whether it is to be measured
+                    training.monitor.embed(state.method.measured, state.method)
+                if any_true(False):  # and whether the training is to stop
+                    break
     if stop_agreed():
         raise LeftQuietly  # process 0 saves, and reports the stop

@@ -174,7 +174,7 @@ def _train_and_keep(tracked: TrackedRun, training: Training, state: State, spool
                     losses.clear()
                 case MilestoneDue():
                     with interruptible():  # it is measured again
-                        if not spool.has_milestone(event.epoch):
+                        if any_true(not spool.has_milestone(event.epoch)):
                             _keep_milestone(tracked, training, state.method, spool, event.epoch)
                         training.watch(event.epoch, spool.metrics_of_milestone(event.epoch))
                     why = stopped(options, spool)

@@ -3,13 +3,17 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sslmlflow.config.methods import METHODS
+from sslmlflow.data.preprocess import Preprocessing
+from sslmlflow.data.source import ArrayImages
 from sslmlflow.distributed import own, rank, size
+from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import Machine
@@ -51,6 +55,21 @@ def steps(case: str) -> dict[str, Tensor]:
     return found
 
 
+def embedded() -> dict[str, Tensor]:
+    """What a milestone is measured by, of 37 held-out and 20 training images: an odd number of blocks of them."""
+    method = narrow("dino")
+    method.encoder.block, method.measured.block = 8, 8
+    random = np.random.default_rng(0)
+    held_out, train = (ArrayImages(random.integers(0, 256, (n, 3, 16, 16), np.uint8)) for n in (37, 20))
+    how = Preprocessing(16, 3, (0.5,) * 3, (0.25,) * 3)
+    monitor = Monitor(held_out, how, "layer3", images=37, eps=0.5, seed=0, train=train)
+    found = monitor.embed(method.measured, method)
+    assert found.seen
+    seen = {f"seen.{name}": tensor for name, tensor in found.seen[1].items()}
+    layers = {"early": found.early, "last": found.last, "lidar": found.of_more_views, "seen": found.seen[0]}
+    return {**layers, **found.projections, **seen}
+
+
 def _without_idle_biases(method: Method) -> Method:
     """Less the biases before BatchNorm: their gradient is rounding, of which Adam makes whole steps."""
     for part in method.modules():
@@ -65,8 +84,13 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=2)
     for case in [*CASES, *IN_HALF]:
-        save_file({key: tensor.contiguous() for key, tensor in steps(case).items()}, folder / f"{case}-{number}")
+        _save(steps(case), folder / f"{case}-{number}")
+    _save(embedded(), folder / f"embedded-{number}")
     dist.destroy_process_group()
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
 
 
 if __name__ == "__main__":
