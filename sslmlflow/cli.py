@@ -12,7 +12,7 @@ from sslmlflow.config.methods import METHOD_OPTIONS
 from sslmlflow.config.options import AUTO, Option, options_of, read_config, unknown_name
 from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, DivergedError, LeftQuietly, PartnerLostError, UserError, in_short
-from sslmlflow.launch import joined, launch, number, processes_of
+from sslmlflow.launch import as_restarted, joined, launch, number, processes_of
 from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
@@ -90,7 +90,7 @@ def _run(command: str, config: object) -> None:
             guard_starts()
             job = import_within_limit(f"sslmlflow.jobs.{command}")
         with joined(config):
-            job.run(config)
+            job.run(as_restarted(config))
     except KeyboardInterrupt:
         if not number():
             with uninterrupted():

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sslmlflow.errors import ConfigError
+from sslmlflow.config.options import NONE
+from sslmlflow.errors import ConfigError, UserError, in_short
 from sslmlflow.parent import end_with_parent
 from sslmlflow.signals import SIGNALS
 
 GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # to a process by the launcher
+NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # of torch: each start of the processes has a meeting place of its own
 STOP_SECONDS = 120  # in which the processes finish a step, save it and send it
 TIMEOUT = timedelta(days=1)  # a milestone is measured meanwhile; one that died is noticed at once
 
@@ -42,6 +44,12 @@ def processes_of(config: object) -> int:
     import torch
 
     return max(torch.cuda.device_count(), 1)
+
+
+def as_restarted(config: Any) -> Any:
+    """The parameters of a command that torchrun starts again, for `--max-restarts`: it goes on with its run."""
+    again = is_launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return dataclasses.replace(config, resume="auto") if again and getattr(config, "resume", None) == NONE else config
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
@@ -93,6 +101,11 @@ def joined(config: object) -> Iterator[None]:
         raise ConfigError(
             f"invalid value for processes: {config.processes} (must be auto, 1 or {count}, as started by torchrun)"
         )
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and os.environ.get(NEW_STORE) != "1":
+        raise ConfigError(
+            f"invalid value for {NEW_STORE}: {os.environ.get(NEW_STORE, '')} (must be 1 for torchrun --max-restarts: "
+            "processes that start again look for each other where those that ended were)"
+        )
     import torch
     import torch.distributed as dist
 
@@ -110,7 +123,10 @@ def joined(config: object) -> Iterator[None]:
         torch.cuda.set_device(local)
     if number():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end of the process)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout=TIMEOUT)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout=TIMEOUT)
+    except (RuntimeError, ValueError) as error:  # which is how torch reports everything that it finds
+        raise UserError(f"the other processes of this training cannot be reached: {in_short(error)}") from error
     try:
         yield
     finally:

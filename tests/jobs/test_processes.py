@@ -126,6 +126,20 @@ def test_whatever_ends_one_process_ends_all_and_the_run_is_resumed_to_the_same_b
     assert started.left().points() == calm.left().points()
 
 
+def test_torchrun_starts_it_again_in_the_same_run(environment: dict[str, str], tmp_path: Path) -> None:
+    # As in a cluster, where nobody types --resume=auto.
+    command = [*TORCHRUN[:4], "--max-restarts=1", *TORCHRUN[4:], *TRAINING, "--epochs=40"]
+    refused = Started(tmp_path / "refused", environment, command)
+    assert refused.wait() == 1
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE:  (must be 1 for torchrun --max-restarts" in refused.said()
+    started = Started(tmp_path / "again", {**environment, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, command)
+    started.kill(signal.SIGKILL, worker=0)
+    assert started.wait() == 0, started.said()
+    assert started.said().count("going on with run") == 1
+    assert started.left().run.info.status == "FINISHED"
+    assert [step for step, _ in started.left().history("train/loss")] == list(range(1, 121))
+
+
 def test_another_number_of_processes_is_said_and_a_refusal_is_printed_once(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
