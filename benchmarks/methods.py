@@ -8,22 +8,20 @@ and SSLMLFLOW_HOME to keep it apart from other work), and as JSON by method and 
 import argparse
 import json
 import platform
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import torch
 
+from benchmarks.methods_tables import Cell, accuracy_table, correlation_table, regret_table, umm_figure, umm_table
 from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.methods import METHODS
 from sslmlflow.data import open_images, open_labels
 from sslmlflow.data.opening import cache_folder, dataset_spec
-from sslmlflow.metrics.catalogue import CATALOGUE, CRITERIA, KNN, STANDARDISED, TABLED
-from sslmlflow.metrics.correlation import lost_by_the_last, pearson, regret
+from sslmlflow.metrics.catalogue import KNN
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.reporting.history import history_of
 from sslmlflow.tracking.server import connect
@@ -41,7 +39,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "dino": ("--prototypes=512", "--hidden_width=1024", "--teacher_momentum=0.99", "--teacher_temperature_epochs=5"),
 }
 LR: dict[str, float] = {}  # where the search found another than the recipe's
-Cell = dict[str, Any]
 
 
 def main() -> None:
@@ -65,8 +62,9 @@ def main() -> None:
             if not is_done(written, method, training):
                 written.write_text(json.dumps(train(method, training, data), indent=1) + "\n")
     cells = [json.loads(path.read_text()) for path in sorted(arguments.results.glob("*-[0-9].json"))]
-    tables = [*accuracy_table(cells, pixels(arguments.data_dir)), *correlation_table(cells), *regret_table(cells)]
-    (arguments.results / "tables.md").write_text("\n".join(tables) + "\n")
+    tables = [*accuracy_table(cells, pixels(arguments.data_dir)), *umm_table(cells), *correlation_table(cells)]
+    (arguments.results / "tables.md").write_text("\n".join([*tables, *regret_table(cells)]) + "\n")
+    umm_figure(cells).savefig(arguments.results / "crr_and_probe.png", dpi=120)
 
 
 def is_done(written: Path, method: str, training: Sequence[str]) -> bool:
@@ -130,71 +128,6 @@ def pixels(folder: str) -> float:
     sets, labels = open_images(spec, cache_folder()), open_labels(spec, cache_folder())
     flat = [part.read(np.arange(len(part))).reshape(len(part), -1) / 255 for part in (sets.train, sets.test)]
     return knn_accuracy(flat[0], labels.train, flat[1], labels.test)
-
-
-def accuracy_table(cells: Sequence[Cell], of_pixels: float) -> Iterator[str]:
-    """Probes at the initialisation and at the end, means over the seeds."""
-    yield f"## Accuracy, at the initialisation and after 20 epochs; 5-NN on pixels: {100 * of_pixels:.1f} %\n"
-    yield _line(["method", "lr", "probe, init", "probe, end", "5-NN, init", "5-NN, end", "learns", "minutes"])
-    yield _line(["---"] * 8)
-    for method, of_method in _by_method(cells):
-        ends = [
-            [(cell["values"][key][place]) for cell in of_method] for key in (STANDARDISED, KNN) for place in (0, -1)
-        ]
-        learns = all(end > max(first, of_pixels) for first, end in zip(ends[2], ends[3], strict=True))
-        means = [f"{100 * statistics.mean(end):.1f}" for end in ends]
-        minutes = statistics.mean(cell["minutes"] for cell in of_method)
-        marked = "yes" if learns else "not at this scale"
-        yield _line([method, of_method[0]["lr"], *means, marked, f"{minutes:.0f}"])
-    yield ""
-
-
-def correlation_table(cells: Sequence[Cell]) -> Iterator[str]:
-    """Pearson's r of each label-free metric with the standardised probe, by method; means over the seeds."""
-    yield "## Pearson's r with the standardised probe, six milestones, mean over the seeds\n"
-    groups = list(_by_method(cells))
-    yield _line(["", *(method for method, _ in groups)])
-    yield _line(["---", *["---:"] * len(groups)])
-    for key in TABLED:
-        if not CATALOGUE[key].accuracy:
-            yield _line([CATALOGUE[key].name, *(_mean_r(of_method, key) for _, of_method in groups)])
-    yield ""
-
-
-def _mean_r(cells: Sequence[Cell], key: str) -> str:
-    found = [
-        pearson(cell["values"].get(key, []), cell["values"][STANDARDISED]) for cell in cells if key in cell["values"]
-    ]
-    rs = [one.r for one in found if not one.reason]
-    return f"{statistics.mean(rs):+.2f}" if rs and len(rs) == len(cells) else "undefined"
-
-
-def regret_table(cells: Sequence[Cell]) -> Iterator[str]:
-    """Points of the standardised probe lost by choosing the milestone by each criterion, and by taking the last."""
-    yield "## Points of the standardised probe lost by the choice, by method and seed\n"
-    yield _line(["", *(f"{cell['method']}, {cell['seed']}" for cell in cells), "mean"])
-    yield _line(["---", *["---:"] * (len(cells) + 1)])
-    for key in CRITERIA:
-        lower = CATALOGUE[key].lower_is_better
-        lost = [regret(cell["values"].get(key, []), cell["values"][STANDARDISED], lower) for cell in cells]
-        yield _row(CATALOGUE[key].name, lost)
-    yield _row("the last", [lost_by_the_last(cell["values"][STANDARDISED]) for cell in cells])
-
-
-def _row(name: str, lost: Sequence[float | None]) -> str:
-    known = [one for one in lost if one is not None]
-    mean = f"{100 * statistics.mean(known):.1f}" if len(known) == len(lost) else "-"
-    return _line([name, *("-" if one is None else f"{100 * one:.1f}" for one in lost), mean])
-
-
-def _by_method(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
-    for method in METHODS:
-        if found := [cell for cell in cells if cell["method"] == method]:
-            yield method, found
-
-
-def _line(columns: Sequence[str]) -> str:
-    return f"| {' | '.join(columns)} |"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""The tables and the figure of `benchmarks.methods`, from what it measured of each method and seed."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sslmlflow.config.methods import METHODS
+from sslmlflow.figures.curves import Panel, Series, curves_figure
+from sslmlflow.metrics.catalogue import CATALOGUE, CRITERIA, CRR, CRR_ADJUSTED, KNN, STANDARDISED, TABLED
+from sslmlflow.metrics.correlation import lost_by_the_last, pearson, regret
+
+UMM_TABLE_11 = {"simclr": 0.94, "byol": 0.92, "barlow-twins": 0.94, "swav": 0.94, "vicregl": 0.95}  # CIFAR-10
+RATES = CRR, "label_free/crr_pooled", CRR_ADJUSTED
+Cell = dict[str, Any]
+
+
+def accuracy_table(cells: Sequence[Cell], of_pixels: float) -> Iterator[str]:
+    """Probes at the initialisation and at the end, means over the seeds."""
+    yield f"## Accuracy, at the initialisation and after 20 epochs; 5-NN on pixels: {100 * of_pixels:.1f} %\n"
+    yield _line(["method", "lr", "probe, init", "probe, end", "5-NN, init", "5-NN, end", "learns", "minutes"])
+    yield _line(["---"] * 8)
+    for method, of_method in _by_method(cells):
+        ends = [
+            [(cell["values"][key][place]) for cell in of_method] for key in (STANDARDISED, KNN) for place in (0, -1)
+        ]
+        learns = all(end > max(first, of_pixels) for first, end in zip(ends[2], ends[3], strict=True))
+        means = [f"{100 * statistics.mean(end):.1f}" for end in ends]
+        minutes = statistics.mean(cell["minutes"] for cell in of_method)
+        marked = "yes" if learns else "not at this scale"
+        yield _line([method, of_method[0]["lr"], *means, marked, f"{minutes:.0f}"])
+    yield ""
+
+
+def correlation_table(cells: Sequence[Cell]) -> Iterator[str]:
+    """Pearson's r of each label-free metric with the standardised probe, by method; means over the seeds."""
+    yield "## Pearson's r with the standardised probe, six milestones, mean over the seeds\n"
+    groups = list(_by_method(cells))
+    yield _line(["", *(method for method, _ in groups)])
+    yield _line(["---", *["---:"] * len(groups)])
+    for key in TABLED:
+        if not CATALOGUE[key].accuracy:
+            yield _line([CATALOGUE[key].name, *(_mean_r(of_method, key) for _, of_method in groups)])
+    yield ""
+
+
+def _mean_r(cells: Sequence[Cell], key: str, first: int = 0) -> str:
+    values = [cell["values"] for cell in cells if key in cell["values"]]
+    found = [pearson(of_cell[key][first:], of_cell[STANDARDISED][first:]) for of_cell in values]
+    rs = [one.r for one in found if not one.reason]
+    return f"{statistics.mean(rs):+.2f}" if rs and len(rs) == len(cells) else "undefined"
+
+
+def regret_table(cells: Sequence[Cell]) -> Iterator[str]:
+    """Points of the standardised probe lost by choosing the milestone by each criterion, and by taking the last."""
+    yield "## Points of the standardised probe lost by the choice, by method and seed\n"
+    yield _line(["", *(f"{cell['method']}, {cell['seed']}" for cell in cells), "mean"])
+    yield _line(["---", *["---:"] * (len(cells) + 1)])
+    for key in CRITERIA:
+        lower = CATALOGUE[key].lower_is_better
+        lost = [regret(cell["values"].get(key, []), cell["values"][STANDARDISED], lower) for cell in cells]
+        yield _row(CATALOGUE[key].name, lost)
+    yield _row("the last", [lost_by_the_last(cell["values"][STANDARDISED]) for cell in cells])
+
+
+def _row(name: str, lost: Sequence[float | None]) -> str:
+    known = [one for one in lost if one is not None]
+    mean = f"{100 * statistics.mean(known):.1f}" if len(known) == len(lost) else "-"
+    return _line([name, *("-" if one is None else f"{100 * one:.1f}" for one in lost), mean])
+
+
+def _by_method(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    for method in METHODS:
+        if found := [cell for cell in cells if cell["method"] == method]:
+            yield method, found
+
+
+def _line(columns: Sequence[str]) -> str:
+    return f"| {' | '.join(columns)} |"
+
+
+def umm_table(cells: Sequence[Cell]) -> Iterator[str]:
+    """UMM's Table 11: r of the coding rate reductions and the standardised probe, by method, means over the seeds."""
+    yield "## UMM's Table 11 in miniature\n"
+    keys = [(name, key, first) for key in RATES for name, first in (("with init", 0), ("without", 1))]
+    yield _line(["method", *(f"{CATALOGUE[key].name}, {name}" for name, key, _ in keys), "the paper, CIFAR-10"])
+    yield _line(["---", *["---:"] * (len(keys) + 1)])
+    for method, of_method in _by_method(cells):
+        if method in UMM_TABLE_11:
+            rs = [_mean_r(of_method, key, first) for _, key, first in keys]
+            yield _line([method, *rs, f"{UMM_TABLE_11[method]:+.2f}"])
+    yield ""
+
+
+def umm_figure(cells: Sequence[Cell]) -> Figure:
+    """UMM's Figure 6: coding rate reductions and the standardised probe along training, of the first seed."""
+    shown = {method: of_method[0]["values"] for method, of_method in _by_method(cells) if method in UMM_TABLE_11}
+
+    def panel(key: str) -> Panel:
+        title = f"{CATALOGUE[key].name} (nats)" if key in RATES else CATALOGUE[key].name
+        epochs = {method: [round(epoch) for epoch in values["epoch"]] for method, values in shown.items()}
+        return Panel(title, [Series(method, epochs[method], values[key]) for method, values in shown.items()])
+
+    return curves_figure([panel(key) for key in RATES], panel(STANDARDISED))
