@@ -12,7 +12,7 @@ from sslmlflow.config.methods import METHOD_OPTIONS
 from sslmlflow.config.options import AUTO, Option, options_of, read_config, unknown_name
 from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, DivergedError, LeftQuietly, PartnerLostError, UserError, in_short
-from sslmlflow.launch import as_restarted, joined, launch, number, processes_of
+from sslmlflow.launch import LEFT, as_restarted, joined, launch, number, processes_of
 from sslmlflow.parent import end_with_mlflow_run
 from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
@@ -23,7 +23,10 @@ POSITIONAL = "positional_"  # before the name of what may be given without it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused, 128 + n stopped by signal n."""
+    """Run one entry point; 0 done, 1 could not go on, 2 a parameter was refused, 128 + n stopped by signal n.
+
+    75 in another process than process 0, which reports why.
+    """
     with masked_streams():
         try:
             return _main(argv)
@@ -44,7 +47,7 @@ def _main(argv: Sequence[str] | None) -> int:
             try:
                 _run(command, config)
             except LeftQuietly:
-                return 0
+                return LEFT
             except Exception as error:
                 code = _tell(error)
                 end_if_wished()  # what failed may have, because it was to end: the server that does not answer
@@ -61,7 +64,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def _tell(error: Exception) -> int:
     """Tell a person what went wrong, and give the exit code; what is no mistake of theirs is raised."""
     if number() and isinstance(error, (DivergedError, PartnerLostError)):  # which process 0 reports
-        return 0
+        return LEFT
     if isinstance(error, UserError):
         print(f"sslmlflow: {f'process {number()}: ' if number() else ''}{error}", file=sys.stderr)
         return error.exit_code

@@ -7,6 +7,7 @@ be differentiated any number of times.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -17,6 +18,27 @@ from torch import Tensor
 from sslmlflow.errors import PartnerLostError
 
 Part = TypeVar("Part")
+WAIT = timedelta(days=1)  # at an agreement: for a process that reads its images, or measures a milestone
+STEP_WAIT = timedelta(minutes=10)  # within a step, after which a partner is taken for lost
+_of_steps: list[dist.ProcessGroup] = []  # the group that exchanges what a step needs, once there is one
+
+
+@contextmanager
+def together(backend: str) -> Iterator[None]:
+    """Meet the other processes that the launcher started, and part from them at the end."""
+    dist.init_process_group(backend, timeout=WAIT)
+    group = dist.new_group(timeout=STEP_WAIT)
+    assert isinstance(group, dist.ProcessGroup)  # which a process that is not in it would not get
+    _of_steps.append(group)
+    try:
+        yield
+    finally:
+        _of_steps.clear()
+        dist.destroy_process_group()
+
+
+def _steps() -> dist.ProcessGroup | None:
+    return _of_steps[0] if _of_steps else None
 
 
 def size() -> int:
@@ -122,7 +144,7 @@ def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(gradient.detach() for gradient in gradients)
     flat = torch.cat([gradient.detach().flatten() for gradient in gradients])
     with _partners():
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=_steps())
     parts = (flat / size()).split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
     return tuple(part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True))
 
@@ -132,7 +154,7 @@ class _Total(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         summed = x.clone(memory_format=torch.contiguous_format)
         with _partners():
-            dist.all_reduce(summed)
+            dist.all_reduce(summed, group=_steps())
         return summed
 
     @staticmethod
@@ -145,7 +167,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size())]
         with _partners():
-            dist.all_gather(parts, x.contiguous())
+            dist.all_gather(parts, x.contiguous(), group=_steps())
         return torch.cat(parts)
 
     @staticmethod

@@ -7,8 +7,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sslmlflow.config.options import NONE
@@ -18,8 +17,8 @@ from sslmlflow.signals import SIGNALS
 
 GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # to a process by the launcher
 NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # of torch: each start of the processes has a meeting place of its own
+LEFT = 75  # exit code of a process that ends because another did, or refuses what process 0 reports
 STOP_SECONDS = 120  # in which the processes finish a step, save it and send it
-TIMEOUT = timedelta(days=1)  # a milestone is measured meanwhile; one that died is noticed at once
 
 
 def is_launched() -> bool:
@@ -83,7 +82,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
     except SignalException as stopped:
         return 128 + stopped.sigval
     except ChildFailedError as failed:
-        _, first = failed.get_first_failure()
+        first = min(failed.failures.values(), key=lambda failure: (failure.exitcode == LEFT, failure.timestamp))
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     return 0
 
@@ -107,7 +106,8 @@ def joined(config: object) -> Iterator[None]:
             "processes that start again look for each other where those that ended were)"
         )
     import torch
-    import torch.distributed as dist
+
+    from sslmlflow.distributed import together
 
     end_with_parent()
     local, device = int(os.environ["LOCAL_RANK"]), getattr(config, "device", "auto")
@@ -123,11 +123,9 @@ def joined(config: object) -> Iterator[None]:
         torch.cuda.set_device(local)
     if number():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end of the process)
-    try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout=TIMEOUT)
-    except (RuntimeError, ValueError) as error:  # which is how torch reports everything that it finds
-        raise UserError(f"the other processes of this training cannot be reached: {in_short(error)}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(together("cpu:gloo,cuda:nccl" if has_gpus else "gloo"))
+        except (RuntimeError, ValueError) as error:  # which is how torch reports everything that it finds
+            raise UserError(f"the other processes of this training cannot be reached: {in_short(error)}") from error
         yield
-    finally:
-        dist.destroy_process_group()

@@ -82,6 +82,22 @@ def check_views(spec: EncoderSpec, sizes: Iterable[int]) -> None:
     if spec.options:
         early = build_encoder(spec, seed=0).early
         check_sizes(spec, getattr(early, "model", early), *sizes)
+    elif others := {size for size in sizes if size != spec.image_size and spec.name not in RESNETS}:
+        encoder = build_encoder(spec, seed=0).eval()
+        for size in others:
+            _try(encoder, spec, size)
+
+
+def _try(encoder: Encoder, spec: EncoderSpec, size: int) -> None:
+    """ConfigError unless a model of torchvision takes views of a size that it was not built for."""
+    try:
+        with torch.no_grad():
+            encoder(torch.zeros(1, 3, size, size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"invalid value for local_crops: small views are of {size} px (must be {spec.image_size} px for "
+            f"{spec.name}: {in_short(error)}). Set --local_crops=0, or use an encoder of timm."
+        ) from error
 
 
 def check_pretrained(name: str) -> None:

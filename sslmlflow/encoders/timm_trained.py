@@ -71,7 +71,7 @@ def check_sizes(spec: EncoderSpec, model: Any, *sizes: int) -> None:
         if size % patch:
             raise ConfigError(
                 f"invalid value for {which} {size} px (must be a multiple of the patches of {spec.name}, {patch} px). "
-                "Set --encoder_options=patch_size=... or another --image_size."
+                "Set --encoder_options=patch_size=..., another --image_size, or --local_crops=0."
             )
         if (size // patch) ** 2 > MOST_PATCHES:
             raise ConfigError(

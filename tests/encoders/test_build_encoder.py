@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_encoder
+from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder, check_encoder, check_views
 from sslmlflow.errors import ConfigError
 
 SIZE = 64
@@ -111,3 +111,11 @@ def test_a_model_that_does_not_take_the_size_is_refused(name: str, size: int) ->
     with pytest.raises(ConfigError, match=f"encoder={name} cannot be used with {size} px images") as refused:
         build_encoder(EncoderSpec(name, image_size=size), seed=0)
     assert "Give another image_size or encoder" in str(refused.value)
+
+
+def test_a_transformer_of_torchvision_takes_no_small_views() -> None:
+    spec = EncoderSpec("vit_b_32", image_size=64)
+    check_views(spec, [64])
+    with pytest.raises(ConfigError, match=r"small views are of 32 px \(must be 64 px for vit_b_32"):
+        check_views(spec, [64, 32])
+    check_views(EncoderSpec("squeezenet1_1", image_size=64), [64, 32])

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sslmlflow.launch import LEFT
 from tests.conftest import Command
 from tests.jobs.small import SMALL, Left, left_in
 from tests.mlflow_server import free_port
@@ -177,5 +178,5 @@ def test_processes_that_were_given_different_parameters_are_refused(
         )
         for rank in range(2)
     ]
-    assert [one.wait() for one in both] == [0, 1]  # the launcher ends with the code of the one that failed
+    assert [one.wait() for one in both] == [LEFT, 1]  # the launcher ends with the code of the one that reports
     assert "process 1: seed is 1 here and 0 in process 0" in both[1].said()
