@@ -12,8 +12,8 @@ from sslmlflow.config.methods import METHOD_OPTIONS
 from sslmlflow.config.options import AUTO, Option, options_of, read_config, unknown_name
 from sslmlflow.environment import prepare_environment
 from sslmlflow.errors import ConfigError, DivergedError, LeftQuietly, PartnerLostError, UserError, in_short
-from sslmlflow.launch import LEFT, as_restarted, joined, launch, number, processes_of
-from sslmlflow.parent import end_with_mlflow_run
+from sslmlflow.launch import LEFT, STOPPED, as_restarted, joined, launch, number, processes_of
+from sslmlflow.parent import end_with_launcher, end_with_mlflow_run
 from sslmlflow.shortage import import_within_limit, out_of_memory, shortage
 from sslmlflow.signals import Stopped, end_if_wished, listening, uninterrupted
 from sslmlflow.texts import masked_streams
@@ -42,10 +42,9 @@ def _main(argv: Sequence[str] | None) -> int:
         config = read_config(COMMANDS[command], given)
         with listening():
             end_with_mlflow_run()
-            if (count := processes_of(config)) > 1:
-                return launch(sys.argv[1:] if argv is None else argv, count)
+            end_with_launcher()
             try:
-                _run(command, config)
+                return _run(command, config, sys.argv[1:] if argv is None else argv)
             except LeftQuietly:
                 return LEFT
             except Exception as error:
@@ -55,10 +54,10 @@ def _main(argv: Sequence[str] | None) -> int:
     except ConfigError as error:
         return _tell(error)
     except KeyboardInterrupt as error:
-        if not number():
-            print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
+        if number():
+            return LEFT
+        print(f"sslmlflow: stopped{_way_on(config)}", file=sys.stderr)
         return error.exit_code if isinstance(error, Stopped) else 130
-    return 0
 
 
 def _tell(error: Exception) -> int:
@@ -66,16 +65,23 @@ def _tell(error: Exception) -> int:
     if number() and isinstance(error, (DivergedError, PartnerLostError)):  # which process 0 reports
         return LEFT
     if isinstance(error, UserError):
-        print(f"sslmlflow: {f'process {number()}: ' if number() else ''}{error}", file=sys.stderr)
+        print(f"sslmlflow: {_of_process()}{error}", file=sys.stderr)
         return error.exit_code
     if out_of_memory(error):
-        print(f"sslmlflow: {shortage(error)}. Give this process more memory, or less to do.", file=sys.stderr)
+        print(
+            f"sslmlflow: {_of_process()}{shortage(error)}. Give this process more memory, or less to do.",
+            file=sys.stderr,
+        )
         return 1
     # Told by its module: importing MLflow for its exception would slow down every --help.
     if not (isinstance(error, OSError) or type(error).__module__.startswith("mlflow")):
         raise error
     print(f"sslmlflow: {'' if isinstance(error, OSError) else 'MLflow answered: '}{in_short(error)}", file=sys.stderr)
     return 1
+
+
+def _of_process() -> str:
+    return f"process {number()}: " if number() else ""
 
 
 def _way_on(config: object) -> str:
@@ -86,19 +92,32 @@ def _way_on(config: object) -> str:
     return "; the same command with --resume=auto goes on."
 
 
-def _run(command: str, config: object) -> None:
+def _run(command: str, config: object, argv: Sequence[str]) -> int:
+    """Run a job in this process, or in several that are launched for it; the exit code."""
     try:
         with uninterrupted():  # half an import cannot be begun again
             prepare_environment()
             guard_starts()
-            job = import_within_limit(f"sslmlflow.jobs.{command}")
+            count = processes_of(config)
+            job = import_within_limit(f"sslmlflow.jobs.{command}" if count == 1 else "torch.distributed.launcher.api")
+        if count > 1:
+            code = launch(argv, count)
+            if code > STOPPED:  # perhaps before any process had begun
+                _close_adopted_run()
+            return code
         with joined(config):
             job.run(as_restarted(config))
     except KeyboardInterrupt:
         if not number():
-            with uninterrupted():
-                importlib.import_module("sslmlflow.tracking.run").close_adopted_run()
+            _close_adopted_run()
         raise
+    return 0
+
+
+def _close_adopted_run() -> None:
+    if "MLFLOW_RUN_ID" in os.environ:
+        with uninterrupted():
+            importlib.import_module("sslmlflow.tracking.run").close_adopted_run()
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
@@ -118,7 +137,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[str, dict[str, str]]:
     if of_method:
         whole = [text for text in (given.get("method_options", AUTO),) if text != AUTO]
         given["method_options"] = ",".join([*whole, *of_method])
-    _note_earlier_spellings(options, given)
+    if not number():
+        _note_earlier_spellings(options, given)
     # Unknown names are refused with the bad values, so that every mistake is told at once.
     return command, {**dict.fromkeys(names, ""), **given}
 

@@ -6,7 +6,7 @@ be differentiated any number of times.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,26 +19,26 @@ from sslmlflow.errors import PartnerLostError
 
 Part = TypeVar("Part")
 WAIT = timedelta(days=1)  # at an agreement: for a process that reads its images, or measures a milestone
-STEP_WAIT = timedelta(minutes=10)  # within a step, after which a partner is taken for lost
-_of_steps: list[dist.ProcessGroup] = []  # the group that exchanges what a step needs, once there is one
+STEP_WAIT = timedelta(minutes=10)  # at the start and within a step, after which a partner is taken for lost
+_agreeing: list[dist.ProcessGroup] = []  # the group that agrees, in the main memory, once there is one
 
 
 @contextmanager
 def together(backend: str) -> Iterator[None]:
     """Meet the other processes that the launcher started, and part from them at the end."""
-    dist.init_process_group(backend, timeout=WAIT)
-    group = dist.new_group(timeout=STEP_WAIT)
+    dist.init_process_group(backend, timeout=STEP_WAIT)
+    group = dist.new_group(backend="gloo", timeout=WAIT)
     assert isinstance(group, dist.ProcessGroup)  # which a process that is not in it would not get
-    _of_steps.append(group)
+    _agreeing.append(group)
     try:
         yield
     finally:
-        _of_steps.clear()
+        _agreeing.clear()
         dist.destroy_process_group()
 
 
-def _steps() -> dist.ProcessGroup | None:
-    return _of_steps[0] if _of_steps else None
+def _agreement() -> dist.ProcessGroup | None:
+    return _agreeing[0] if _agreeing else None
 
 
 def size() -> int:
@@ -84,7 +84,7 @@ def largest(number: int) -> int:
         return number
     asked = torch.tensor(number)
     with _partners():
-        dist.all_reduce(asked, dist.ReduceOp.MAX)
+        dist.all_reduce(asked, dist.ReduceOp.MAX, group=_agreement())
     return int(asked)
 
 
@@ -100,7 +100,7 @@ def of_first(data: bytes) -> bytes:
     length = largest(len(data) if rank() == 0 else 0)
     sent = torch.frombuffer(bytearray(data if rank() == 0 else length), dtype=torch.uint8)
     with _partners():
-        dist.broadcast(sent, 0)
+        dist.broadcast(sent, 0, group=_agreement())
     return sent.numpy().tobytes()
 
 
@@ -125,6 +125,12 @@ def _of_each(x: Tensor) -> list[Tensor]:
     return [part[:count] for part, count in zip(gather(padded).split(max(counts)), counts, strict=True)]  # type: ignore[no-untyped-call]
 
 
+def wait_for_first() -> None:
+    """Return when process 0 has ended; it must not ask anything any more."""
+    with suppress(PartnerLostError):
+        largest(0)
+
+
 @contextmanager
 def _partners() -> Iterator[None]:
     """Report in a sentence that another process is gone."""
@@ -144,7 +150,7 @@ def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(gradient.detach() for gradient in gradients)
     flat = torch.cat([gradient.detach().flatten() for gradient in gradients])
     with _partners():
-        dist.all_reduce(flat, group=_steps())
+        dist.all_reduce(flat)
     parts = (flat / size()).split([gradient.numel() for gradient in gradients])  # type: ignore[no-untyped-call]
     return tuple(part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True))
 
@@ -154,7 +160,7 @@ class _Total(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         summed = x.clone(memory_format=torch.contiguous_format)
         with _partners():
-            dist.all_reduce(summed, group=_steps())
+            dist.all_reduce(summed)
         return summed
 
     @staticmethod
@@ -167,7 +173,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size())]
         with _partners():
-            dist.all_gather(parts, x.contiguous(), group=_steps())
+            dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
 
     @staticmethod

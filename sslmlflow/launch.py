@@ -5,19 +5,23 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sslmlflow.config.options import NONE
-from sslmlflow.errors import ConfigError, UserError, in_short
-from sslmlflow.parent import end_with_parent
+from sslmlflow.errors import ConfigError, DivergedError, LeftQuietly, PartnerLostError, UserError, in_short
+from sslmlflow.restarts import remembered, watch_launcher
+from sslmlflow.shortage import import_within_limit
 from sslmlflow.signals import SIGNALS
 
 GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # to a process by the launcher
 NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # of torch: each start of the processes has a meeting place of its own
+STOPPED = 128  # and the number of a signal: exit code of a process that it stopped
 LEFT = 75  # exit code of a process that ends because another did, or refuses what process 0 reports
+END_SECONDS = 10.0  # in which the launcher has ended what is left, if it is on the machine of process 0
 STOP_SECONDS = 120  # in which the processes finish a step, save it and send it
 
 
@@ -40,15 +44,15 @@ def processes_of(config: object) -> int:
         return given
     if getattr(config, "device", "auto") not in ("auto", "cuda"):
         return 1
-    import torch
-
-    return max(torch.cuda.device_count(), 1)
+    gpus: int = import_within_limit("torch").cuda.device_count()
+    return max(gpus, 1)
 
 
 def as_restarted(config: Any) -> Any:
     """The parameters of a command that torchrun starts again, for `--max-restarts`: it goes on with its run."""
-    again = is_launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    return dataclasses.replace(config, resume="auto") if again and getattr(config, "resume", None) == NONE else config
+    if getattr(config, "resume", None) != NONE or (run_id := remembered()) is None:
+        return config
+    return dataclasses.replace(config, resume=run_id)
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
@@ -80,10 +84,10 @@ def launch(arguments: Sequence[str], count: int) -> int:
     try:
         launch_agent(config, sys.executable, ["-m", "sslmlflow", *arguments])
     except SignalException as stopped:
-        return 128 + stopped.sigval
+        return STOPPED + stopped.sigval
     except ChildFailedError as failed:
         first = min(failed.failures.values(), key=lambda failure: (failure.exitcode == LEFT, failure.timestamp))
-        return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
+        return first.exitcode if first.exitcode > 0 else STOPPED - first.exitcode
     return 0
 
 
@@ -107,9 +111,8 @@ def joined(config: object) -> Iterator[None]:
         )
     import torch
 
-    from sslmlflow.distributed import together
+    from sslmlflow.distributed import together, wait_for_first
 
-    end_with_parent()
     local, device = int(os.environ["LOCAL_RANK"]), getattr(config, "device", "auto")
     if device not in ("auto", "cpu", "cuda") or (device == "auto" and torch.backends.mps.is_available()):
         raise ConfigError(f"invalid value for device: {device} (must be cpu or cuda for several processes)")
@@ -128,4 +131,14 @@ def joined(config: object) -> Iterator[None]:
             stack.enter_context(together("cpu:gloo,cuda:nccl" if has_gpus else "gloo"))
         except (RuntimeError, ValueError) as error:  # which is how torch reports everything that it finds
             raise UserError(f"the other processes of this training cannot be reached: {in_short(error)}") from error
-        yield
+        try:
+            yield
+        except PartnerLostError:
+            watch_launcher()
+            raise
+        except (LeftQuietly, DivergedError):
+            if number():
+                # It sends and reports. Whoever ends first gives the launcher its exit code, and ends all others.
+                wait_for_first()
+                time.sleep(END_SECONDS)
+            raise

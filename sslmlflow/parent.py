@@ -1,4 +1,4 @@
-"""A process that `mlflow run` started ends with it."""
+"""A process that `mlflow run` or a launcher started ends with it."""
 
 import contextlib
 import os
@@ -21,8 +21,10 @@ def end_with_mlflow_run() -> None:
             threading.Thread(target=_end_with, args=(started,), name="sslmlflow-parent", daemon=True).start()
 
 
-def end_with_parent() -> None:
-    """Send this process SIGTERM when the process that started it is gone."""
+def end_with_launcher() -> None:
+    """Send this process SIGTERM when the launcher of torch that started it is gone."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
     with contextlib.suppress(psutil.Error):
         started = psutil.Process(os.getppid())
         threading.Thread(target=_end_with, args=(started,), name="sslmlflow-launcher", daemon=True).start()

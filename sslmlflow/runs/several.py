@@ -110,5 +110,5 @@ def follow(training: "Training") -> None:
                     training.monitor.embed(state.method.measured, state.method)
                 if any_true(False):  # and whether the training is to stop
                     break
-    if stop_agreed():
-        raise LeftQuietly  # process 0 saves, and reports the stop
+        if stop_agreed():
+            raise LeftQuietly  # process 0 saves, and reports the stop; asked before the signal is raised here

@@ -27,6 +27,7 @@ from sslmlflow.methods import Method
 from sslmlflow.metrics.alarms import memorising, partly_collapsed
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.milestone.milestone import write_milestone
+from sslmlflow.restarts import forget, remember
 from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
 from sslmlflow.runs.retention import after_sending
@@ -96,6 +97,7 @@ def full_batches(images: int, batch_size: int) -> int:
 
 def train_to_end(tracked: TrackedRun, training: Training) -> None:
     """Train to the end of the plan, or to where it stops, from the run's last checkpoint if it has one."""
+    remember(tracked.run_id)
     done = tracked.folder / "trained"
     if any_true(done.exists()):
         print(f"run {tracked.run_id} is already trained to its end")
@@ -139,6 +141,7 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
     if why is not None:
         tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(why.peak)})
     done.touch(mode=0o600)
+    forget()
     shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
 
 

@@ -77,7 +77,9 @@ def prepare(config: Umm, origin: Origin) -> Training:
     check_keep(config)
     machine = choose_machine(config.device, config.precision)
     about, preprocessing = origin.about, origin.preprocessing
-    _, spec = _method(config, origin)
+    method, spec = _method(config, origin)
+    if size() > 1:
+        synchronise(method)  # refuses layers that it cannot replace
     image_size, options = _here(config, *images_of(origin.run_id, origin.params))
     sets = open_and_tell(dataset_spec(options, image_size))
     _check_images(sets, about)

@@ -89,12 +89,12 @@ class _Normalise(torch.autograd.Function):
             found = iter(torch.autograd.grad(again, needed, slope, create_graph=True))
             return (*(next(found) if tensor.requires_grad else None for tensor in (x, weight, bias)), None)
         back = torch.ops.aten.native_batch_norm_backward
+        inverse = (variance + ctx.eps).rsqrt()
         of_x, of_weight, of_bias = back(
-            slope, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+            slope, x, weight, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
         )
         count = x.numel() // x.shape[1] * size()
         along, across = total(torch.stack([of_weight, of_bias])) / count
-        inverse = (variance + ctx.eps).rsqrt()
         # Less what moves the mean and the variance: weight * inverse * (across + along * (x - mean) * inverse).
         per_x = weight * inverse.square() * along
         constant = weight * inverse * across - per_x * mean

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sslmlflow.distributed import gather
+from sslmlflow.distributed import gather, rank
 from sslmlflow.methods import Batch, Method, Progress
 from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_pairs, unit_rows
 from sslmlflow.metrics.unlabelled.soft_rate import coding_rate_reduction_soft
@@ -66,7 +66,7 @@ class Objectives:
     def loss(self, theta: Parameters) -> Tensor:
         """The method's own loss."""
         buffers = self._buffers()
-        torch.manual_seed(self.seed)
+        torch.manual_seed(self.seed + rank())
         with self.machine.autocast():
             projections = functional_call(self.method, {**self._named(theta), **buffers}, (self.batch,))
             projections = self.method.shared(projections)
@@ -119,7 +119,7 @@ class Objectives:
     def reduction(self, theta: Parameters) -> Tensor:
         """Coding rate reduction of the late embeddings, BatchNorm in train mode."""
         named = self._late({**self._named(theta), **self._buffers()})
-        torch.manual_seed(self.seed)
+        torch.manual_seed(self.seed + rank())
         with self.machine.autocast():
             late: Tensor = functional_call(self.method.encoder.late, named, (self.maps,))
         rows = unit_rows(_of_all(self._by_view(_at_least_single(late))))
