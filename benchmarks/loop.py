@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.methods import METHODS, method_class
 from sslmlflow.runs.pretraining import prepare
-from sslmlflow.training.loop import Steps, train
+from sslmlflow.training.loop import Event, Steps, train
 from sslmlflow.training.step import ssl_step
 
 
@@ -70,6 +71,7 @@ def measure(method: str, width: int, arguments: argparse.Namespace) -> dict[str,
         batch = training.batches(0)
         assert batch is not None
         loop = train(training.start(), training.batches, plan, machine)
+        next_steps = NextSteps(loop)
         bare_state = training.start()
         bare_state.method.train()
         progress, rates = plan.progress(1), plan.schedule.at(1)
@@ -77,7 +79,7 @@ def measure(method: str, width: int, arguments: argparse.Namespace) -> dict[str,
         for turn in range(arguments.turns + 1):
             timed = {
                 "bare": time_steps(lambda: ssl_step(bare_state, batch, progress, rates, machine), arguments.steps),
-                "loop": time_steps(lambda: next_step(loop), arguments.steps),
+                "loop": [took / next_steps.count for took in time_steps(next_steps, arguments.steps)],
                 "views": time_steps(lambda: training.batches(0), arguments.steps),
             }
             if turn:  # the first turn warms up
@@ -97,9 +99,15 @@ def measure(method: str, width: int, arguments: argparse.Namespace) -> dict[str,
     }
 
 
-def next_step(loop) -> None:  # type: ignore[no-untyped-def]
-    while not isinstance(next(loop), Steps):
-        pass
+class NextSteps:
+    """Goes on with a loop until it tells of steps, of which a GPU does several before it is waited for."""
+
+    def __init__(self, events: Iterator[Event]) -> None:
+        self._events = events
+        self.count = 1
+
+    def __call__(self) -> None:
+        self.count = len(next(event for event in self._events if isinstance(event, Steps)).steps)
 
 
 def time_steps(step, count: int) -> list[float]:  # type: ignore[no-untyped-def]

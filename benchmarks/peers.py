@@ -33,7 +33,7 @@ from sslmlflow.methods.heads import Head
 from sslmlflow.runs.pretraining import prepare
 from sslmlflow.training.loop import Steps, train
 
-IMAGES, SIZE = 2048, 32
+IMAGES, SIZE = 4096, 32
 SGD = {"lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4}
 JITTER = (0.4, 0.4, 0.4, 0.1)
 CROP, JITTER_P = (0.2, 1.0), 0.8
@@ -123,13 +123,16 @@ def ours(side: Side, count: int) -> float:
             data_dir=side.folder,
             width=side.width,
             batch_size=side.batch_size,
+            device="cpu",
             precision=side.precision,
+            crop_scale=CROP[0],
             epochs=10**4,
             milestone_every=10**4,
         )
     )
     events = train(training.start(), training.batches, training.plan, training.machine)
-    return seconds_per_step(side, (event for event in events if isinstance(event, Steps)), count)
+    steps = (step for event in events if isinstance(event, Steps) for step in event.steps)
+    return seconds_per_step(side, steps, count)
 
 
 class ChannelsLast(nn.Module):
