@@ -1,44 +1,60 @@
 """The results in docs/results/methods: every method at equal epochs, 20 of 5,000 images of a folder, two seeds.
 
-Run `python -m benchmarks.methods --data_dir=FOLDER`; started again, it continues where it was. `--search` tries three
-learning rates of every method for 8 epochs, and prints 5-NN. What is done is kept in MLflow (set MLFLOW_TRACKING_URI
-and SSLMLFLOW_HOME to keep it apart from other work), and as JSON by method and seed; the tables are made from the JSON.
+Run `python -m benchmarks.methods --data_dir=FOLDER`; started again, it continues where it was. `--search` tries the
+options in TRIED for 8 epochs, for methods that do not learn by their recipe. What is done is kept in MLflow (set
+MLFLOW_TRACKING_URI and SSLMLFLOW_HOME to keep it apart from other work), and as JSON, of which the tables are made.
 """
 
 import argparse
 import json
 import platform
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import torch
+from mlflow.entities import Run
 
 from benchmarks.methods_tables import Cell, accuracy_table, correlation_table, regret_table, umm_figure, umm_table
 from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.data import DataOptions
-from sslmlflow.config.methods import METHODS
+from sslmlflow.config.methods import METHOD_OPTIONS, METHODS, method_options_text
 from sslmlflow.data import open_images, open_labels
 from sslmlflow.data.opening import cache_folder, dataset_spec
-from sslmlflow.metrics.catalogue import KNN
+from sslmlflow.metrics.catalogue import KNN, STANDARDISED
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.reporting.history import history_of
+from sslmlflow.runs.presets import PRESETS
 from sslmlflow.tracking.server import connect
 
 IMAGES = ("--max_train_images=5000", "--max_test_images=2000")
 TRAINING = (*IMAGES, "--preset=small", "--width=16", "--batch_size=64", "--epochs=20", "--milestone_every=4")
 SEARCH = (*IMAGES, "--preset=small", "--width=16", "--batch_size=64", "--epochs=8", "--milestone_every=8")
+MOST_SEEDS = 10
 EVALUATION = ("--probe=plain",)
-FACTORS = (0.3, 1.0, 3.0)
-TRIED = ("lr", "optimiser")
 # Options for so few steps, where a method's default is for a long training of many images.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "byol": ("--hidden_width=1024",),
     "swav": ("--prototypes=100", "--queue_size=512"),
     "dino": ("--prototypes=512", "--hidden_width=1024", "--teacher_momentum=0.99", "--teacher_temperature_epochs=5"),
 }
-LR: dict[str, float] = {}  # where the search found another than the recipe's
+ADAMW = "--optimiser=adamw"
+TRIED: dict[str, tuple[tuple[str, ...], ...]] = {  # after the recipe
+    "swav": (
+        (ADAMW, "--lr=0.001"),
+        ("--queue_start=1",),
+        ("--queue_start=1", "--sinkhorn_eps=0.01"),
+    ),
+    "dino": (
+        (ADAMW, "--lr=0.001"),
+        ("--optimiser=sgd", "--lr=0.06"),
+        (ADAMW, "--lr=0.0005", "--teacher_temperature_start=0.02", "--teacher_temperature=0.02"),
+    ),
+}
+CHOSEN: dict[str, tuple[str, ...]] = {}  # what the search found to be better than the recipe
 
 
 def main() -> None:
@@ -46,79 +62,93 @@ def main() -> None:
     parser.add_argument("--data_dir", required=True, help="folder with train/ and test/")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--search", action="store_true", help="try learning rates instead")
+    parser.add_argument("--search", action="store_true", help="try other options instead")
     parser.add_argument("--results", type=Path, default=Path("docs/results/methods"))
     arguments = parser.parse_args()
     data = "--dataset=folder", f"--data_dir={arguments.data_dir}"
-    if arguments.search:
-        for method in arguments.methods:
-            search(method, data)
-        return
     arguments.results.mkdir(parents=True, exist_ok=True)
     for method in arguments.methods:
-        for seed in arguments.seeds:
+        if arguments.search:
+            search(method, data, arguments.results / f"{method}-search.json")
+        for seed in arguments.seeds if not arguments.search else ():
             written = arguments.results / f"{method}-{seed}.json"
-            training = *TRAINING, f"--seed={seed}", *lr_of(method)
-            if not is_done(written, method, training):
-                written.write_text(json.dumps(train(method, training, data), indent=1) + "\n")
-    cells = [json.loads(path.read_text()) for path in sorted(arguments.results.glob("*-[0-9].json"))]
-    tables = [*accuracy_table(cells, pixels(arguments.data_dir)), *umm_table(cells), *correlation_table(cells)]
-    (arguments.results / "tables.md").write_text("\n".join([*tables, *regret_table(cells)]) + "\n")
-    umm_figure(cells).savefig(arguments.results / "crr_and_probe.png", dpi=120)
+            if not is_done(written, method, seed):
+                write(written, train(method, trained_by(method, seed), data))
+    cells = [
+        json.loads((arguments.results / f"{method}-{seed}.json").read_text())
+        for method in METHODS
+        for seed in range(MOST_SEEDS)
+        if is_done(arguments.results / f"{method}-{seed}.json", method, seed)
+    ]
+    if cells:
+        tables = [*accuracy_table(cells, pixels(arguments.data_dir)), *umm_table(cells), *correlation_table(cells)]
+        (arguments.results / "tables.md").write_text("\n".join([*tables, *regret_table(cells)]) + "\n")
+        umm_figure(cells).savefig(arguments.results / "crr_and_probe.png", dpi=120)
 
 
-def is_done(written: Path, method: str, training: Sequence[str]) -> bool:
+def trained_by(method: str, seed: int) -> list[str]:
+    """What a cell of the tables is trained with, but for the images."""
+    return [f"--method={method}", *TRAINING, f"--seed={seed}", *OPTIONS.get(method, ()), *CHOSEN.get(method, ())]
+
+
+def is_done(written: Path, method: str, seed: int) -> bool:
     """Is the cell kept, of the same options?"""
-    return written.exists() and json.loads(written.read_text())["training"] == given_to(method, training)
+    return written.exists() and json.loads(written.read_text())["training"] == trained_by(method, seed)
 
 
-def search(method: str, data: Sequence[str]) -> None:
-    """Print 5-NN after 8 epochs for three learning rates around the recipe's."""
-    own = train(method, SEARCH, data)
-    lr = float(own["lr"])
-    for factor in FACTORS:
-        cell = own if factor == 1.0 else train(method, (*SEARCH, f"--lr={factor * lr:g}"), data)
-        first, *_, last = cell["values"][KNN]
-        print(f"{method:14} lr {factor * lr:8.4g}  5-NN {100 * first:.1f} % -> {100 * last:.1f} %", flush=True)
+def search(method: str, data: Sequence[str], written: Path) -> None:
+    """Keep 5-NN and the probe after 8 epochs, by the recipe and by each of what else is tried."""
+    found = []
+    for more in ((), *TRIED.get(method, ())):
+        cell = train(method, [f"--method={method}", *SEARCH, *OPTIONS.get(method, ()), *more], data)
+        values = {key: cell["values"][key] for key in (KNN, STANDARDISED)}
+        found.append({"options": [*OPTIONS.get(method, ()), *more], "lr": cell["lr"], "loss": cell["loss"], **values})
+        print(method, *more, *(f"{100 * value:.1f} %" for value in values[KNN]), flush=True)
+        write(written, found)
 
 
-def train(method: str, training: Sequence[str], data: Sequence[str]) -> Cell:
+def write(path: Path, what: Any) -> None:
+    path.write_text(json.dumps(what, indent=1) + "\n")
+
+
+def train(method: str, given: list[str], data: Sequence[str]) -> Cell:
     """Train and evaluate, unless it is done; what was measured."""
-    given = given_to(method, training)
-    # A run of the search is another run, though it was given everything that this one is given.
-    known = (f"--method={method}", *(f"--{name}=auto" for name in TRIED if not _gives(training, name)), *training)
-    run = finished("pretrain", known)
+    run = run_of(method, given)
     if run is None:
         sslmlflow("pretrain", *given, *data, "--resume=auto")
-        run = finished("pretrain", known)
+        run = run_of(method, given)
         assert run is not None
     sslmlflow("evaluate", f"--run={run.info.run_id}", *EVALUATION)
-    history = history_of(connect(), run.info.run_id)
+    history, params = history_of(connect(), run.info.run_id), run.data.params
+    losses = [point.value for point in connect().get_metric_history(run.info.run_id, "train/loss")]
+    per_epoch = len(losses) // int(params["resolved/epochs"])
     return {
         "method": method,
-        "seed": run.data.params["seed"],
-        "lr": run.data.params["resolved/lr"],
+        "seed": params["seed"],
+        "lr": params["resolved/lr"],
+        "optimiser": params["resolved/optimiser"],
         "training": given,
         "evaluation": EVALUATION,
-        "threads": run.data.params["resolved/threads"],
-        "minutes": ((run.info.end_time or 0) - run.info.start_time) / 60_000,
+        "images": run.inputs.dataset_inputs[0].dataset.digest,
+        "processor": {name: params[f"resolved/{name}"] for name in ("device", "precision", "threads")},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "mlflow": mlflow.__version__},
+        "loss": [statistics.mean(losses[-per_epoch:]), statistics.mean(losses[:per_epoch])][::-1],
         "values": {key: history.column(key) for key in sorted(history.values)},
     }
 
 
-def _gives(arguments: Sequence[str], name: str) -> bool:
-    return any(argument.startswith(f"--{name}=") for argument in arguments)
+def run_of(method: str, given: Sequence[str]) -> Run | None:
+    """The finished training by these options and no others."""
+    texts = dict(argument.removeprefix("--").split("=", 1) for argument in given)
+    of_method = {name: texts.pop(name) for name in [*texts] if name in METHOD_OPTIONS}
+    asked = {"lr": "auto", "optimiser": "auto", **texts}
+    options = ",".join(f"{name}={text}" for name, text in of_method.items())
+    asked["resolved/method_options"] = method_options_text(method, _with_preset(method, options))
+    return finished("pretrain", [f"--{name}={text}" for name, text in asked.items()])
 
 
-def given_to(method: str, training: Sequence[str]) -> list[str]:
-    """What `pretrain` is given but for the images."""
-    return [f"--method={method}", *training, *OPTIONS.get(method, ())]
-
-
-def lr_of(method: str) -> tuple[str, ...]:
-    """The learning rate that the search found, if it is not the recipe's."""
-    return (f"--lr={LR[method]:g}",) if method in LR else ()
+def _with_preset(method: str, options: str) -> str | None:
+    return ",".join(filter(None, (PRESETS["small"].method_options.get(method), options))) or None
 
 
 def pixels(folder: str) -> float:
