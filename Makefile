@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 INSTALLED := .venv/installed
 DEVELOPING := .venv/developing
 
-.PHONY: demo ui test test-quick faults check bench clean
+.PHONY: demo ui test test-quick long check bench clean
 
 demo: $(INSTALLED)
 	@echo "Training, evaluating and reporting on generated images, as an MLflow run: some minutes on a processor."
@@ -22,9 +22,10 @@ test: $(DEVELOPING)
 test-quick: $(DEVELOPING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
-# Kills, signals, a bad connection and full disks, five to ten times as many as in `make test`: over an hour.
-faults: $(DEVELOPING)
-	SSLMLFLOW_FAULTS=long OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --timeout 14400 tests/faults
+# Kills, signals, a bad connection and full disks, five to ten times as many as in `make test`, and two machines (which
+# are network namespaces, and need root): over an hour.
+long: $(DEVELOPING)
+	SSLMLFLOW_LONG=true OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --timeout 14400 tests/faults tests/machines
 
 check: $(DEVELOPING)
 	$(BIN)/ruff check .

@@ -122,7 +122,7 @@ def store(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_others_write_stops_no_job(
     store: Store, sslmlflow: Command, tell: Told, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One value per field in every test run, all of them by `make faults`."""
+    """One value per field in every test run, all of them by `make long`."""
     tried = [
         (field, value)
         for place, field in enumerate(FIELDS)
