@@ -54,7 +54,7 @@ TRIED: dict[str, tuple[tuple[str, ...], ...]] = {  # after the recipe
         (ADAMW, "--lr=0.0005", "--teacher_temperature_start=0.02", "--teacher_temperature=0.02"),
     ),
 }
-CHOSEN: dict[str, tuple[str, ...]] = {}  # what the search found to be better than the recipe
+CHOSEN: dict[str, tuple[str, ...]] = {"dino": TRIED["dino"][-1]}  # what the search found to be better than the recipe
 
 
 def main() -> None:
