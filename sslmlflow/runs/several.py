@@ -55,7 +55,11 @@ def prepared(prepare: Callable[[], "Training"]) -> "Training":
         raise LeftQuietly
     if size() > 1:
         versions = {"sslmlflow": version("sslmlflow"), "torch": torch.__version__}
-        machine = {"device": training.machine.device.type, "precision": training.machine.precision}
+        device = training.machine.device
+        # Each takes the same step with the same gradients; other processors round otherwise, and would drift apart.
+        on_gpu = device.type == "cuda"
+        processor = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+        machine = {"device": device.type, "precision": training.machine.precision, "processor": processor}
         _check_alike({**versions, **deciding_texts(training.options), **training.data, **machine})
     return training
 
