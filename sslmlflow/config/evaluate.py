@@ -23,7 +23,7 @@ class EvaluationOptions:
     )
     clusters: int = option(
         10,
-        "clusters of the k-means; the paper takes the number of classes, which without labels nobody knows",
+        "clusters of the k-means; the paper takes the number of classes, which is unknown without labels",
         minimum=2,
     )
     entropy_width: float = option(

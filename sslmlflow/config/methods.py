@@ -89,9 +89,11 @@ class SwAVOptions:
     temperature: float = option(0.1, "temperature of the softmax over prototypes", above=0)
     prototypes: int = option(3000, "number of prototypes", minimum=2)
     sinkhorn_eps: float = option(0.05, "softness of the assignments to prototypes", above=0)
-    queue_size: int = option(3840, "number of earlier projections of either view that join in assigning", minimum=1)
-    queue_start: float = option(0.05, "share of the training before these join; 1: never", minimum=0, maximum=1)
-    frozen_epochs: int = option(1, "epochs in which the prototypes stay as they were drawn", minimum=0)
+    queue_size: int = option(3840, "number of earlier projections of either view used in the assignments", minimum=1)
+    queue_start: float = option(
+        0.05, "share of the training after which the queue is used; 1: never", minimum=0, maximum=1
+    )
+    frozen_epochs: int = option(1, "epochs in which the prototypes are frozen", minimum=0)
     hidden_width: int = option(2048, _HIDDEN, minimum=1)
     projection_width: int = option(128, "width of the projections", minimum=1)
 

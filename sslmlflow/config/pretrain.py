@@ -54,7 +54,9 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
         "random; imagenet: the published weights of this encoder; or the name of other weights of torchvision "
         "(ResNet50_Weights.IMAGENET1K_V1) or timm (timm/resnet18.a1_in1k)",
     )
-    epochs: int | None = option(None, "passes over the training images; auto: the preset's", minimum=1)
+    epochs: int | None = option(
+        None, "passes over the training images; auto: the preset's, else the method's recipe", minimum=1
+    )
     batch_size: int | None = option(None, "images per step, each seen in two views; auto: the preset's", minimum=2)
     optimiser: str = option("auto", "auto: the method's recipe", choices=("auto", *OPTIMISER_NAMES))
     lr: float | None = option(
@@ -68,7 +70,7 @@ class PretrainOptions(DataOptions, ViewOptions, MonitorOptions):
         "weight decay at the end, approached by half a cosine; auto: the recipe's, mostly that of the start",
         minimum=0,
     )
-    clip: float | None = option(None, "largest norm of the gradient, 0 for any; auto: the method's recipe", minimum=0)
+    clip: float | None = option(None, "maximum norm of the gradient, 0: no limit; auto: the method's recipe", minimum=0)
     schedule: str = option(
         "auto", "course of the learning rate; auto: the method's recipe", choices=("auto", *SCHEDULE_NAMES)
     )

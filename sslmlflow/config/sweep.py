@@ -18,7 +18,7 @@ PAPER_MODELS = (
 
 @dataclass(frozen=True)
 class Sweep(DataOptions, MonitorOptions, EvaluationOptions, MachineOptions):
-    """Measure pretrained models by the metrics of milestones, and how far these go with linear probes across models."""
+    """Measure pretrained models as milestones are, and how well metrics correlate with linear probes across models."""
 
     models: tuple[str, ...] | None = option(
         None,

@@ -29,7 +29,7 @@ class RunOptions(MachineOptions):
     workers: int = option(0, "processes that read images ahead", minimum=0, changes_result=False)
     keep: int | None = option(
         None,
-        "so many milestones with the highest adjusted CRR stay in MLflow, beside the first and the last",
+        "number of milestones with the highest adjusted CRR that stay in MLflow, in addition to the first and the last",
         minimum=1,
         null="all",
         earlier=lambda text: "1" if text == "last" else text.removeprefix("best:"),

@@ -11,7 +11,7 @@ from sslmlflow.metrics.catalogue import CATALOGUE, CRR_ADJUSTED, OBJECTIVES
 
 @dataclass(frozen=True)
 class Tune(UmmOptions, EvaluationOptions, RunOptions):
-    """Search alpha and beta of UMM by a label-free metric of held-out images; labels come in only afterwards."""
+    """Search alpha and beta of UMM by a label-free metric of held-out images; labels are used only after the choice."""
 
     objective: str = option(
         CRR_ADJUSTED,

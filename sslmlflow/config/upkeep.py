@@ -14,7 +14,7 @@ class Sync:
 
 @dataclass(frozen=True)
 class Reap:
-    """Mark runs as killed on which nobody works any more, of this machine and of others."""
+    """Mark abandoned runs as KILLED, on this machine and on others."""
 
     silent_minutes: float = option(
         10.0, "a run of another machine that has given no sign of life for so long is taken for dead", above=0

@@ -31,11 +31,11 @@ class ViewOptions:
     hue: float | None = option(
         None, "strength of the jitter of the hue, in turns; auto: the method's", minimum=0, maximum=0.5
     )
-    gray: float | None = option(None, "how often a view is gray; auto: the method's", minimum=0, maximum=1)
-    blur: float | None = option(None, "how often a view is blurred; auto: the method's", minimum=0, maximum=1)
-    solarise: float | None = option(None, "how often a view is solarised; auto: the method's", minimum=0, maximum=1)
-    hflip: float | None = option(None, "how often a view is mirrored; auto: the method's", minimum=0, maximum=1)
-    vflip: float | None = option(None, "how often a view is upside down; auto: the stack's", minimum=0, maximum=1)
+    gray: float | None = option(None, "probability of a gray view; auto: the method's", minimum=0, maximum=1)
+    blur: float | None = option(None, "probability of blur; auto: the method's", minimum=0, maximum=1)
+    solarise: float | None = option(None, "probability of solarisation; auto: the method's", minimum=0, maximum=1)
+    hflip: float | None = option(None, "probability of a horizontal flip; auto: the method's", minimum=0, maximum=1)
+    vflip: float | None = option(None, "probability of a vertical flip; auto: the stack's", minimum=0, maximum=1)
     rotate90: float | None = option(
-        None, "how often a view is turned by 0 to 3 quarters; auto: the stack's", minimum=0, maximum=1
+        None, "probability of a rotation by a random multiple of 90 degrees; auto: the stack's", minimum=0, maximum=1
     )

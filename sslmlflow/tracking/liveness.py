@@ -112,7 +112,7 @@ def reap(client: MlflowClient, runs: Sequence[Run], silent_seconds: float | None
 
 
 def end_dead(client: MlflowClient, run_id: str) -> bool:
-    """Mark a run as KILLED on which nobody works any more; not if it has ended since that was found."""
+    """Mark an abandoned run as KILLED; not if it has ended since that was found."""
     if client.get_run(run_id).info.status != "RUNNING":
         return False
     client.set_terminated(run_id, "KILLED")
