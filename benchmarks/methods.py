@@ -43,6 +43,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 ADAMW = "--optimiser=adamw"
 TRIED: dict[str, tuple[tuple[str, ...], ...]] = {  # after the recipe
+    "simsiam": ((ADAMW, "--lr=0.001"), ("--lr=0.2",)),
+    "barlow-twins": ((ADAMW, "--lr=0.001"),),
     "swav": (
         (ADAMW, "--lr=0.001"),
         ("--queue_start=1",),
@@ -54,7 +56,12 @@ TRIED: dict[str, tuple[tuple[str, ...], ...]] = {  # after the recipe
         (ADAMW, "--lr=0.0005", "--teacher_temperature_start=0.02", "--teacher_temperature=0.02"),
     ),
 }
-CHOSEN: dict[str, tuple[str, ...]] = {"dino": TRIED["dino"][-1]}  # what the search found to be better than the recipe
+# What the search found to be better than the recipe.
+CHOSEN: dict[str, tuple[str, ...]] = {
+    "barlow-twins": TRIED["barlow-twins"][0],
+    "swav": TRIED["swav"][-1],
+    "dino": TRIED["dino"][-1],
+}
 
 
 def main() -> None:
