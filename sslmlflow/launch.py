@@ -50,7 +50,7 @@ def processes_of(config: object) -> int:
 
 def as_restarted(config: Any) -> Any:
     """The parameters of a command that torchrun starts again, for `--max-restarts`: it goes on with its run."""
-    if getattr(config, "resume", None) != NONE or (run_id := remembered()) is None:
+    if not hasattr(config, "processes") or config.resume != NONE or (run_id := remembered()) is None:
         return config
     return dataclasses.replace(config, resume=run_id)
 
@@ -111,7 +111,7 @@ def joined(config: object) -> Iterator[None]:
         )
     import torch
 
-    from sslmlflow.distributed import together, wait_for_first
+    from sslmlflow.distributed import together
 
     local, device = int(os.environ["LOCAL_RANK"]), getattr(config, "device", "auto")
     if device not in ("auto", "cpu", "cuda") or (device == "auto" and torch.backends.mps.is_available()):
@@ -136,9 +136,19 @@ def joined(config: object) -> Iterator[None]:
         except PartnerLostError:
             watch_launcher()
             raise
-        except (LeftQuietly, DivergedError):
-            if number():
-                # It sends and reports. Whoever ends first gives the launcher its exit code, and ends all others.
-                wait_for_first()
-                time.sleep(END_SECONDS)
+        except LeftQuietly:
+            _let_the_other_end_first()
             raise
+        except DivergedError:
+            if number():
+                _let_the_other_end_first()
+            raise
+
+
+def _let_the_other_end_first() -> None:
+    """Wait for the process that reports: the first to end gives the launcher its code, and ends all others."""
+    from sslmlflow.distributed import wait_for_first
+
+    if number():
+        wait_for_first()
+    time.sleep(END_SECONDS)
