@@ -1,0 +1,29 @@
+"""What torchrun may not start, refused before the processes meet."""
+
+import pytest
+
+from sslmlflow.config.evaluate import Evaluate
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.errors import ConfigError
+from sslmlflow.launch import joined
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "why"),
+    [
+        (Evaluate(), {}, "this command runs in one process"),
+        (Pretrain(processes=3), {}, r"processes: 3 \(must be auto, 1 or 2, as started by torchrun\)"),
+        (Pretrain(device="meta"), {}, r"device: meta \(must be cpu or cuda for several processes\)"),
+        (
+            Pretrain(),
+            {"TORCHELASTIC_MAX_RESTARTS": "1"},
+            r"TORCH_DISABLE_SHARE_RDZV_TCP_STORE:  \(must be 1 for torchrun --max-restarts",
+        ),
+    ],
+)
+def test_it_is_refused(config: object, given: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, text in {**launched, **given}.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=why), joined(config):
+        raise AssertionError("the processes met")
