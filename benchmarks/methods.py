@@ -58,6 +58,7 @@ TRIED: dict[str, tuple[tuple[str, ...], ...]] = {  # after the recipe
 }
 # What the search found to be better than the recipe.
 CHOSEN: dict[str, tuple[str, ...]] = {
+    "simsiam": TRIED["simsiam"][-1],
     "barlow-twins": TRIED["barlow-twins"][0],
     "swav": TRIED["swav"][-1],
     "dino": TRIED["dino"][-1],
