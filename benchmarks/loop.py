@@ -100,7 +100,7 @@ def measure(method: str, width: int, arguments: argparse.Namespace) -> dict[str,
 
 
 class NextSteps:
-    """Goes on with a loop until it tells of steps, of which a GPU does several before it is waited for."""
+    """Continues a loop until it yields finished steps; a GPU does several before it is waited for."""
 
     def __init__(self, events: Iterator[Event]) -> None:
         self._events = events

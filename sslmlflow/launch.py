@@ -49,7 +49,7 @@ def processes_of(config: object) -> int:
 
 
 def as_restarted(config: Any) -> Any:
-    """The parameters of a command that torchrun starts again, for `--max-restarts`: it goes on with its run."""
+    """The parameters of a command that torchrun restarts (`--max-restarts`): it resumes its run."""
     if not hasattr(config, "processes") or config.resume != NONE or (run_id := remembered()) is None:
         return config
     return dataclasses.replace(config, resume=run_id)
@@ -107,7 +107,7 @@ def joined(config: object) -> Iterator[None]:
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and os.environ.get(NEW_STORE) != "1":
         raise ConfigError(
             f"invalid value for {NEW_STORE}: {os.environ.get(NEW_STORE, '')} (must be 1 for torchrun --max-restarts: "
-            "processes that start again look for each other where those that ended were)"
+            "without it, restarted processes try to connect to the addresses of the old ones)"
         )
     import torch
 

@@ -1,4 +1,4 @@
-"""What outlives processes that torchrun starts again: the run that they go on with, and who ends torchrun itself.
+"""What outlives processes that torchrun restarts: the run that they resume, and the end of torchrun itself.
 
 As a program: `python -m sslmlflow.restarts PID CREATED SECONDS` ends a launcher that starts nothing any more.
 """

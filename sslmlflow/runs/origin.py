@@ -37,7 +37,7 @@ class Origin:
         return cls(milestone.about, *ids, dict(run.data.params), milestone)
 
     def as_text(self) -> str:
-        """What other processes are told of it."""
+        """The metadata that other processes receive, as JSON."""
         return json.dumps(asdict(replace(self, milestone=None)))
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.distributed.pair import CASES, IN_HALF, embedded, steps
 
-ROUNDING = 3e-7  # of weights of about 1, whose differences the gradients are told by
+ROUNDING = 3e-7  # of weights of about 1, from whose differences the gradients are computed
 
 
 @pytest.fixture(scope="module")

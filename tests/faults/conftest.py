@@ -1,4 +1,4 @@
-"""Trainings to be disturbed; and what each fault came to is told at the end, by `make long` above all."""
+"""Trainings to be disturbed; and the result of each fault is printed at the end, by `make long` above all."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -87,7 +87,7 @@ def test_stopped_under_mlflow_run(
     phases = {"import": IMPORT} | {phase: where for phase, where in PHASES.items() if phase != left_out}
     if not LONG:  # each takes MLflow and the training ten seconds to import
         if number == signal.SIGHUP:
-            pytest.skip("told by `make long`")
+            pytest.skip("reported by `make long`")
         phases = {phase: phases[phase] for phase in ("import", "step")[number != signal.SIGTERM :]}
     _stop_everywhere(new_chain, calm, number, stop, status, tell, "under mlflow run", phases)
 

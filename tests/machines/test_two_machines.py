@@ -16,7 +16,7 @@ from tests.jobs.small import SMALL, Left, left_in
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not LONG, reason="told by `make long`"),
+    pytest.mark.skipif(not LONG, reason="tested by `make long`"),
     pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0 or not shutil.which("ip"), reason="no namespaces here"),
 ]
 TRAINING = ["pretrain", *SMALL, "--lr=0.001", "--milestone_every=1000", "--precision=float32"]
