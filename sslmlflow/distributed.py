@@ -139,9 +139,7 @@ def _partners() -> Iterator[None]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
-        raise PartnerLostError(
-            "another process of this training has ended or cannot be reached. The last checkpoint is kept."
-        ) from error
+        raise PartnerLostError("another process has ended or cannot be reached. What was saved is kept.") from error
 
 
 def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -23,9 +23,10 @@ def embed_images(
     preprocessing: Preprocessing,
     augment: Callable[[Tensor, NDArray[np.int64]], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (n, d) of the early and of the last layer, in the order of `images`, on the CPU.
+    """Embeddings (n, d) of the early and of the last layer, on the CPU, by all processes together.
 
-    `augment` takes uint8 images (n, c, h, w), on the CPU, and their numbers (n,); it returns such images.
+    They are in the order of `images`. `augment` takes uint8 images (n, c, h, w), on the CPU, and their numbers (n,);
+    it returns such images.
     """
 
     def prepare(block: Tensor, places: NDArray[np.int64]) -> Tensor:
@@ -33,7 +34,7 @@ def embed_images(
 
     parts = blocks(len(images), encoder.block)
     with evaluating(encoder):
-        early, last = zip(*(_embedded(encoder, images, prepare, part) for part in parts), strict=True)
+        early, last = zip(*in_turns(parts, partial(_embedded, encoder, images, prepare)), strict=True)
     return torch.cat(early), torch.cat(last)
 
 

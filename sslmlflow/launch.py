@@ -1,4 +1,4 @@
-"""Several processes for one job, started by torch's launcher, here for `--processes` or as `torchrun -m sslmlflow`."""
+"""Several processes for one job, started by torch's launcher, here for `--processes` or as `torchrun -m -- sslmlflow`."""
 
 import dataclasses
 import logging
@@ -50,7 +50,7 @@ def processes_of(config: object) -> int:
 
 def as_restarted(config: Any) -> Any:
     """The parameters of a command that torchrun restarts (`--max-restarts`): it resumes its run."""
-    if not hasattr(config, "processes") or config.resume != NONE or (run_id := remembered()) is None:
+    if not hasattr(config, "resume") or config.resume != NONE or (run_id := remembered()) is None:
         return config
     return dataclasses.replace(config, resume=run_id)
 
@@ -130,7 +130,7 @@ def joined(config: object) -> Iterator[None]:
         try:
             stack.enter_context(together("cpu:gloo,cuda:nccl" if has_gpus else "gloo"))
         except (RuntimeError, ValueError) as error:  # which is how torch reports everything that it finds
-            raise UserError(f"the other processes of this training cannot be reached: {in_short(error)}") from error
+            raise UserError(f"the other processes cannot be reached: {in_short(error)}") from error
         try:
             yield
         except PartnerLostError:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sslmlflow.config.data import BIT_DEPTHS, DATASET_NAMES, DataOptions
 from sslmlflow.config.options import option
-from sslmlflow.config.training import MachineOptions
+from sslmlflow.config.training import MachineOptions, ProcessOptions
 
 PROBE_NAMES = ("autoaugment", "plain")
 
@@ -42,7 +42,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Evaluate(EvaluationOptions, MachineOptions, DataOptions):
+class Evaluate(EvaluationOptions, MachineOptions, ProcessOptions, DataOptions):
     """Measure the milestones of a run: clusters and entropy, and with labels linear probes and 5-NN."""
 
     dataset: str = option(

@@ -52,7 +52,7 @@ class ProcessOptions:
 
     processes: int | None = option(
         1,
-        "processes of this machine that train together, each on a GPU if there are any; auto: one per GPU",
+        "processes of this machine that share the work, each on a GPU if there are any; auto: one per GPU",
         minimum=1,
         changes_result=False,
     )

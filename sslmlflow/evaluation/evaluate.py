@@ -13,9 +13,9 @@ from torch import Tensor
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.opening import changed_since, open_and_tell
 from sslmlflow.data.source import DatasetSpec
-from sslmlflow.embedding import embed_images
 from sslmlflow.errors import UserError
 from sslmlflow.evaluation.clusters import HeldOut
+from sslmlflow.evaluation.embedder import Embedder, Wanted
 from sslmlflow.evaluation.labelled import open_labelled
 from sslmlflow.evaluation.log_best import log_best
 from sslmlflow.evaluation.pictures import pictures, renumbered
@@ -47,6 +47,7 @@ def evaluate(
     evaluation = _Evaluation(tracked, spec, options, device, trained_on, pictured)
     for model in models:
         evaluation.measure(model)
+    evaluation.embedder.end()
 
 
 class _Evaluation:
@@ -61,9 +62,9 @@ class _Evaluation:
     ) -> None:
         self._tracked = tracked
         self._pictured = pictured
-        self._device = device
         self._trained_on = trained_on
         self._sets = open_and_tell(spec)
+        self.embedder = Embedder(self._sets, device)
         log_bad_images(tracked, self._sets)
         self._labelled = open_labelled(spec, self._sets, options)
         self._held_out = HeldOut(self._sets.test, options)
@@ -84,15 +85,15 @@ class _Evaluation:
             return
         milestone = load_milestone(model.model_id)
         self._check_images(model, milestone)
-        milestone.encoder.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.embedder.use(milestone)
         self._tracked.client.log_inputs(self._tracked.run_id, models=[LoggedModelInput(model.model_id)])
         embedding, started = Results(), time.perf_counter()
-        embeddings = embed_images(milestone.encoder, self._sets.test, milestone.preprocessing)
+        embeddings = self.embedder.embed(Wanted("test"))
         embedding.time("embed_held_out", started)
         found = []
         if clustered in left:
             found += self._clustered(milestone, embeddings[1])
-        found += [(probes[digest](milestone, embeddings), digest) for tag, digest in probed.items() if tag in left]
+        found += [(probes[digest](self.embedder, embeddings), digest) for tag, digest in probed.items() if tag in left]
         for results, digest in [*found, (embedding, self._held_out.digest)]:
             self._log(model, results, digest)
         self._tracked.client.set_logged_model_tags(model.model_id, dict.fromkeys(left, self._tracked.run_id))

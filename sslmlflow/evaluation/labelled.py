@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sslmlflow.data import open_labels
 from sslmlflow.data.opening import cache_folder
 from sslmlflow.data.source import DatasetSpec, Images, ImageSets, subset
 from sslmlflow.digests import digest
-from sslmlflow.embedding import embed_images
+from sslmlflow.evaluation.embedder import Embedder, Wanted
 from sslmlflow.metrics.catalogue import (
     AMI_TRUTH,
     EARLY_STANDARDISED,
@@ -31,7 +31,6 @@ from sslmlflow.metrics.labelled.linear_probe import paper_probe, standardised_pr
 from sslmlflow.metrics.labelled.sgd_probe import sgd_probe
 from sslmlflow.metrics.partition import agreement, silhouettes
 from sslmlflow.metrics.results import Results
-from sslmlflow.milestone.milestone import Milestone
 from sslmlflow.rules import versions
 
 
@@ -90,16 +89,21 @@ class LabelledImages:
             }
         )
 
-    def measure(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Results:
+    @property
+    def _wanted(self) -> Wanted:
+        """The training images."""
+        return Wanted("train", self.train_known.tolist())
+
+    def measure(self, embedder: Embedder, test_embeddings: tuple[Tensor, Tensor]) -> Results:
         """Accuracies on the test images, given the embeddings of all held-out images."""
         results = Results()
         started = time.perf_counter()
-        early, last = embed_images(milestone.encoder, self.train, milestone.preprocessing)
+        early, last = embedder.embed(self._wanted)
         results.time("embed_train", started)
         early_test, last_test = (layer[self.test_known] for layer in test_embeddings)
         y, y_test = self.train_labels, self.test_labels
         neighbours = min(5, len(y))
-        draw = self._augmented(milestone) if self.options.probe == "autoaugment" else lambda epoch: last
+        draw = self._augmented(embedder) if self.options.probe == "autoaugment" else lambda epoch: last
         metrics: dict[str, Callable[[], float]] = {
             PROBE: lambda: paper_probe(draw, y, last_test, y_test, **self._probe_settings()),
             STANDARDISED: lambda: standardised_probe(last, y, last_test, y_test),
@@ -111,14 +115,14 @@ class LabelledImages:
             results.add(name, metric)
         return results
 
-    def probes(self) -> dict[str, Callable[[Milestone, tuple[Tensor, Tensor]], Results]]:
+    def probes(self) -> dict[str, Callable[[Embedder, tuple[Tensor, Tensor]], Results]]:
         """What is to be measured, by the digest of each."""
         return {self.digest: self.measure, **({self._sgd_digest: self._sgd} if self.options.sgd_probe else {})}
 
-    def _sgd(self, milestone: Milestone, test_embeddings: tuple[Tensor, Tensor]) -> Results:
+    def _sgd(self, embedder: Embedder, test_embeddings: tuple[Tensor, Tensor]) -> Results:
         """The SGD probe and its top-5 accuracy, given the embeddings of all held-out images."""
         results, y, y_test = Results(), self.train_labels, self.test_labels
-        _, last = embed_images(milestone.encoder, self.train, milestone.preprocessing)
+        _, last = embedder.embed(self._wanted)
         test, seed = test_embeddings[1][self.test_known], self.options.evaluation_seed
         results.add((SGD_PROBE, SGD_TOP5), lambda: sgd_probe(last, y, test, y_test, seed=seed))
         if len(np.unique(y)) <= 5 and results.values.pop(SGD_TOP5, 0.0):
@@ -144,16 +148,9 @@ class LabelledImages:
         results.add(SILHOUETTE_TRUTH, lambda: silhouettes(last[self.test_known], {"the classes": truth})["the classes"])
         return results
 
-    def _augmented(self, milestone: Milestone) -> Callable[[int], Tensor]:
-        from sslmlflow.data import autoaugment  # not above: it brings torchvision, and that torch's compiler
-
-        seed = self.options.evaluation_seed
-
+    def _augmented(self, embedder: Embedder) -> Callable[[int], Tensor]:
         def draw(epoch: int) -> Tensor:
-            def augment(block: Tensor, places: NDArray[np.int64]) -> Tensor:
-                return autoaugment.apply(block, autoaugment.draw(seed, epoch, self.train_known[places]))
-
-            return embed_images(milestone.encoder, self.train, milestone.preprocessing, augment)[1]
+            return embedder.embed(replace(self._wanted, augmented=(self.options.evaluation_seed, epoch)))[1]
 
         return draw
 

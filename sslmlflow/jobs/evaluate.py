@@ -1,8 +1,10 @@
 """Entry point `evaluate`: which milestones are measured, and on which images."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -15,9 +17,12 @@ from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.data import open_images
 from sslmlflow.data.copies import copies_across
 from sslmlflow.data.opening import cache_folder, dataset_spec
+from sslmlflow.distributed import rank, size
 from sslmlflow.errors import UserError
+from sslmlflow.evaluation.embedder import Embedder
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.reporting.trainings import TRAININGS
+from sslmlflow.runs.several import found_by_first, opened
 from sslmlflow.runs.start import latest_run
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.run import tracked_run
@@ -29,9 +34,41 @@ from sslmlflow.training.device import choose_machine
 POLL_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What is to be measured, and on which images; `trained_on` is the fingerprint of those trained on, if these."""
+
+    client: MlflowClient
+    source: str
+    models: Iterator[LoggedModel]
+    data: DataOptions
+    image_size: int
+    trained_on: str | None
+
+
 def run(config: Evaluate) -> None:
     """Evaluate from the command line or `mlflow run`."""
     device = choose_machine(config.device, "float32").device
+    tasks: list[_Task] = []
+
+    def find() -> str:
+        tasks.append(_task(config))
+        return json.dumps([dataclasses.asdict(tasks[0].data), tasks[0].image_size])
+
+    data, image_size = json.loads(found_by_first(find))
+    spec = dataset_spec(DataOptions(**data), image_size, config.labels)
+    if size() > 1:
+        sets = opened(spec)
+        if rank():
+            Embedder(sets, device).follow()
+            return
+    task = tasks[0]
+    with tracked_run("evaluate", config, f"evaluate {task.source[:8]}") as tracked:
+        tracked.set_tags({"mlflow.parentRunId": task.source, "sslmlflow.evaluates": task.source})
+        evaluate(tracked, spec, config, task.models, device, task.trained_on)
+
+
+def _task(config: Evaluate) -> _Task:
     client = connect()
     check_experiment(client)
     source = _source_run(client, config)
@@ -47,9 +84,7 @@ def run(config: Evaluate) -> None:
                 print(note)
     models = _models(client, config, source)
     models = chain([next(models)], models)  # a mistake in what is asked for makes no run
-    with tracked_run("evaluate", config, f"evaluate {source[:8]}") as tracked:
-        tracked.set_tags({"mlflow.parentRunId": source, "sslmlflow.evaluates": source})
-        evaluate(tracked, dataset_spec(data, image_size, config.labels), config, models, device, trained_on)
+    return _Task(client, source, models, data, image_size, trained_on)
 
 
 def _source_run(client: MlflowClient, config: Evaluate) -> str:

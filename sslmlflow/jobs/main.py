@@ -5,6 +5,7 @@ from dataclasses import replace
 from sslmlflow.config.main import Main
 from sslmlflow.data.opening import dataset_spec
 from sslmlflow.distributed import rank
+from sslmlflow.evaluation.embedder import Embedder
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.reporting.history import history_of
 from sslmlflow.reporting.report import report
@@ -21,6 +22,7 @@ def run(config: Main) -> None:
     training = prepared(lambda: prepare(config))
     if rank():
         follow(training)
+        Embedder(training.sets, training.machine.device).follow()
         return
     training.monitor.warn_of_few_images()
     with tracked_run("main", config, training.name, config.resume, training.data, check=require_checkpoints) as tracked:

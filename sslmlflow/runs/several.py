@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors.torch import load, save
 
 from sslmlflow.config.options import deciding_texts
+from sslmlflow.data import open_images
+from sslmlflow.data.opening import cache_folder
+from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.distributed import any_true, largest, of_first, rank, size
 from sslmlflow.errors import ConfigError, LeftQuietly, UserError
 from sslmlflow.signals import stop_like, stop_number, uninterrupted
@@ -19,6 +22,7 @@ from sslmlflow.training.state import State
 if TYPE_CHECKING:
     from sslmlflow.runs.train import Training
 
+Made = TypeVar("Made")
 STEP = "step"
 START = "resolved/start_"  # what process 0 alone looks up: it gives its state to the others
 
@@ -37,36 +41,55 @@ def found_by_first(find: Callable[[], str]) -> str:
 
 
 def prepared(prepare: Callable[[], "Training"]) -> "Training":
-    """Prepare a training in all processes or in none; what process 0 refuses, the others refuse without a word."""
-    training, refused = None, None
-    try:
+    """Prepare a training in all processes or in none, the same in all."""
+
+    def divided() -> "Training":
         training = prepare()
         if training.plan.batch_size % size():
             raise ConfigError(
                 f"invalid value for processes: {size()} (must divide the batch size, {training.plan.batch_size})"
             )
+        return training
+
+    training = _by_all(divided)
+    if size() > 1:
+        device = training.machine.device
+        # Each takes the same step with the same gradients; other processors round otherwise, and would drift apart.
+        on_gpu = device.type == "cuda"
+        processor = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+        machine = {"device": device.type, "precision": training.machine.precision, "processor": processor}
+        _check_alike({**deciding_texts(training.options), **training.data, **machine})
+    return training
+
+
+def opened(spec: DatasetSpec) -> ImageSets:
+    """Open the images in all processes or in none, the same in all."""
+    sets = _by_all(lambda: open_images(spec, cache_folder()))
+    if size() > 1:
+        _check_alike(sets.fingerprints)
+    return sets
+
+
+def _by_all(make: Callable[[], Made]) -> Made:
+    """Make it in all processes or in none; what process 0 refuses, the others refuse without a word."""
+    made, refused = [], None
+    try:
+        made.append(make())
     except Exception as error:
         refused = error
     by_first = bool(largest(int(refused is not None and rank() == 0)))
     by_any = any_true(refused is not None)
     if refused is not None and (rank() == 0 or not by_first):
         raise refused
-    if training is None or by_any:
+    if by_any:
         raise LeftQuietly
-    if size() > 1:
-        versions = {"sslmlflow": version("sslmlflow"), "torch": torch.__version__}
-        device = training.machine.device
-        # Each takes the same step with the same gradients; other processors round otherwise, and would drift apart.
-        on_gpu = device.type == "cuda"
-        processor = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
-        machine = {"device": device.type, "precision": training.machine.precision, "processor": processor}
-        _check_alike({**versions, **deciding_texts(training.options), **training.data, **machine})
-    return training
+    return made[0]
 
 
 def _check_alike(data: Mapping[str, str]) -> None:
     """UserError in a process where what decides the result is not as in process 0; the others leave quietly."""
-    first = json.loads(of_first(json.dumps(dict(data)).encode()))
+    data = {"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **data}
+    first = json.loads(of_first(json.dumps(data).encode()))
     names = {name for name in {*first, *data} if not name.startswith(START)}
     differing = sorted(name for name in names if first.get(name) != data.get(name))
     if any_true(bool(differing)) and not differing:
@@ -74,7 +97,7 @@ def _check_alike(data: Mapping[str, str]) -> None:
     if differing:
         name = differing[0]
         raise UserError(
-            f"{name} is {data.get(name)} here and {first.get(name)} in process 0. All processes of a training need the "
+            f"{name} is {data.get(name)} here and {first.get(name)} in process 0. All processes need the "
             "same versions, parameters and images."
         )
 

@@ -1,6 +1,7 @@
 """What every process of a pair computes, and one alone of the same images: three steps of every method, and of UMM."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 
 from sslmlflow.config.methods import METHODS
 from sslmlflow.data.preprocess import Preprocessing
-from sslmlflow.data.source import ArrayImages
+from sslmlflow.data.source import ArrayImages, ImageSets
 from sslmlflow.distributed import own, rank, size
+from sslmlflow.encoders import EncoderSpec, build_encoder
+from sslmlflow.evaluation.embedder import Embedder, Wanted
 from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Batch, Method, Progress
+from sslmlflow.milestone.milestone import Milestone
 from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import Machine
 from sslmlflow.training.optimisers import Optimising
@@ -70,6 +74,24 @@ def embedded() -> dict[str, Tensor]:
     return {**layers, **found.projections, **seen}
 
 
+def evaluated() -> dict[str, Tensor]:
+    """What an evaluation embeds, in process 0: some training images, augmented, and all that are held out."""
+    spec, random = EncoderSpec(width=4, image_size=16, block=8), np.random.default_rng(0)
+    train, test = (ArrayImages(random.integers(0, 256, (n, 3, 16, 16), np.uint8)) for n in (40, 21))
+    embedder = Embedder(ImageSets("noise", train, test, ()), torch.device("cpu"))
+    if rank():
+        embedder.follow()
+        return {}
+    found = {}
+    for seed in range(2):
+        how = Preprocessing(16, 3, (0.5,) * 3, (0.25 + seed,) * 3)
+        embedder.use(Milestone(build_encoder(spec, seed), how, seed, {"encoder": asdict(spec)}, {}))
+        for name, wanted in (("train", Wanted("train", [*range(1, 40, 2)], (0, 3))), ("test", Wanted("test"))):
+            found[f"{seed}.{name}.early"], found[f"{seed}.{name}.last"] = embedder.embed(wanted)
+    embedder.end()
+    return found
+
+
 def _without_idle_biases(method: Method) -> Method:
     """Less the biases before BatchNorm: their gradient is rounding, of which Adam makes whole steps."""
     for part in method.modules():
@@ -86,6 +108,7 @@ def main() -> None:
     for case in [*CASES, *IN_HALF]:
         _save(steps(case), folder / f"{case}-{number}")
     _save(embedded(), folder / f"embedded-{number}")
+    _save(evaluated(), folder / f"evaluated-{number}")
     dist.destroy_process_group()
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.distributed.pair import CASES, IN_HALF, embedded, steps
+from tests.distributed.pair import CASES, IN_HALF, embedded, evaluated, steps
 
 ROUNDING = 3e-7  # of weights of about 1, from whose differences the gradients are computed
 
@@ -54,6 +54,12 @@ def test_what_is_measured_is_embedded_by_both_to_the_bits_of_one(pair: Path) -> 
     assert {key: tensor.shape[:2] for key, tensor in alone.items()}["last"] == (2, 37)
     assert [key for key, tensor in alone.items() if not torch.equal(first[key], tensor)] == []
     assert [key for key, tensor in alone.items() if not torch.equal(second[key], tensor)] == []
+
+
+def test_an_evaluation_is_embedded_by_both_to_the_bits_of_one(pair: Path) -> None:
+    both, alone = load_file(pair / "evaluated-0"), evaluated()
+    assert {len(tensor) for tensor in alone.values()} == {20, 21}
+    assert [key for key, tensor in alone.items() if not torch.equal(both[key], tensor)] == []
 
 
 def _first_gradients(found: dict[str, Tensor]) -> Tensor:

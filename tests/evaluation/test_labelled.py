@@ -8,9 +8,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.data.preprocess import measure_preprocessing
-from sslmlflow.data.source import ArrayImages
+from sslmlflow.data.source import ArrayImages, ImageSets
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import EncoderSpec, build_encoder
+from sslmlflow.evaluation.embedder import Embedder
 from sslmlflow.evaluation.labelled import LabelledImages
 from sslmlflow.metrics.catalogue import AMI_TRUTH, KNN, SILHOUETTE_TRUTH, STANDARDISED
 from sslmlflow.metrics.labelled.linear_probe import standardised_probe
@@ -33,16 +34,23 @@ def milestone() -> Milestone:
     return Milestone(encoder, measure_preprocessing(noisy_levels(120, 0)), 0, {}, {})
 
 
+@pytest.fixture(scope="module")
+def embedder(milestone: Milestone) -> Embedder:
+    embedder = Embedder(ImageSets("levels", noisy_levels(120, 0), noisy_levels(60, 1), ()), torch.device("cpu"))
+    embedder.use(milestone)
+    return embedder
+
+
 def labelled(probe: str = "plain") -> LabelledImages:
     held_out = ArrayImages(noisy_levels(60, 1).read(KNOWN))
     train, options = noisy_levels(120, 0), EvaluationOptions(probe=probe)
     return LabelledImages(train, held_out, CLASSES, CLASSES[:60][KNOWN], np.arange(120), KNOWN, options)
 
 
-def test_accuracies_are_those_of_the_layer_that_they_are_named_after(milestone: Milestone) -> None:
+def test_accuracies_are_those_of_the_layer_that_they_are_named_after(milestone: Milestone, embedder: Embedder) -> None:
     held_out = embed_images(milestone.encoder, noisy_levels(60, 1), milestone.preprocessing)
     train = embed_images(milestone.encoder, noisy_levels(120, 0), milestone.preprocessing)
-    values = labelled().measure(milestone, held_out).values
+    values = labelled().measure(embedder, held_out).values
     for prefix, layer in (("early/knn", 0), (KNN, 1)):
         model = KNeighborsClassifier(5, algorithm="brute").fit(train[layer].numpy(), CLASSES)
         assert values[prefix] == model.score(held_out[layer][KNOWN].numpy(), CLASSES[:60][KNOWN])
@@ -52,7 +60,7 @@ def test_accuracies_are_those_of_the_layer_that_they_are_named_after(milestone: 
     assert values["early/linear_probe_standardised"] != values[STANDARDISED]
 
 
-def test_clusters_are_compared_with_the_classes_where_these_are_known(milestone: Milestone) -> None:
+def test_clusters_are_compared_with_the_classes_where_these_are_known() -> None:
     last = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
     clusters = (np.arange(60) // 7) % 4
     values = labelled().measure_clusters(clusters, last).values
@@ -61,8 +69,8 @@ def test_clusters_are_compared_with_the_classes_where_these_are_known(milestone:
     assert values[SILHOUETTE_TRUTH] == pytest.approx(silhouette_score(last[KNOWN].numpy(), known), rel=1e-5)
 
 
-def test_images_are_augmented_anew_in_each_epoch(milestone: Milestone) -> None:
-    draw = labelled("autoaugment")._augmented(milestone)
+def test_images_are_augmented_anew_in_each_epoch(embedder: Embedder) -> None:
+    draw = labelled("autoaugment")._augmented(embedder)
     first, again, second = draw(0), draw(0), draw(1)
     assert torch.equal(first, again)
     assert not torch.allclose(first, second)

@@ -40,13 +40,13 @@ class Left:
         told = [key for key in metrics if not key.startswith(TIMES) and not key.startswith("best/")]
         return best + Counter((key, step, value) for key in told for step, value in self.history(key))
 
-    def measured(self) -> Counter[tuple[int, str, float]]:
-        """How often the milestones have every metric, by epoch."""
+    def measured(self, run_id: str | None = None) -> Counter[tuple[int, str, float]]:
+        """How often the milestones have every metric, or every one that a run has measured, by epoch."""
         return Counter(
             (int(model.params["epoch"]), metric.key, metric.value)
             for model in self.milestones
             for metric in model.metrics or []
-            if not metric.key.startswith(TIMES)
+            if not metric.key.startswith(TIMES) and run_id in (None, metric.run_id)
         )
 
     def files(self) -> dict[tuple[int, str], bytes]:

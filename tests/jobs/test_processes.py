@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from sslmlflow.launch import LEFT
+from sslmlflow.metrics.catalogue import AGREEMENT, KNN, PROBE, STANDARDISED
 from tests.conftest import Command
 from tests.jobs.small import SMALL, Left, left_in
 from tests.mlflow_server import free_port
@@ -18,16 +19,27 @@ from tests.mlflow_server import free_port
 pytestmark = pytest.mark.slow
 TRAINING = ["pretrain", *SMALL, "--lr=0.001", "--milestone_every=20", "--precision=float32"]
 OURS = [sys.executable, "-m", "sslmlflow"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "sslmlflow"]
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node=2",
+    "-m",
+    "--",
+    "sslmlflow",
+]
 TOGETHER_GONE = 30  # seconds
 
 
 class Started:
     """A command that runs in processes of its own; what it says is in a file."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], command: list[str]) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str], command: list[str], tracking_uri: str | None = None
+    ) -> None:
         folder.mkdir(exist_ok=True)
-        self.environment = {**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        self.environment = {**environment, "MLFLOW_TRACKING_URI": tracking_uri or f"sqlite:///{folder}/mlflow.db"}
         self.environment["SSLMLFLOW_HOME"] = f"{folder}/home"
         self._said = folder / f"said-{time.monotonic_ns()}"
         with self._said.open("w") as said:
@@ -60,10 +72,11 @@ class Started:
 
 
 def test_two_processes_train_as_one_does(sslmlflow: Command, environment: dict[str, str], tmp_path: Path) -> None:
-    done = sslmlflow(*TRAINING, "--epochs=2")
+    given = ["main", *TRAINING[1:], "--preset=monitoring-paper", "--epochs=2", "--probe=plain"]
+    done = sslmlflow(*given)
     assert done.returncode == 0, done.stderr
     alone = left_in(environment["MLFLOW_TRACKING_URI"])
-    both = Started(tmp_path / "both", environment, [*OURS, *TRAINING, "--epochs=2", "--processes=2", "--workers=1"])
+    both = Started(tmp_path / "both", environment, [*OURS, *given, "--processes=2", "--workers=1"])
     assert both.wait() == 0, both.said()
     assert both.said().count("epoch 2/2") == 1
     together = both.left()
@@ -73,6 +86,32 @@ def test_two_processes_train_as_one_does(sslmlflow: Command, environment: dict[s
     for key in ("label_free/crr", "label_free/rankme"):
         assert dict(together.history(key)) == pytest.approx(dict(alone.history(key)), rel=1e-3)
     assert [model.params["epoch"] for model in together.milestones] == ["0", "2"]
+    measured, expected = together.measured(), alone.measured()
+    assert {key[:2] for key in measured} == {key[:2] for key in expected}
+    at_start = {key for key in expected if key[0] == 0}  # of one encoder, to the bit
+    assert at_start == {key for key in measured if key[0] == 0}
+    assert {KNN, STANDARDISED, AGREEMENT} <= {name for _, name, _ in at_start}
+
+
+def test_milestones_are_evaluated_in_two_processes_as_in_one(
+    sslmlflow: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    # More images than a process embeds at once.
+    assert sslmlflow(*TRAINING, "--epochs=1", "--max_train_images=320").returncode == 0
+    uri = environment["MLFLOW_TRACKING_URI"]
+    source = left_in(uri).run.info.run_id
+    experiment = {"MLFLOW_EXPERIMENT_NAME": "evaluations"}
+    found = []
+    for command in (OURS, TORCHRUN):
+        given = [*command, "evaluate", f"--run={source}", "--probe=plain"]
+        started = Started(tmp_path / "said", environment | experiment, given, uri)
+        assert started.wait() == 0, started.said()
+        assert started.said().count("epoch    1: ") == 1
+        evaluation = left_in(uri, "1").run.info.run_id
+        found.append(left_in(uri).measured(evaluation))
+        left_in(uri).client.delete_run(evaluation)  # or its values would stand
+    assert found[0] == found[1]
+    assert {(0, KNN), (1, PROBE), (1, AGREEMENT)} <= {(epoch, name) for epoch, name, _ in found[1]}
 
 
 def test_a_milestone_is_tuned_in_two_processes_as_in_one(

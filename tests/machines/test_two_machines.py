@@ -130,7 +130,7 @@ def test_a_run_goes_on_when_the_connection_is_back(machines: Machines) -> None:
     machines.train("--epochs=300", program=(IMPATIENT,))
     machines.wait_for("\nepoch 5/")
     machines.connect(False)
-    machines.wait_for("another process of this training has ended or cannot be reached")
+    machines.wait_for("another process has ended or cannot be reached")
     machines.connect(True)
     assert machines.codes() == [0, 0], machines.said(0) + machines.said(1)
     assert machines.said(0).count("going on with run") == 1
