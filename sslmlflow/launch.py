@@ -1,4 +1,4 @@
-"""Several processes for one job, started by torch's launcher, here for `--processes` or as `torchrun -m -- sslmlflow`."""
+"""Several processes for one job, started by torch's launcher, for `--processes` or as `torchrun -m -- sslmlflow`."""
 
 import dataclasses
 import logging

@@ -124,12 +124,16 @@ def published(name: str) -> Published:
 def published_tensors(spec: EncoderSpec, weights: str) -> dict[str, Tensor]:
     """Published weights for an encoder by their name, under the names of the model that they were published for.
 
-    `weights` is imagenet (what torchvision recommends), the name of other weights of torchvision, or timm/NAME. Those
-    of an encoder that is torchvision's own model come under the encoder's names, without the classifier. ConfigError
-    for an unknown name, UserError if they cannot be had.
+    `weights` is imagenet (what torchvision or timm recommends), the name of other weights of torchvision, or timm/NAME.
+    Those of an encoder that is a model of torchvision's or timm's come under the encoder's names, without the
+    classifier. ConfigError for an unknown name, UserError if they cannot be had.
     """
     if spec.options:
-        raise ConfigError(f"invalid value for init: {weights} (must be random for an encoder of timm).")
+        weights = spec.name if weights == IMAGENET else weights
+        if weights.partition(".")[0] != spec.name:
+            raise ConfigError(f"invalid value for init: {weights} (must be random, {IMAGENET}, or {spec.name}.TAG).")
+        check_timm(weights)
+        return Encoder(*timm_parts(spec, weights), spec.image_size).state_dict()
     if weights.startswith(PREFIX):
         check_timm(weights)
         return timm_tensors(weights)

@@ -1,5 +1,7 @@
 """Models of timm, called timm/NAME or timm/NAME.TAG, with the weights that it publishes; no pickle is run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -100,11 +102,17 @@ def timm_tensors(name: str) -> dict[str, Tensor]:
     """The weights that timm publishes for a model, under its names; UserError if they cannot be had."""
     import timm
 
+    with weights_of(name):
+        return dict(timm.create_model(name.removeprefix(PREFIX), pretrained=True).state_dict())
+
+
+@contextmanager
+def weights_of(name: str) -> Iterator[None]:
+    """Report in a sentence that the published weights of a model cannot be had."""
     try:
-        model = timm.create_model(name.removeprefix(PREFIX), pretrained=True)
+        yield
     except Exception as error:  # the hub has errors of its own for each way in which a file cannot be had
         raise _no_weights(name, error) from error
-    return dict(model.state_dict())
 
 
 def timm_published(name: str) -> Published:

@@ -1,4 +1,4 @@
-"""Architectures of timm that are trained here, from random weights, in two parts."""
+"""Architectures of timm that are trained here, in two parts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sslmlflow.config.options import AUTO
 from sslmlflow.encoders.encoder import EncoderSpec
+from sslmlflow.encoders.timm_models import PREFIX, weights_of
 from sslmlflow.errors import ConfigError, in_short
 
 OPTIONS = {"patch_size": int, "embed_dim": int, "depth": int, "num_heads": int, "drop_path_rate": float}
@@ -39,16 +40,17 @@ def read_timm_options(text: str) -> dict[str, int | float]:
     return found
 
 
-def timm_parts(spec: EncoderSpec) -> tuple[nn.Module, nn.Module]:
+def timm_parts(spec: EncoderSpec, weights: str = "") -> tuple[nn.Module, nn.Module]:
     """The early and the late part: a vision transformer is cut after three quarters of its blocks, others by `split`.
 
-    ConfigError for an architecture that cannot be cut, or that does not take images of this size.
+    With random weights, or with those that timm publishes under `weights`. ConfigError for an architecture that cannot
+    be cut, or that does not take images of this size; UserError for weights that cannot be had.
     """
     from timm.models.vision_transformer import VisionTransformer
 
     from sslmlflow.encoders.splitting import split
 
-    model = timm_architecture(spec)
+    model = timm_architecture(spec, weights)
     check_sizes(spec, model, spec.image_size)
     images = torch.randn(2, 3, spec.image_size, spec.image_size)
     with _refused(spec):
@@ -79,12 +81,15 @@ def check_sizes(spec: EncoderSpec, model: Any, *sizes: int) -> None:
             )
 
 
-def timm_architecture(spec: EncoderSpec) -> Any:
-    """The model without its classifier, with random weights; ConfigError where it does not take the options."""
+def timm_architecture(spec: EncoderSpec, weights: str = "") -> Any:
+    """The model without its classifier; ConfigError where it does not take the options.
+
+    timm resamples published patches and positions to the sizes asked for.
+    """
     import timm
     from timm.models import is_model_in_modules
 
-    name = spec.name.removeprefix("timm/")
+    name = spec.name.removeprefix(PREFIX)
     options: dict[str, Any] = dict(read_timm_options(spec.options))
     about = timm.get_pretrained_cfg(name)
     if about and about.fixed_input_size:
@@ -92,7 +97,12 @@ def timm_architecture(spec: EncoderSpec) -> Any:
     if is_model_in_modules(name, OF_ANY_SIZE):
         options |= {"img_size": spec.image_size, "dynamic_img_size": True}
     with _refused(spec):
-        return timm.create_model(name, num_classes=0, **options)
+        model = timm.create_model(name, num_classes=0, **options)
+    if weights:
+        with weights_of(weights):  # with the classifier: without it timm leaves at random what a file does not hold
+            published = timm.create_model(weights.removeprefix(PREFIX), pretrained=True, **options).state_dict()
+            model.load_state_dict({tensor: published[tensor] for tensor in model.state_dict()})
+    return model
 
 
 @contextmanager

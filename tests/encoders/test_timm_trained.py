@@ -1,11 +1,13 @@
 """Architectures of timm that are trained: in two parts that make up the whole, for small images and small views."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 
-from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder, check_views
-from sslmlflow.errors import ConfigError
+from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder, check_views, published_tensors
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.methods import Progress, build_method
 from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import Machine
@@ -13,6 +15,7 @@ from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Rates
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm
+from tests.encoders.test_timm_models import place
 from tests.methods.batch import batch_of
 
 TINY = EncoderSpec("timm/vit_tiny_patch16_224", image_size=16, options="patch_size=4,embed_dim=12,depth=4,num_heads=2")
@@ -117,3 +120,27 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(name: str, size: int, o
         check_views(EncoderSpec(f"timm/{name}", image_size=size, options=options or "auto"), [])
     with pytest.raises(ConfigError, match=why):
         build_encoder(EncoderSpec(f"timm/{name}", image_size=size, options=options or "auto"), seed=0)
+
+
+def test_published_weights_are_fitted_by_timm_to_the_size_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    place(tmp_path, "test_vit", seed=5)
+    spec = EncoderSpec("timm/test_vit", image_size=32, options="patch_size=4")
+    encoder = build_encoder(spec, seed=0).eval()
+    encoder.load_state_dict(published_tensors(spec, "imagenet"))
+    whole = timm.create_model("test_vit", pretrained=True, num_classes=0, img_size=32, patch_size=4).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), whole(images), rtol=1e-4, atol=1e-4)
+    for weights, said in (
+        ("timm/test_resnet", r"init: timm/test_resnet \(must be random, imagenet, or timm/test_vit.TAG\)"),
+        ("timm/test_vit.none", "test_vit has no weights none in timm"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            published_tensors(spec, weights)
+    deeper = EncoderSpec("timm/test_vit", image_size=32, options="patch_size=4,depth=12")
+    with pytest.raises(UserError, match=r"weights of timm/test_vit .* cannot be had or do not fit"):
+        published_tensors(deeper, "imagenet")
