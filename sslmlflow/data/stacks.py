@@ -1,7 +1,7 @@
 """Stacks of augmentations by their names, and how the parts of one are changed."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sslmlflow.config.views import ViewOptions
@@ -9,7 +9,19 @@ from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
 from sslmlflow.errors import ConfigError
 
 LARGEST_SHARP = 64  # pixels: images up to this side are not blurred, and have no local crops
-LOCAL_CROPS, GLOBAL_SCALE, LOCAL_SCALE = 6, (0.4, 1.0), (0.05, 0.4)
+
+
+@dataclass(frozen=True)
+class MultiCrop:
+    """Small views beside the two: which share of the image each kind shows, and how many there are by default.
+
+    Source: Caron et al. 2021 (arXiv 2104.14294), "Implementation details".
+    """
+
+    count: int = 6
+    count_of_small: int = 0  # for images of at most 64 pixels
+    global_scale: tuple[float, float] = (0.4, 1.0)
+    local_scale: tuple[float, float] = (0.05, 0.4)
 
 
 def symmetric(size: int) -> Views:
@@ -28,17 +40,17 @@ def asymmetric(size: int) -> Views:
     return CropGroup(1, first), CropGroup(1, replace(second, solarise_p=0.2))
 
 
-def with_local_crops(views: Views, count: int) -> Views:
-    """Global views of 40 % of the image and more, and small ones of 5 to 40 % at 3/7 of the side, a multiple of 8.
+def with_local_crops(views: Views, count: int, crops: MultiCrop) -> Views:
+    """The views, of larger parts of the image, and small ones at 3/7 of their side, a multiple of 8.
 
     Source: Caron et al. 2021 (arXiv 2104.14294), "Implementation details", whose sides are 224 and 96 pixels.
 
-    >>> [(group.count, group.size) for group in with_local_crops(symmetric(224), 6)]
+    >>> [(group.count, group.size) for group in with_local_crops(symmetric(224), 6, MultiCrop())]
     [(2, 224), (6, 96)]
     """
     if not count:
         return views
-    wide = [CropGroup(group.count, replace(group.augmentation, scale=GLOBAL_SCALE)) for group in views]
+    wide = [CropGroup(group.count, replace(group.augmentation, scale=crops.global_scale)) for group in views]
     first = views[0].augmentation
     side = max(round(first.size * 3 / 7 / 8) * 8, 8)
     if side >= first.size:
@@ -47,22 +59,22 @@ def with_local_crops(views: Views, count: int) -> Views:
             "or use a larger --image_size."
         )
     blur = 0.5 if first.size > LARGEST_SHARP else 0.0
-    return *wide, CropGroup(count, replace(first, size=side, scale=LOCAL_SCALE, blur_p=blur))
+    return *wide, CropGroup(count, replace(first, size=side, scale=crops.local_scale, blur_p=blur))
 
 
-def chosen_views(views: Views, multi_crop: bool, options: ViewOptions) -> Views:
+def chosen_views(views: Views, crops: MultiCrop | None, options: ViewOptions) -> Views:
     """A method's views with what the options change of them; ConfigError for what it cannot have."""
     size = views[0].size
     count = options.local_crops
-    if count is None:
-        count = LOCAL_CROPS if multi_crop and size > LARGEST_SHARP else 0
-    if count and not multi_crop:
+    if crops is None and count:
         raise ConfigError(
             f"invalid value for local_crops: {count} (must be auto or 0: the method compares two views per image). "
             "Methods with small views: swav, dino, vicregl."
         )
-    with_local = with_local_crops(views, count)
-    return tuple(_changed(group, options, group.size == size) for group in with_local)
+    if crops is not None:
+        by_default = crops.count if size > LARGEST_SHARP else crops.count_of_small
+        views = with_local_crops(views, by_default if count is None else count, crops)
+    return tuple(_changed(group, options, group.size == size) for group in views)
 
 
 def described(views: Views) -> str:

@@ -18,7 +18,13 @@ from sslmlflow.encoders.pretrained import (
 )
 from sslmlflow.encoders.resnet import EARLY_LAYERS, RESNETS, resnet
 from sslmlflow.encoders.timm_models import PREFIX, check_timm, timm_encoder, timm_published, timm_tensors
-from sslmlflow.encoders.timm_trained import check_sizes, read_timm_options, timm_architecture, timm_parts
+from sslmlflow.encoders.timm_trained import (
+    check_sizes,
+    is_transformer,
+    read_timm_options,
+    timm_architecture,
+    timm_parts,
+)
 from sslmlflow.errors import ConfigError, in_short
 
 IMAGENET = "imagenet"
@@ -32,6 +38,7 @@ __all__ = [
     "check_encoder",
     "check_pretrained",
     "check_views",
+    "is_transformer",
     "pool",
     "published",
     "published_tensors",

@@ -87,14 +87,13 @@ def timm_architecture(spec: EncoderSpec, weights: str = "") -> Any:
     timm resamples published patches and positions to the sizes asked for.
     """
     import timm
-    from timm.models import is_model_in_modules
 
     name = spec.name.removeprefix(PREFIX)
     options: dict[str, Any] = dict(read_timm_options(spec.options))
     about = timm.get_pretrained_cfg(name)
     if about and about.fixed_input_size:
         options |= {"img_size": spec.image_size}
-    if is_model_in_modules(name, OF_ANY_SIZE):
+    if is_transformer(spec.name):
         options |= {"img_size": spec.image_size, "dynamic_img_size": True}
     with _refused(spec):
         model = timm.create_model(name, num_classes=0, **options)
@@ -103,6 +102,15 @@ def timm_architecture(spec: EncoderSpec, weights: str = "") -> Any:
             published = timm.create_model(weights.removeprefix(PREFIX), pretrained=True, **options).state_dict()
             model.load_state_dict({tensor: published[tensor] for tensor in model.state_dict()})
     return model
+
+
+def is_transformer(name: str) -> bool:
+    """Whether an encoder is a vision transformer of timm, of one size throughout."""
+    if not name.startswith(PREFIX):
+        return False
+    from timm.models import is_model_in_modules
+
+    return bool(is_model_in_modules(name.removeprefix(PREFIX), OF_ANY_SIZE))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import importlib
 import torch
 
 from sslmlflow.config.methods import METHODS, read_method_options
-from sslmlflow.encoders import Encoder
+from sslmlflow.encoders import Encoder, is_transformer
 from sslmlflow.methods.base import FINISHED, Batch, Method, Progress, Recipe
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Recipe",
     "build_method",
     "method_class",
+    "recipe_of",
 ]
 
 
@@ -26,6 +27,12 @@ def method_class(name: str) -> type[Method]:
     module, _, of = METHODS[name].path.rpartition(".")
     found: type[Method] = getattr(importlib.import_module(module), of)
     return found
+
+
+def recipe_of(method: str, encoder: str) -> Recipe:
+    """How a declared method trains an encoder by default."""
+    declared = method_class(method)
+    return (is_transformer(encoder) and declared.transformer_recipe) or declared.recipe
 
 
 def build_method(name: str, method_options: str | None, encoder: Encoder, seed: int) -> Method:

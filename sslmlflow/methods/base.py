@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from sslmlflow.data.augmentation import Views
-from sslmlflow.data.stacks import symmetric
+from sslmlflow.data.stacks import MultiCrop, symmetric
 from sslmlflow.distributed import gather
 from sslmlflow.encoders import Encoder, EncoderSpec
 
@@ -49,7 +49,8 @@ class Recipe:
         weight_decay_end: Where weight decay goes by half a cosine; None: it stays.
         trust, trust_clip: LARS's coefficient, and whether no parameter has more than the learning rate.
         clip: Longest gradient; None: any.
-        views: The views of an image of a size; `multi_crop`: whether small ones can be beside the two.
+        views: The views of an image of a size; `multi_crop`: the small ones that can be beside the two.
+        method_options: Settings of the method itself that differ from their defaults.
     """
 
     epochs: int
@@ -64,7 +65,8 @@ class Recipe:
     trust_clip: bool = False
     clip: float | None = None
     views: Callable[[int], Views] = symmetric
-    multi_crop: bool = False
+    multi_crop: MultiCrop | None = None
+    method_options: str = ""
 
     def lr_of(self, batch_size: int) -> float:
         """The peak learning rate for batches of so many images."""
@@ -80,6 +82,7 @@ class Method(nn.Module, ABC):
     """
 
     recipe: ClassVar[Recipe]
+    transformer_recipe: ClassVar[Recipe | None] = None  # for vision transformers, where one is published
     heads: ClassVar[tuple[str, ...]]  # modules that embeddings pass through, in this order
     gathered: ClassVar[tuple[str, ...]] = ()  # projections that `loss` takes of all processes' images together
     encoder: Encoder

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, log_softmax, normalize, softmax
 
-from sslmlflow.data.stacks import asymmetric
+from sslmlflow.data.stacks import MultiCrop, asymmetric
 from sslmlflow.distributed import mean
 from sslmlflow.encoders import Encoder
-from sslmlflow.methods.base import Batch, Method, Progress
+from sslmlflow.methods.base import Batch, Method, Progress, Recipe
 from sslmlflow.methods.momentum import Momentum
 from sslmlflow.methods.recipes import small_images_recipe
 
@@ -58,14 +58,28 @@ class DINOHead(nn.Module):
 
 
 class DINO(Method):
-    """DINO (arXiv 2104.14294) with solo-learn's recipe for CIFAR; the loss is `dino_loss`.
+    """DINO (arXiv 2104.14294) with solo-learn's recipe for CIFAR, or a vision transformer's; the loss is `dino_loss`.
 
     Milestones measure and keep the teacher's encoder, which is the better one (section 5.1 of the paper). The teacher's
     temperature rises in a line during the first epochs; its centre follows the mean of its outputs; the last layer
     stays as it was drawn during the first epochs. The teacher's share of old values goes from `teacher_momentum` to 1.
     """
 
-    recipe = small_images_recipe(lr=0.3, weight_decay=1e-6, views=asymmetric, multi_crop=True)
+    recipe = small_images_recipe(lr=0.3, weight_decay=1e-6, views=asymmetric, multi_crop=MultiCrop())
+    # Gani et al. 2022 (arXiv 2210.07240): their code's settings for CIFAR as of November 2026, for batches of 512.
+    transformer_recipe = Recipe(
+        200,
+        lr=0.0001,
+        weight_decay=0.04,
+        schedule="warmup-cosine",
+        lr_batch=256,
+        optimiser="adamw",
+        weight_decay_end=0.4,
+        clip=3.0,
+        views=asymmetric,
+        multi_crop=MultiCrop(count=8, count_of_small=8, global_scale=(0.7, 1.0), local_scale=(0.2, 0.5)),
+        method_options="prototypes=1024,teacher_momentum=0.996,teacher_temperature_epochs=10",
+    )
     heads = ("head",)
     centre: Tensor
 

@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from sslmlflow.methods.base import Progress
 
+DROPS = {"p", "drop_prob"}  # what dropout and stochastic depth, of torch, torchvision and timm, call their chance
+
 
 class Momentum(nn.Module):
     """Copies of modules, by name, whose parameters keep a share of their old values at each step.
 
     The share goes from `start` to `end` by half a cosine over the training (Grill et al. 2020, arXiv 2006.07733,
-    "Implementation details"). BatchNorm statistics are the copies' own: they are of what the copies have seen.
+    "Implementation details"). BatchNorm statistics are the copies' own: they are of what the copies have seen. Nothing
+    is dropped in them.
 
     Args:
         start, end: Between 0 and 1.
@@ -25,7 +28,11 @@ class Momentum(nn.Module):
         self._start, self._end = start, end
         self._leaders = tuple(leaders.values())  # in a tuple, so that they are not part of this module
         for name, leader in leaders.items():
-            self.add_module(name, copy.deepcopy(leader).requires_grad_(False))
+            follower = copy.deepcopy(leader).requires_grad_(False)
+            for module in follower.modules():
+                for chance in DROPS.intersection(vars(module)):
+                    setattr(module, chance, 0.0)
+            self.add_module(name, follower)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

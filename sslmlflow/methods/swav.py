@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize
 
 from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
-from sslmlflow.data.stacks import LARGEST_SHARP
+from sslmlflow.data.stacks import LARGEST_SHARP, MultiCrop
 from sslmlflow.encoders import Encoder
 from sslmlflow.methods.base import Batch, Method, Progress
 from sslmlflow.methods.heads import Head
@@ -75,7 +75,7 @@ class SwAV(Method):
     once a share of the training is done and the queue is full. Small views predict, but are not predicted.
     """
 
-    recipe = small_images_recipe(lr=0.6, weight_decay=1e-6, views=strong_colours, multi_crop=True)
+    recipe = small_images_recipe(lr=0.6, weight_decay=1e-6, views=strong_colours, multi_crop=MultiCrop())
     heads = ("projector",)
     gathered = ("projections", "scores")
     queue: Tensor

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from sslmlflow.data.augmentation import Views
+from sslmlflow.data.stacks import MultiCrop
 from sslmlflow.encoders import RESNETS, Encoder, EncoderSpec, build_encoder
 from sslmlflow.errors import ConfigError
 from sslmlflow.methods.base import Batch, Method, Progress
@@ -89,7 +90,7 @@ class VICRegL(Method):
     and of matches (20 of 49 places).
     """
 
-    recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=small_scale, multi_crop=True)
+    recipe = small_images_recipe(lr=0.3, weight_decay=1e-4, views=small_scale, multi_crop=MultiCrop())
     heads = ("projector",)
     gathered = ("wholes", "maps", "maps_places", "small_maps", "small_maps_places")
 

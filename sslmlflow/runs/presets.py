@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from sslmlflow.config.pretrain import Pretrain
-from sslmlflow.methods import method_class
+from sslmlflow.methods import recipe_of
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Settings:
 
 def settle(config: Pretrain) -> Settings:
     """Settle what does not depend on the images."""
-    preset, recipe = PRESETS[config.preset], method_class(config.method).recipe
+    preset, recipe = PRESETS[config.preset], recipe_of(config.method, config.encoder)
     # Of an option that is there twice the later is taken: what is given wins over the preset.
-    of_method = preset.method_options.get(config.method), config.method_options
+    of_method = recipe.method_options, preset.method_options.get(config.method), config.method_options
     epochs = config.epochs or preset.epochs or recipe.epochs
     batch_size = config.batch_size or preset.batch_size
     own_schedule = config.schedule == "auto"

@@ -17,7 +17,7 @@ from sslmlflow.distributed import rank, size
 from sslmlflow.encoders import PREFIX, EncoderSpec, build_encoder, check_encoder, check_views, read_timm_options
 from sslmlflow.errors import ConfigError
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.methods import build_method, method_class
+from sslmlflow.methods import build_method, method_class, recipe_of
 from sslmlflow.runs.first_weights import FirstWeights, first_weights
 from sslmlflow.runs.near_copies import count_near_copies
 from sslmlflow.runs.presets import Settings, settle
@@ -47,7 +47,7 @@ def prepare(config: Pretrain) -> Training:
     sets = open_and_tell(dataset_spec(config, config.image_size))
     preprocessing = measure_preprocessing(sets.train, sets.bit_depth)
     image_size = preprocessing.image_size
-    recipe = method_class(config.method).recipe
+    recipe = recipe_of(config.method, config.encoder)
     views = chosen_views(recipe.views(image_size), recipe.multi_crop, config)
     plan = _plan(config, settings, len(sets.train))
     encoder = _encoder(config, settings.width, image_size, views)
@@ -142,7 +142,7 @@ def _check(config: Pretrain, settings: Settings) -> None:
     check_encoder(config.encoder)
     read_timm_options(_timm_options(config))
     read_method_options(config.method, settings.method_options)
-    recipe = method_class(config.method).recipe
+    recipe = recipe_of(config.method, config.encoder)
     if settings.optimiser != recipe.optimiser and config.lr is None:
         raise ConfigError(
             f"invalid value for optimiser: {config.optimiser} (must be {recipe.optimiser}, for which the recipe's "

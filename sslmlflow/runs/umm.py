@@ -20,7 +20,7 @@ from sslmlflow.distributed import size
 from sslmlflow.encoders import RESNETS, EncoderSpec
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.methods import Method, method_class
+from sslmlflow.methods import Method, recipe_of
 from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved
@@ -85,7 +85,7 @@ def prepare(config: Umm, origin: Origin) -> Training:
     _check_images(sets, about)
     recipe = _recipe(origin.params)
     plan = _plan(config, recipe, len(sets.train))
-    of_method = method_class(about["method"]).recipe
+    of_method = recipe_of(about["method"], spec.name)
     views = chosen_views(of_method.views(preprocessing.image_size), of_method.multi_crop, _views(recipe))
     optimising = Optimising.of(of_method, recipe["optimiser"], float(recipe["clip"]))
     step = _step(config)

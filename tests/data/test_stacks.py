@@ -4,12 +4,12 @@ import pytest
 
 from sslmlflow.config.views import ViewOptions
 from sslmlflow.data.augmentation import Augmentation, CropGroup, Views
-from sslmlflow.data.stacks import asymmetric, chosen_views, described, symmetric
+from sslmlflow.data.stacks import MultiCrop, asymmetric, chosen_views, described, symmetric
 from sslmlflow.errors import ConfigError
 
 
 def of(views: Views, **options: object) -> Views:
-    return chosen_views(views, True, ViewOptions(**options))  # type: ignore[arg-type]
+    return chosen_views(views, MultiCrop(), ViewOptions(**options))  # type: ignore[arg-type]
 
 
 def test_small_images_are_not_blurred_and_have_no_small_views() -> None:
@@ -24,7 +24,7 @@ def test_large_images_are_blurred_and_have_six_small_views_where_the_method_take
     assert (first.augmentation.blur_p, second.augmentation.blur_p) == (1.0, 0.1)
     assert first.augmentation.scale == second.augmentation.scale == (0.4, 1.0)
     assert (small.count, small.size, small.augmentation.scale) == (6, 96, (0.05, 0.4))
-    assert len(chosen_views(asymmetric(224), False, ViewOptions())) == 2
+    assert len(chosen_views(asymmetric(224), None, ViewOptions())) == 2
     assert [(group.count, group.size) for group in of(symmetric(32), local_crops=4)] == [(2, 32), (4, 16)]
 
 
@@ -52,7 +52,7 @@ def test_stacks_for_images_that_are_not_photographs() -> None:
 
 def test_a_method_that_compares_two_views_refuses_small_ones() -> None:
     with pytest.raises(ConfigError, match=r"invalid value for local_crops: 6 \(must be auto or 0"):
-        chosen_views(symmetric(224), False, ViewOptions(local_crops=6))
+        chosen_views(symmetric(224), None, ViewOptions(local_crops=6))
     with pytest.raises(ConfigError, match=r"invalid value for local_crops: 6 \(must be 0 for images of 8 px"):
         of(symmetric(8), local_crops=6)
 

@@ -9,6 +9,7 @@ import torch
 from sslmlflow.encoders import EncoderSpec, build_encoder, check_encoder, check_views, published_tensors
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.methods import Progress, build_method
+from sslmlflow.methods.momentum import Momentum
 from sslmlflow.training.batch_norm import synchronise
 from sslmlflow.training.device import Machine
 from sslmlflow.training.optimisers import Optimising
@@ -144,3 +145,12 @@ def test_published_weights_are_fitted_by_timm_to_the_size_asked_for(
     deeper = EncoderSpec("timm/test_vit", image_size=32, options="patch_size=4,depth=12")
     with pytest.raises(UserError, match=r"weights of timm/test_vit .* cannot be had or do not fit"):
         published_tensors(deeper, "imagenet")
+
+
+def test_a_teacher_drops_nothing() -> None:
+    spec = EncoderSpec(TINY.name, image_size=16, options=f"{TINY.options},drop_path_rate=0.5")
+    encoder = build_encoder(spec, seed=0).train()
+    teacher, images = Momentum(0.9, 1.0, encoder=encoder).train(), torch.randn(8, 3, 16, 16)
+    assert torch.equal(teacher(images), teacher(images))
+    assert not torch.equal(encoder(images), encoder(images))
+    torch.testing.assert_close(teacher(images), encoder.eval()(images))

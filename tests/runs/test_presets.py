@@ -2,8 +2,11 @@
 
 import pytest
 
-from sslmlflow.config.methods import method_options_text
+from sslmlflow.config.methods import method_options_text, read_method_options
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.views import ViewOptions
+from sslmlflow.data.stacks import asymmetric, chosen_views
+from sslmlflow.methods import recipe_of
 from sslmlflow.runs.presets import settle
 
 PAPER = {  # section III-B
@@ -61,3 +64,21 @@ def test_the_learning_rate_grows_with_the_batch_where_the_recipe_says_so() -> No
 def test_a_recipes_warm_up_takes_a_tenth_of_the_epochs_at_most_and_one_that_is_asked_for_all_it_is_given() -> None:
     assert [settle(Pretrain(method="byol", epochs=n)).warmup_epochs for n in (1000, 50, 4)] == [10, 5, 0]
     assert settle(Pretrain(method="byol", epochs=50, schedule="warmup-cosine")).warmup_epochs == 10
+
+
+def test_dino_trains_transformers_by_a_recipe_of_their_own() -> None:
+    """The settings of Gani et al. (arXiv 2210.07240) for CIFAR, as their code has them, with batches of 512."""
+    given = {"method": "dino", "encoder": "timm/vit_tiny_patch16_224", "batch_size": 512}
+    settled = settle(Pretrain(**given))
+    assert (settled.optimiser, settled.lr, settled.clip, settled.epochs) == ("adamw", 0.0002, 3.0, 200)
+    assert (settled.weight_decay, settled.weight_decay_end, settled.schedule) == (0.04, 0.4, "warmup-cosine")
+    options = read_method_options("dino", settled.method_options)
+    assert (options.prototypes, options.teacher_momentum, options.teacher_temperature_epochs) == (1024, 0.996, 10)
+    crops = recipe_of("dino", str(given["encoder"])).multi_crop
+    wide, _, small = chosen_views(asymmetric(32), crops, ViewOptions())
+    assert (wide.augmentation.scale, small.augmentation.scale) == ((0.7, 1.0), (0.2, 0.5))
+    assert (small.count, small.size) == (8, 16)
+    other = settle(Pretrain(**given, method_options="prototypes=64"))
+    assert read_method_options("dino", other.method_options).prototypes == 64
+    assert settle(Pretrain(method="dino")).optimiser == "lars"
+    assert settle(Pretrain(encoder=str(given["encoder"]))).optimiser == settle(Pretrain()).optimiser
