@@ -61,7 +61,8 @@ def launch(arguments: Sequence[str], count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes themselves report
+    for logger in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # the processes themselves report
     heard = [name.name for name in SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
     later: dict[str, Any] = {
         "signals_to_handle": ",".join(heard),

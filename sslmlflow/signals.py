@@ -30,6 +30,7 @@ class _Wish:
     raised = False
     forced = False
     holds = 0
+    told = True
     listener: int | None = None
 
 
@@ -37,10 +38,11 @@ _wish = _Wish()
 
 
 @contextmanager
-def listening() -> Iterator[None]:
+def listening(told: bool = True) -> Iterator[None]:
     """Raise Stopped at a signal, not KeyboardInterrupt or nothing; those that are ignored, as by nohup, stay ignored.
 
-    Signals within five seconds of the first say the same. For the main thread; does nothing in another.
+    Signals within five seconds of the first say the same. For the main thread; does nothing in another. `told`: the
+    first is printed.
     """
     if _wish.listener == os.getpid() or threading.current_thread() is not threading.main_thread():
         yield
@@ -49,7 +51,7 @@ def listening() -> Iterator[None]:
     heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, _hear)
-    _wish.listener = os.getpid()
+    _wish.listener, _wish.told = os.getpid(), told
     try:
         yield
     finally:
@@ -119,7 +121,8 @@ def _hear(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _wish.number is None:
         _wish.number, _wish.since = number, now
-        _say(f"sslmlflow: {signal.Signals(number).name}: stopping")
+        if _wish.told:
+            _say(f"sslmlflow: {signal.Signals(number).name}: stopping")
         _raise_if_due()
     elif now - _wish.since > ONE_WISH_SECONDS:
         _wish.raised = _wish.forced = True

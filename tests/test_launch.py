@@ -2,8 +2,8 @@
 
 import pytest
 
-from sslmlflow.config.evaluate import Evaluate
 from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.config.sweep import Sweep
 from sslmlflow.errors import ConfigError
 from sslmlflow.launch import joined
 
@@ -11,7 +11,7 @@ from sslmlflow.launch import joined
 @pytest.mark.parametrize(
     ("config", "given", "why"),
     [
-        (Evaluate(), {}, "this command runs in one process"),
+        (Sweep(), {}, "this command runs in one process"),
         (Pretrain(processes=3), {}, r"processes: 3 \(must be auto, 1 or 2, as started by torchrun\)"),
         (Pretrain(device="meta"), {}, r"device: meta \(must be cpu or cuda for several processes\)"),
         (
