@@ -28,7 +28,7 @@ from benchmarks.loop import new_state
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.runs.pretraining import prepare
 from sslmlflow.runs.retention import after_sending
-from sslmlflow.runs.train import Training
+from sslmlflow.runs.training import Training
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.server import connect
 from sslmlflow.tracking.spool import Spool

@@ -23,7 +23,7 @@ import torch
 from sslmlflow.config.umm import Umm
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.runs.start import starting_milestone
-from sslmlflow.runs.train import Training
+from sslmlflow.runs.training import Training
 from sslmlflow.runs.umm import prepare
 from sslmlflow.search.limit_metrics import limits_over_halves, objective_with_noise
 from sslmlflow.search.study import Seats

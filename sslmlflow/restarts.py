@@ -5,6 +5,7 @@ As a program: `python -m sslmlflow.restarts PID CREATED SECONDS` ends a launcher
 
 import contextlib
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -22,7 +23,10 @@ END_SECONDS = 30.0
 def remember(run_id: str) -> None:
     """Keep the run of this training for what torchrun may start after it."""
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
-        private_folder(_kept().parent)
+        folder = private_folder(_kept().parent)
+        for of_other in folder.glob(f"{platform.node()}-*"):  # of a torchrun that was killed
+            if not psutil.pid_exists(int(of_other.name.split("-")[-2])):
+                of_other.unlink(missing_ok=True)
         write_atomically(_kept(), run_id.encode())
 
 
@@ -43,7 +47,7 @@ def forget() -> None:
 def _kept() -> Path:
     """A file that is named after torchrun's own process, which outlives those that it starts."""
     parent = psutil.Process(os.getppid())
-    return home() / "restarts" / f"{parent.pid}-{parent.create_time():.2f}"
+    return home() / "restarts" / f"{platform.node()}-{parent.pid}-{parent.create_time():.2f}"
 
 
 def watch_launcher() -> None:

@@ -23,7 +23,7 @@ from sslmlflow.milestone.milestone import write_untrained
 from sslmlflow.reporting.across_models import SWEPT, swept_runs, tell_transfer
 from sslmlflow.reporting.history import histories_of
 from sslmlflow.rules import rule_texts
-from sslmlflow.runs.train import resolved
+from sslmlflow.runs.training import resolved
 from sslmlflow.shortage import out_of_memory
 from sslmlflow.tracking.logged_models import log_missing_metrics, send_milestone
 from sslmlflow.tracking.run import TrackedRun, tracked_run

@@ -22,7 +22,7 @@ from sslmlflow.runs.first_weights import FirstWeights, first_weights
 from sslmlflow.runs.near_copies import count_near_copies
 from sslmlflow.runs.presets import Settings, settle
 from sslmlflow.runs.retention import check_keep
-from sslmlflow.runs.train import Training, full_batches, resolved
+from sslmlflow.runs.training import Training, full_batches, resolved
 from sslmlflow.runs.views import view_batches
 from sslmlflow.tracking.server import check_experiment, connect
 from sslmlflow.training.batch_norm import synchronise

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load, save
@@ -15,12 +15,10 @@ from sslmlflow.data.opening import cache_folder
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.distributed import any_true, largest, of_first, rank, size
 from sslmlflow.errors import ConfigError, LeftQuietly, UserError
+from sslmlflow.runs.training import Training
 from sslmlflow.signals import stop_like, stop_number, uninterrupted
 from sslmlflow.training.loop import MilestoneDue, Steps, train
 from sslmlflow.training.state import State
-
-if TYPE_CHECKING:
-    from sslmlflow.runs.train import Training
 
 Made = TypeVar("Made")
 STEP = "step"
@@ -40,10 +38,10 @@ def found_by_first(find: Callable[[], str]) -> str:
     return of_first(found.encode()).decode()
 
 
-def prepared(prepare: Callable[[], "Training"]) -> "Training":
+def prepared(prepare: Callable[[], Training]) -> Training:
     """Prepare a training in all processes or in none, the same in all."""
 
-    def divided() -> "Training":
+    def divided() -> Training:
         training = prepare()
         if training.plan.batch_size % size():
             raise ConfigError(
@@ -121,7 +119,7 @@ def stop_agreed() -> bool:
     return bool(number)
 
 
-def follow(training: "Training") -> None:
+def follow(training: Training) -> None:
     """Train with process 0 in another process."""
     if any_true(False):  # process 0 asks whether it is trained already
         return

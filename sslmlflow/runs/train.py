@@ -4,36 +4,28 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from mlflow.entities import LoggedModelInput
 
-from sslmlflow.config.options import as_text
-from sslmlflow.config.training import TrainingOptions
-from sslmlflow.data.preprocess import Preprocessing
-from sslmlflow.data.source import ImageSets
 from sslmlflow.data.views import make_crops
 from sslmlflow.distributed import any_true, size
-from sslmlflow.encoders import EncoderSpec
 from sslmlflow.errors import UserError
-from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.figures.views import views_figure
 from sslmlflow.methods import Method
 from sslmlflow.metrics.alarms import memorising, partly_collapsed
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.milestone.milestone import write_milestone
 from sslmlflow.restarts import forget, remember
-from sslmlflow.rules import rule_texts
 from sslmlflow.runs.progress import Progress, say
 from sslmlflow.runs.retention import after_sending
 from sslmlflow.runs.several import share_state, stop_agreed
 from sslmlflow.runs.stopping import stop_metric, stopped
-from sslmlflow.runs.views import ViewBatches
+from sslmlflow.runs.training import Training, resolved
 from sslmlflow.signals import end_if_wished, interruptible, uninterrupted
 from sslmlflow.tracking.bad_images import log_bad_images
 from sslmlflow.tracking.liveness import is_of_this_place
@@ -42,57 +34,10 @@ from sslmlflow.tracking.run import TrackedRun
 from sslmlflow.tracking.sender import Sender
 from sslmlflow.tracking.spool import Spool, last_step
 from sslmlflow.tracking.stored import DEVIATIONS
-from sslmlflow.training.batches import steps_per_epoch
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
-from sslmlflow.training.loop import Epoch, MilestoneDue, Plan, Step, Steps, train
+from sslmlflow.training.loop import Epoch, MilestoneDue, Step, Steps, train
 from sslmlflow.training.state import State
-from sslmlflow.training.step import TakeStep
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training whose every `auto` is settled and whose images are open."""
-
-    name: str  # of the run in the MLflow UI
-    options: TrainingOptions
-    machine: Machine
-    sets: ImageSets
-    encoder: EncoderSpec
-    preprocessing: Preprocessing
-    plan: Plan
-    batches: ViewBatches
-    monitor: Monitor
-    about: dict[str, Any]  # what every milestone says of itself: method, its options, data set
-    settled: dict[str, str]  # parameters that were not given, and what every `auto` became
-    start: Callable[[], State]  # the state before the first step
-    take_step: TakeStep
-    begins_with: str | None = None  # the milestone in MLflow whose weights come first
-    # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
-    watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
-    measure_data: Callable[[], dict[str, float]] = dict  # metrics of the images, kept with the first milestone
-
-    @property
-    def data(self) -> dict[str, str]:
-        """What the result is a function of, beside the parameters: images, versions of rules, what `auto` became."""
-        became = {name: text for name, text in self.settled.items() if name != "resolved/data_dir"}
-        return {**self.sets.fingerprints, **rule_texts(), **became}
-
-
-def resolved(values: Mapping[str, object]) -> dict[str, str]:
-    """What every `auto` became, as MLflow's table of parameters names it."""
-    return {f"resolved/{name}": as_text(value) for name, value in values.items()}
-
-
-def full_batches(images: int, batch_size: int) -> int:
-    """How many batches make up an epoch; UserError where there is not one."""
-    count = steps_per_epoch(images, batch_size)
-    if count == 0:
-        raise UserError(
-            f"{images} training images do not fill one batch of {batch_size}. "
-            f"Give --batch_size of at most {images}, or more images."
-        )
-    return count
 
 
 def train_to_end(tracked: TrackedRun, training: Training) -> None:

@@ -23,7 +23,8 @@ from sslmlflow.evaluation.monitor import Monitor
 from sslmlflow.methods import Method, recipe_of
 from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.retention import check_keep
-from sslmlflow.runs.train import Training, full_batches, require_checkpoints, resolved
+from sslmlflow.runs.train import require_checkpoints
+from sslmlflow.runs.training import Training, full_batches, resolved
 from sslmlflow.runs.views import view_batches
 from sslmlflow.texts import printable
 from sslmlflow.tracking.run import TrackedRun, tracked_run

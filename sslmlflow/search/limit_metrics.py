@@ -14,7 +14,7 @@ from sslmlflow.metrics.unlabelled.coding_rate import coding_rate_reduction_poole
 from sslmlflow.metrics.unlabelled.halves import over_halves
 from sslmlflow.metrics.unlabelled.layer import LAST, layer_metrics
 from sslmlflow.milestone.milestone import load_method
-from sslmlflow.runs.train import Training
+from sslmlflow.runs.training import Training
 from sslmlflow.search.limits import NOISY, POOLED
 from sslmlflow.tracking.logged_models import load_milestone
 from sslmlflow.tracking.stored import deviations_of

@@ -12,7 +12,7 @@ from sslmlflow.digests import digest
 from sslmlflow.errors import UserError
 from sslmlflow.metrics.catalogue import LIVE_CRITERIA
 from sslmlflow.rules import changed_rules
-from sslmlflow.runs.train import Training, resolved
+from sslmlflow.runs.training import Training, resolved
 from sslmlflow.runs.umm import balance_at_start
 from sslmlflow.search.attributes import RANGES, SETTINGS
 from sslmlflow.search.space import Range, around, read_space
