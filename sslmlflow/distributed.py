@@ -1,4 +1,4 @@
-"""What the processes that train one method together tell each other; in one process everything is the identity.
+"""What the processes that share one job tell each other; in one process everything is the identity.
 
 Derivatives are those of the sum over the processes: a loss that every process computes from what was gathered, or from
 its own images alone, has the right gradient once it is `averaged`. `gather`, `total` and `mean` can
@@ -42,7 +42,7 @@ def _agreement() -> dist.ProcessGroup | None:
 
 
 def size() -> int:
-    """How many processes train together."""
+    """How many processes share the job."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -139,7 +139,9 @@ def _partners() -> Iterator[None]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
-        raise PartnerLostError("another process has ended or cannot be reached. What was saved is kept.") from error
+        raise PartnerLostError(
+            "another process has ended or cannot be reached. Start the same command again: what was saved is kept."
+        ) from error
 
 
 def averaged(gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -22,11 +22,12 @@ def embed_images(
     images: Images,
     preprocessing: Preprocessing,
     augment: Callable[[Tensor, NDArray[np.int64]], Tensor] | None = None,
+    together: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (n, d) of the early and of the last layer, on the CPU, by all processes together.
+    """Embeddings (n, d) of the early and of the last layer, in the order of `images`, on the CPU.
 
-    They are in the order of `images`. `augment` takes uint8 images (n, c, h, w), on the CPU, and their numbers (n,);
-    it returns such images.
+    `augment` takes uint8 images (n, c, h, w), on the CPU, and their numbers (n,); it returns such images. `together`:
+    all processes ask for the same, and each does its share.
     """
 
     def prepare(block: Tensor, places: NDArray[np.int64]) -> Tensor:
@@ -34,7 +35,8 @@ def embed_images(
 
     parts = blocks(len(images), encoder.block)
     with evaluating(encoder):
-        early, last = zip(*in_turns(parts, partial(_embedded, encoder, images, prepare)), strict=True)
+        embed = partial(_embedded, encoder, images, prepare)
+        early, last = zip(*(in_turns(parts, embed) if together else map(embed, parts)), strict=True)
     return torch.cat(early), torch.cat(last)
 
 

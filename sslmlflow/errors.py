@@ -31,7 +31,7 @@ class DivergedError(UserError):
 
 
 class PartnerLostError(UserError):
-    """Another process of the same training has ended, or cannot be reached."""
+    """Another process of the same job has ended, or cannot be reached."""
 
 
 class LeftQuietly(Exception):  # noqa: N818 (no error of this process)

@@ -50,7 +50,8 @@ def processes_of(config: object) -> int:
 
 def as_restarted(config: Any) -> Any:
     """The parameters of a command that torchrun restarts (`--max-restarts`): it resumes its run."""
-    if not hasattr(config, "resume") or config.resume != NONE or (run_id := remembered()) is None:
+    trains_together = hasattr(config, "processes") and hasattr(config, "resume")
+    if not trains_together or config.resume != NONE or (run_id := remembered()) is None:
         return config
     return dataclasses.replace(config, resume=run_id)
 
@@ -136,6 +137,8 @@ def joined(config: object) -> Iterator[None]:
             yield
         except PartnerLostError:
             watch_launcher()
+            if number():  # process 0 may be about to say why
+                time.sleep(END_SECONDS)
             raise
         except LeftQuietly:
             _let_the_other_end_first()

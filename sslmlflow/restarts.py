@@ -24,9 +24,10 @@ def remember(run_id: str) -> None:
     """Keep the run of this training for what torchrun may start after it."""
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
         folder = private_folder(_kept().parent)
-        for of_other in folder.glob(f"{platform.node()}-*"):  # of a torchrun that was killed
-            if not psutil.pid_exists(int(of_other.name.split("-")[-2])):
-                of_other.unlink(missing_ok=True)
+        for path in folder.iterdir():
+            node, number, _ = path.name.rsplit("-", 2)
+            if node == platform.node() and not psutil.pid_exists(int(number)):  # of a torchrun that was killed
+                path.unlink(missing_ok=True)
         write_atomically(_kept(), run_id.encode())
 
 

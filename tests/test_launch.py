@@ -39,11 +39,11 @@ def test_of_torchruns_that_are_gone_nothing_is_remembered(tmp_path: Path, monkey
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
     kept = tmp_path / "restarts"
     kept.mkdir()
-    for name in (f"{platform.node()}-999999999-1.00", "elsewhere-999999999-1.00"):
+    for name in (f"{platform.node()}-999999999-1.00", f"{platform.node()}-2-999999999-1.00"):
         (kept / name).write_text("a run")
     assert remembered() is None
     remember("this run")
     assert remembered() == "this run"
     assert len(list(kept.iterdir())) == 2
     forget()
-    assert [path.name for path in kept.iterdir()] == ["elsewhere-999999999-1.00"]
+    assert [path.name for path in kept.iterdir()] == [f"{platform.node()}-2-999999999-1.00"]

@@ -20,7 +20,7 @@ class ViewOptions:
     local_crops: int | None = option(
         None,
         "small views beside the two global ones; auto: 6 where the method has them and images are above 64 px, 8 for "
-        "dino with a vision transformer",
+        "dino with a vision transformer of timm",
         minimum=0,
     )
     crop_scale: float | None = option(

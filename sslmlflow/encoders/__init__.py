@@ -136,10 +136,16 @@ def published_tensors(spec: EncoderSpec, weights: str) -> dict[str, Tensor]:
     classifier. ConfigError for an unknown name, UserError if they cannot be had.
     """
     if spec.options:
+        architecture = spec.name.partition(".")[0]
         weights = spec.name if weights == IMAGENET else weights
-        if weights.partition(".")[0] != spec.name:
-            raise ConfigError(f"invalid value for init: {weights} (must be random, {IMAGENET}, or {spec.name}.TAG).")
+        if weights.partition(".")[0] != architecture:
+            raise ConfigError(f"invalid value for init: {weights} (must be random, {IMAGENET}, or {architecture}.TAG).")
         check_timm(weights)
+        if others := set(read_timm_options(spec.options)) - {"patch_size", "drop_path_rate"}:
+            raise ConfigError(
+                f"invalid value for encoder_options with init={weights}: {spec.options} (must be without "
+                f"{' and '.join(sorted(others))}, which published weights decide)"
+            )
         return Encoder(*timm_parts(spec, weights), spec.image_size).state_dict()
     if weights.startswith(PREFIX):
         check_timm(weights)

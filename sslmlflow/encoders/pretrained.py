@@ -75,7 +75,7 @@ def read_weights(name: str, weights: "WeightsEnum", model: nn.Module | None = No
     except (URLError, OSError) as error:
         raise UserError(
             f"the weights of {name} cannot be had from {weights.url}: {in_short(error)}. Put the file into the folder "
-            "hub/checkpoints of torch's cache ($TORCH_HOME, else ~/.cache/torch), or leave the model out."
+            "hub/checkpoints of torch's cache ($TORCH_HOME, else ~/.cache/torch), or go without these weights."
         ) from error
     except Exception as error:  # torch has errors of its own for each way in which a file can be broken
         raise UserError(

@@ -142,6 +142,6 @@ def _no_weights(name: str, error: Exception) -> UserError:
     wanted = f" (model.safetensors of {repository} on the Hugging Face Hub)" if repository else ""
     return UserError(
         f"the weights of {name}{wanted} cannot be had or do not fit: {in_short(error).rstrip('.')}. Where there is no "
-        "access to the hub, put the repository into its cache ($HF_HOME/hub, else ~/.cache/huggingface/hub), or leave "
-        "the model out; with HF_HUB_OFFLINE=1 in the environment nothing is waited for."
+        "access to the hub, put the repository into its cache ($HF_HOME/hub, else ~/.cache/huggingface/hub), or go "
+        "without these weights; with HF_HUB_OFFLINE=1 in the environment nothing is waited for."
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from sslmlflow.data.source import Images, ImageSets, subset
 from sslmlflow.distributed import of_first, size
 from sslmlflow.embedding import embed_images
 from sslmlflow.encoders import Encoder, EncoderSpec, build_encoder
+from sslmlflow.errors import UserError
+from sslmlflow.metrics.failures import FAILURES, why
 from sslmlflow.milestone.milestone import Milestone
 
 
@@ -23,7 +25,7 @@ class Wanted:
     """Which images are to be embedded, and by which seed and epoch AutoAugment changes them first, if it does."""
 
     part: str  # train or test
-    rows: list[int] | None = None  # of the part; None: all
+    rows: list[int] | None = None  # of the part, in their order; None: all
     augmented: tuple[int, int] | None = None
 
 
@@ -46,8 +48,15 @@ class Embedder:
 
     def embed(self, wanted: Wanted) -> tuple[Tensor, Tensor]:
         """Embeddings (n, d) of the early and of the last layer, in the order of the images, on the CPU."""
-        _tell({"wanted": asdict(wanted)})
-        return self._embed(wanted)
+        if size() > 1:
+            _tell({"wanted": asdict(self._in_short(wanted))})
+        try:
+            return self._embed(wanted)
+        except FAILURES as error:
+            if size() == 1:
+                raise
+            # A metric that is undefined for this would go on, and the others wait for what never comes.
+            raise UserError(f"process 0 cannot embed its share of the images: {why(error)}.") from error
 
     def end(self) -> None:
         """Let the other processes go."""
@@ -63,22 +72,28 @@ class Embedder:
             encoder.load_state_dict(load(of_first(b"")))
             self._set(encoder, Preprocessing.from_json(order["preprocessing"]))
 
+    def _in_short(self, wanted: Wanted) -> Wanted:
+        is_whole = wanted.rows is not None and len(wanted.rows) == len(self._images(wanted.part))
+        return replace(wanted, rows=None) if is_whole else wanted
+
+    def _images(self, part: str) -> Images:
+        return {"train": self._sets.train, "test": self._sets.test}[part]
+
     def _set(self, encoder: Encoder, preprocessing: Preprocessing) -> None:
         self._encoder = encoder.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._preprocessing = preprocessing
 
     def _embed(self, wanted: Wanted) -> tuple[Tensor, Tensor]:
-        images: Images = {"train": self._sets.train, "test": self._sets.test}[wanted.part]
+        images = self._images(wanted.part)
         places = np.arange(len(images)) if wanted.rows is None else np.array(wanted.rows, np.int64)
         if wanted.rows is not None:
             images = subset(images, places)
         augment = _autoaugment(*wanted.augmented, places) if wanted.augmented else None
-        return embed_images(self._encoder, images, self._preprocessing, augment)
+        return embed_images(self._encoder, images, self._preprocessing, augment, together=True)
 
 
 def _tell(order: object) -> None:
-    if size() > 1:
-        of_first(json.dumps(order).encode())
+    of_first(json.dumps(order).encode())
 
 
 def _autoaugment(seed: int, epoch: int, places: NDArray[np.int64]) -> Callable[[Tensor, NDArray[np.int64]], Tensor]:

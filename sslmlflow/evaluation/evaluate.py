@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslmlflow.config.evaluate import EvaluationOptions
-from sslmlflow.data.opening import changed_since, open_and_tell
-from sslmlflow.data.source import DatasetSpec
+from sslmlflow.data.opening import changed_since
+from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.errors import UserError
 from sslmlflow.evaluation.clusters import HeldOut
 from sslmlflow.evaluation.embedder import Embedder, Wanted
@@ -33,6 +33,7 @@ from sslmlflow.tracking.stored import CLUSTERED, PROBED, SPECTRA_FILE, epoch_of
 def evaluate(
     tracked: TrackedRun,
     spec: DatasetSpec,
+    sets: ImageSets,
     options: EvaluationOptions,
     models: Iterable[LoggedModel],
     device: torch.device,
@@ -41,10 +42,10 @@ def evaluate(
 ) -> None:
     """Measure each milestone once; what was measured before with the same settings is not done again.
 
-    `trained_on`: fingerprint of the images that every milestone must have been trained on, if any. `pictured`: whether
-    pictures and spectra are kept, of which a run has one an epoch.
+    `sets` are the images of `spec`. `trained_on`: fingerprint of those that every milestone must have been trained on,
+    if any. `pictured`: whether pictures and spectra are kept, of which a run has one an epoch.
     """
-    evaluation = _Evaluation(tracked, spec, options, device, trained_on, pictured)
+    evaluation = _Evaluation(tracked, spec, sets, options, device, trained_on, pictured)
     for model in models:
         evaluation.measure(model)
     evaluation.embedder.end()
@@ -55,6 +56,7 @@ class _Evaluation:
         self,
         tracked: TrackedRun,
         spec: DatasetSpec,
+        sets: ImageSets,
         options: EvaluationOptions,
         device: torch.device,
         trained_on: str | None,
@@ -63,7 +65,7 @@ class _Evaluation:
         self._tracked = tracked
         self._pictured = pictured
         self._trained_on = trained_on
-        self._sets = open_and_tell(spec)
+        self._sets = sets
         self.embedder = Embedder(self._sets, device)
         log_bad_images(tracked, self._sets)
         self._labelled = open_labelled(spec, self._sets, options)

@@ -18,12 +18,13 @@ from sslmlflow.data import open_images
 from sslmlflow.data.copies import copies_across
 from sslmlflow.data.opening import cache_folder, dataset_spec
 from sslmlflow.distributed import rank, size
-from sslmlflow.errors import UserError
+from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.embedder import Embedder
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.reporting.trainings import TRAININGS
 from sslmlflow.runs.several import found_by_first, opened
 from sslmlflow.runs.start import latest_run
+from sslmlflow.runs.training import resolved
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
 from sslmlflow.tracking.run import tracked_run
 from sslmlflow.tracking.server import check_experiment, connect, run_of
@@ -38,7 +39,6 @@ POLL_SECONDS = 5.0
 class _Task:
     """What is to be measured, and on which images; `trained_on` is the fingerprint of those trained on, if these."""
 
-    client: MlflowClient
     source: str
     models: Iterator[LoggedModel]
     data: DataOptions
@@ -48,7 +48,9 @@ class _Task:
 
 def run(config: Evaluate) -> None:
     """Evaluate from the command line or `mlflow run`."""
-    device = choose_machine(config.device, "float32").device
+    machine = choose_machine(config.device, "float32")
+    if config.follow and size() > 1:
+        raise ConfigError("invalid value for follow: true (must be false in several processes)")
     tasks: list[_Task] = []
 
     def find() -> str:
@@ -56,16 +58,17 @@ def run(config: Evaluate) -> None:
         return json.dumps([dataclasses.asdict(tasks[0].data), tasks[0].image_size])
 
     data, image_size = json.loads(found_by_first(find))
-    spec = dataset_spec(DataOptions(**data), image_size, config.labels)
-    if size() > 1:
-        sets = opened(spec)
-        if rank():
-            Embedder(sets, device).follow()
-            return
+    here = {"data_dir": config.data_dir or data["data_dir"], "download": config.download}
+    spec = dataset_spec(DataOptions(**{**data, **here}), image_size, config.labels)
+    sets = opened(spec, machine)
+    if rank():
+        Embedder(sets, machine.device).follow()
+        return
     task = tasks[0]
     with tracked_run("evaluate", config, f"evaluate {task.source[:8]}") as tracked:
         tracked.set_tags({"mlflow.parentRunId": task.source, "sslmlflow.evaluates": task.source})
-        evaluate(tracked, spec, config, task.models, device, task.trained_on)
+        tracked.log_missing_params(resolved({"processes": size()}))
+        evaluate(tracked, spec, sets, config, task.models, machine.device, task.trained_on)
 
 
 def _task(config: Evaluate) -> _Task:
@@ -83,8 +86,11 @@ def _task(config: Evaluate) -> _Task:
             for note in copies_across(evaluated, cache_folder()):
                 print(note)
     models = _models(client, config, source)
-    models = chain([next(models)], models)  # a mistake in what is asked for makes no run
-    return _Task(client, source, models, data, image_size, trained_on)
+    first = next(models, None)  # a mistake in what is asked for makes no run
+    if first is None:
+        raise UserError(f"no milestone of run {source} was kept. Choose another run.")
+    models = chain([first], models)
+    return _Task(source, models, data, image_size, trained_on)
 
 
 def _source_run(client: MlflowClient, config: Evaluate) -> str:

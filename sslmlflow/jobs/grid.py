@@ -95,7 +95,7 @@ def _tuned(tracked: TrackedRun, client: MlflowClient, config: Grid, value: float
         spec = dataset_spec(images, size, config.labels)
         texts = texts_of(config)
         child.log_missing_params({name: texts[name] for name in options_of(EvaluationOptions)})
-        evaluate(child, spec, config, [milestones[0], milestones[-1]], training.machine.device)
+        evaluate(child, spec, training.sets, config, [milestones[0], milestones[-1]], training.machine.device)
         return child.run_id
 
 

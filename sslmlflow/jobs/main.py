@@ -9,6 +9,7 @@ from sslmlflow.evaluation.embedder import Embedder
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.reporting.history import history_of
 from sslmlflow.reporting.report import report
+from sslmlflow.restarts import forget
 from sslmlflow.runs.presets import PRESETS
 from sslmlflow.runs.pretraining import prepare
 from sslmlflow.runs.several import follow, prepared
@@ -32,5 +33,6 @@ def run(config: Main) -> None:
         options = replace(config, probe=config.probe if config.probe != "auto" else PRESETS[config.preset].probe)
         tracked.log_missing_params({"resolved/probe": options.probe})
         spec = dataset_spec(config, config.image_size, config.labels)
-        evaluate(tracked, spec, options, milestones, training.machine.device)
+        evaluate(tracked, spec, training.sets, options, milestones, training.machine.device)
         report(tracked, [history_of(tracked.client, tracked.run_id)], config)
+    forget()

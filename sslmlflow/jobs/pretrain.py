@@ -2,6 +2,7 @@
 
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.distributed import rank
+from sslmlflow.restarts import forget
 from sslmlflow.runs.pretraining import prepare
 from sslmlflow.runs.several import follow, prepared
 from sslmlflow.runs.train import log_views, require_checkpoints, train_to_end
@@ -20,4 +21,5 @@ def run(config: Pretrain) -> None:
     ) as tracked:
         log_views(tracked, training)
         train_to_end(tracked, training)
+    forget()
     print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")

@@ -134,7 +134,7 @@ def _measure(
     write_untrained(folder, encoder_spec, about)
     model = child.client.get_logged_model(send_milestone(child.client, child.run_id, 0, folder))
     _log_rates(child, model, monitor, encoder)
-    evaluate(child, spec, config, [model], device)
+    evaluate(child, spec, sets, config, [model], device)
     if (peak := peak_mb(device)) is not None:
         child.client.log_metric(child.run_id, "memory/peak_mb", peak, step=0, model_id=model.model_id)
 

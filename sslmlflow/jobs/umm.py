@@ -2,6 +2,7 @@
 
 from sslmlflow.config.umm import Umm
 from sslmlflow.distributed import rank
+from sslmlflow.restarts import forget
 from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.several import follow, found_by_first, prepared
 from sslmlflow.runs.start import starting_milestone
@@ -20,6 +21,7 @@ def run(config: Umm) -> None:
     training.monitor.warn_of_few_images()
     with umm_run(config, training, origin) as tracked:
         train_to_end(tracked, training)
+    forget()
     print(f"run {tracked.run_id}: `sslmlflow evaluate --run={tracked.run_id}` measures its milestones")
 
 

@@ -66,19 +66,19 @@ class DINO(Method):
     """
 
     recipe = small_images_recipe(lr=0.3, weight_decay=1e-6, views=asymmetric, multi_crop=MultiCrop())
-    # Gani et al. 2022 (arXiv 2210.07240): their code's settings for CIFAR as of November 2026, for batches of 512.
+    # Gani et al. 2022 (arXiv 2210.07240): their code's settings for CIFAR as of November 2026.
     transformer_recipe = Recipe(
         200,
         lr=0.0001,
         weight_decay=0.04,
         schedule="warmup-cosine",
-        lr_batch=256,
+        lr_batch=512,
         optimiser="adamw",
         weight_decay_end=0.4,
         clip=3.0,
         views=asymmetric,
         multi_crop=MultiCrop(count=8, count_of_small=8, global_scale=(0.7, 1.0), local_scale=(0.2, 0.5)),
-        method_options="prototypes=1024,teacher_momentum=0.996,teacher_temperature_epochs=10",
+        method_options="hidden_width=512,prototypes=1024,teacher_momentum=0.996,teacher_temperature_epochs=10",
     )
     heads = ("head",)
     centre: Tensor

@@ -8,15 +8,13 @@ from torch import Tensor, nn
 
 from sslmlflow.methods.base import Progress
 
-DROPS = {"p", "drop_prob"}  # what dropout and stochastic depth, of torch, torchvision and timm, call their chance
-
 
 class Momentum(nn.Module):
     """Copies of modules, by name, whose parameters keep a share of their old values at each step.
 
     The share goes from `start` to `end` by half a cosine over the training (Grill et al. 2020, arXiv 2006.07733,
-    "Implementation details"). BatchNorm statistics are the copies' own: they are of what the copies have seen. Nothing
-    is dropped in them.
+    "Implementation details"). BatchNorm statistics are the copies' own: they are of what the copies have seen. The
+    stochastic depth of timm is off in them.
 
     Args:
         start, end: Between 0 and 1.
@@ -30,8 +28,8 @@ class Momentum(nn.Module):
         for name, leader in leaders.items():
             follower = copy.deepcopy(leader).requires_grad_(False)
             for module in follower.modules():
-                for chance in DROPS.intersection(vars(module)):
-                    setattr(module, chance, 0.0)
+                if isinstance(getattr(module, "drop_prob", None), float):
+                    module.drop_prob = 0.0  # type: ignore[assignment]
             self.add_module(name, follower)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What the processes of one training agree upon; process 0 leads it and is the only one that speaks to MLflow."""
+"""What the processes of one job agree upon; process 0 leads it and is the only one that speaks to MLflow."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load, save
 
 from sslmlflow.config.options import deciding_texts
-from sslmlflow.data import open_images
-from sslmlflow.data.opening import cache_folder
+from sslmlflow.data.opening import open_and_tell
 from sslmlflow.data.source import DatasetSpec, ImageSets
 from sslmlflow.distributed import any_true, largest, of_first, rank, size
 from sslmlflow.errors import ConfigError, LeftQuietly, UserError
 from sslmlflow.runs.training import Training
 from sslmlflow.signals import stop_like, stop_number, uninterrupted
+from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import MilestoneDue, Steps, train
 from sslmlflow.training.state import State
 
@@ -51,20 +51,16 @@ def prepared(prepare: Callable[[], Training]) -> Training:
 
     training = _by_all(divided)
     if size() > 1:
-        device = training.machine.device
         # Each takes the same step with the same gradients; other processors round otherwise, and would drift apart.
-        on_gpu = device.type == "cuda"
-        processor = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
-        machine = {"device": device.type, "precision": training.machine.precision, "processor": processor}
-        _check_alike({**deciding_texts(training.options), **training.data, **machine})
+        _check_alike({**deciding_texts(training.options), **training.data}, training.machine)
     return training
 
 
-def opened(spec: DatasetSpec) -> ImageSets:
+def opened(spec: DatasetSpec, machine: Machine) -> ImageSets:
     """Open the images in all processes or in none, the same in all."""
-    sets = _by_all(lambda: open_images(spec, cache_folder()))
+    sets = _by_all(lambda: open_and_tell(spec))
     if size() > 1:
-        _check_alike(sets.fingerprints)
+        _check_alike(sets.fingerprints, machine)
     return sets
 
 
@@ -84,9 +80,12 @@ def _by_all(make: Callable[[], Made]) -> Made:
     return made[0]
 
 
-def _check_alike(data: Mapping[str, str]) -> None:
+def _check_alike(data: Mapping[str, str], machine: Machine) -> None:
     """UserError in a process where what decides the result is not as in process 0; the others leave quietly."""
-    data = {"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **data}
+    on_gpu = machine.device.type == "cuda"
+    processor = torch.cuda.get_device_name(machine.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+    here = {"device": machine.device.type, "precision": machine.precision, "processor": processor}
+    data = {"sslmlflow": version("sslmlflow"), "torch": torch.__version__, **data, **here}
     first = json.loads(of_first(json.dumps(data).encode()))
     names = {name for name in {*first, *data} if not name.startswith(START)}
     differing = sorted(name for name in names if first.get(name) != data.get(name))

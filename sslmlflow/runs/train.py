@@ -20,7 +20,7 @@ from sslmlflow.methods import Method
 from sslmlflow.metrics.alarms import memorising, partly_collapsed
 from sslmlflow.metrics.catalogue import CRR_ADJUSTED
 from sslmlflow.milestone.milestone import write_milestone
-from sslmlflow.restarts import forget, remember
+from sslmlflow.restarts import remember
 from sslmlflow.runs.progress import Progress, say
 from sslmlflow.runs.retention import after_sending
 from sslmlflow.runs.several import share_state, stop_agreed
@@ -86,7 +86,6 @@ def train_to_end(tracked: TrackedRun, training: Training) -> None:
     if why is not None:
         tracked.set_tags({"sslmlflow.stopped_epoch": str(last), "sslmlflow.peak_epoch": str(why.peak)})
     done.touch(mode=0o600)
-    forget()
     shutil.rmtree(tracked.folder / "checkpoints", ignore_errors=True)
 
 

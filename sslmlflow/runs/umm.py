@@ -13,14 +13,15 @@ from sslmlflow.config.options import AUTO, as_text, options_of, read_config, tex
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.umm import Umm, UmmOptions
 from sslmlflow.config.views import ViewOptions
+from sslmlflow.data.augmentation import Views
 from sslmlflow.data.opening import changed_since, dataset_spec, open_and_tell
 from sslmlflow.data.source import ImageSets
-from sslmlflow.data.stacks import chosen_views
+from sslmlflow.data.stacks import chosen_views, described
 from sslmlflow.distributed import size
-from sslmlflow.encoders import RESNETS, EncoderSpec
+from sslmlflow.encoders import RESNETS, EncoderSpec, check_views
 from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.monitor import Monitor
-from sslmlflow.methods import Method, recipe_of
+from sslmlflow.methods import Method, Recipe, method_class, recipe_of
 from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.retention import check_keep
 from sslmlflow.runs.train import require_checkpoints
@@ -86,8 +87,8 @@ def prepare(config: Umm, origin: Origin) -> Training:
     _check_images(sets, about)
     recipe = _recipe(origin.params)
     plan = _plan(config, recipe, len(sets.train))
-    of_method = recipe_of(about["method"], spec.name)
-    views = chosen_views(of_method.views(preprocessing.image_size), of_method.multi_crop, _views(recipe))
+    of_method, views = trained_with(about["method"], spec, recipe, origin.params.get("resolved/views"))
+    check_views(spec, {group.size for group in views})
     optimising = Optimising.of(of_method, recipe["optimiser"], float(recipe["clip"]))
     step = _step(config)
     watched = about["monitor"]
@@ -193,8 +194,17 @@ def _recipe(params: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _views(recipe: Mapping[str, str]) -> ViewOptions:
-    return read_config(ViewOptions, {name: recipe[name] for name in options_of(ViewOptions)})
+def trained_with(method: str, spec: EncoderSpec, recipe: Mapping[str, str], seen: str | None) -> tuple[Recipe, Views]:
+    """The method's recipe, and its views, in words `seen`; earlier builds trained transformers by that of ResNets."""
+    options = read_config(ViewOptions, {name: recipe[name] for name in options_of(ViewOptions)})
+    for known in (recipe_of(method, spec.name), method_class(method).recipe):
+        views = chosen_views(known.views(spec.image_size), known.multi_crop, options)
+        if seen in (None, described(views)):
+            return known, views
+    raise UserError(
+        f"the views of the training cannot be made by this build of sslmlflow: they were {seen} and would be "
+        f"{described(views)}. Tune its milestones with the build that trained them."
+    )
 
 
 def _plan(config: Umm, recipe: dict[str, str], images: int) -> Plan:

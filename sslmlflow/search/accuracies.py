@@ -10,7 +10,7 @@ from sslmlflow.config.evaluate import EvaluationOptions
 from sslmlflow.config.options import options_of, texts_of
 from sslmlflow.config.tune import Tune
 from sslmlflow.data import open_labels
-from sslmlflow.data.opening import cache_folder, dataset_spec
+from sslmlflow.data.opening import cache_folder, dataset_spec, open_and_tell
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.metrics.catalogue import ACCURACIES, ALIGNMENT, CATALOGUE, OBJECTIVES, STANDARDISED
 from sslmlflow.metrics.correlation import corrected, lost_at_random, regret, spearman
@@ -56,9 +56,10 @@ def tell_accuracies(
     device = choose_machine(config.device, "float32").device
     pictured = outcome.chosen.user_attrs[RUNS][0] if outcome.chosen else None  # the first seed's
     others = [last[run] for run in last if run != pictured]
-    evaluate(leading, spec, config, [model, *others], device, pictured=False)
+    sets = open_and_tell(spec)
+    evaluate(leading, spec, sets, config, [model, *others], device, pictured=False)
     if pictured:
-        evaluate(leading, spec, config, [last[pictured]], device)
+        evaluate(leading, spec, sets, config, [last[pictured]], device)
     measured = {seat: _means(client, of_trial) for seat, of_trial in runs.items()}
     beside = {"untuned, as long": _means(client, untuned_runs[: config.trial_seeds])}
     if len(untuned_runs) > config.trial_seeds:

@@ -21,6 +21,7 @@ from sslmlflow.metrics.catalogue import CATALOGUE, LABEL_FREE, LIVE_CRITERIA
 from sslmlflow.reporting.history import history_of
 from sslmlflow.runs.origin import Origin
 from sslmlflow.runs.train import train_to_end
+from sslmlflow.runs.training import Training
 from sslmlflow.runs.umm import prepare, training_images, umm_run
 from sslmlflow.search.attributes import ALARMS, BEHIND, BEYOND, RUNS, VALUES, keep_measured, trial_told, values_told
 from sslmlflow.search.limit_metrics import soundness
@@ -165,7 +166,7 @@ class Search:
             log_missing_metrics(self._client, child.run_id, last, noisy)
             measured |= noisy
             if self.key not in measured and self.key not in LIVE_CRITERIA:
-                measured |= self._clustered(child, one, last, training.machine.device)
+                measured |= self._clustered(child, one, last, training)
             if not math.isfinite(measured.get(self.key, math.nan)):
                 raise DivergedError(
                     f"{CATALOGUE[self.key].name} has no value for the tuned encoder (the tags of its last milestone "
@@ -173,13 +174,14 @@ class Search:
                 )
             return TuningMetrics(measured, deviations)
 
-    def _clustered(self, child: TrackedRun, one: Umm, last: LoggedModel, device: Any) -> dict[str, float]:
+    def _clustered(self, child: TrackedRun, one: Umm, last: LoggedModel, training: Training) -> dict[str, float]:
         """The metrics that `evaluate` measures without labels."""
         size, images = training_images(self._client, one, str(self._model.source_run_id))
         options = dataclasses.replace(self._config, labels="none")
         texts = texts_of(options)
         child.log_missing_params({name: texts[name] for name in options_of(EvaluationOptions)})
-        evaluate(child, dataset_spec(images, size, "none"), options, [last], device)
+        spec = dataset_spec(images, size, "none")
+        evaluate(child, spec, training.sets, options, [last], training.machine.device)
         history = history_of(self._client, child.run_id)
         values = {key: history.column(key)[-1] for key in LABEL_FREE if history.has(key)}
         return {key: value for key, value in values.items() if value is not None}

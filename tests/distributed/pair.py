@@ -92,6 +92,13 @@ def evaluated() -> dict[str, Tensor]:
     return found
 
 
+def own_images(number: int) -> Tensor:
+    """What a user's program embeds in one of its processes, of images that the others do not have."""
+    spec, how = EncoderSpec(width=4, image_size=16, block=4), Preprocessing(16, 3, (0.5,) * 3, (0.25,) * 3)
+    milestone = Milestone(build_encoder(spec, seed=0), how, 0, {}, {})
+    return milestone.embed(np.random.default_rng(number).integers(0, 256, (10 + number, 3, 16, 16), np.uint8))
+
+
 def _without_idle_biases(method: Method) -> Method:
     """Less the biases before BatchNorm: their gradient is rounding, of which Adam makes whole steps."""
     for part in method.modules():
@@ -109,6 +116,7 @@ def main() -> None:
         _save(steps(case), folder / f"{case}-{number}")
     _save(embedded(), folder / f"embedded-{number}")
     _save(evaluated(), folder / f"evaluated-{number}")
+    _save({"own": own_images(number)}, folder / f"own-{number}")
     dist.destroy_process_group()
 
 

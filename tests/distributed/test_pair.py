@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.distributed.pair import CASES, IN_HALF, embedded, evaluated, steps
+from tests.distributed.pair import CASES, IN_HALF, embedded, evaluated, own_images, steps
 
 ROUNDING = 3e-7  # of weights of about 1, from whose differences the gradients are computed
 
@@ -60,6 +60,11 @@ def test_an_evaluation_is_embedded_by_both_to_the_bits_of_one(pair: Path) -> Non
     both, alone = load_file(pair / "evaluated-0"), evaluated()
     assert {len(tensor) for tensor in alone.values()} == {20, 21}
     assert [key for key, tensor in alone.items() if not torch.equal(both[key], tensor)] == []
+
+
+def test_a_milestone_embeds_in_each_process_what_it_is_given_there(pair: Path) -> None:
+    for number in range(2):
+        assert torch.equal(load_file(pair / f"own-{number}")["own"], own_images(number))
 
 
 def _first_gradients(found: dict[str, Tensor]) -> Tensor:

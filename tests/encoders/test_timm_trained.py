@@ -142,9 +142,13 @@ def test_published_weights_are_fitted_by_timm_to_the_size_asked_for(
     ):
         with pytest.raises(ConfigError, match=said):
             published_tensors(spec, weights)
-    deeper = EncoderSpec("timm/test_vit", image_size=32, options="patch_size=4,depth=12")
-    with pytest.raises(UserError, match=r"weights of timm/test_vit .* cannot be had or do not fit"):
-        published_tensors(deeper, "imagenet")
+    tagged = EncoderSpec("timm/test_vit.r160_in1k", image_size=32, options="patch_size=4")
+    assert published_tensors(tagged, "timm/test_vit.r160_in1k").keys() == encoder.state_dict().keys()
+    heads = EncoderSpec("timm/test_vit", image_size=32, options="patch_size=4,num_heads=1")
+    with pytest.raises(ConfigError, match=r"encoder_options with init=timm/test_vit: .* \(must be without num_heads"):
+        published_tensors(heads, "imagenet")
+    with pytest.raises(UserError, match=r"weights of timm/vit_tiny_patch16_224 .* cannot be had"):
+        published_tensors(EncoderSpec("timm/vit_tiny_patch16_224", image_size=32, options="patch_size=4"), "imagenet")
 
 
 def test_a_teacher_drops_nothing() -> None:

@@ -1,7 +1,9 @@
-"""A real Slurm of one node stops a job, as it does before a time limit, and starts it again. Needs root and Slurm."""
+"""A real Slurm of one node stops a job by the signal of a time limit, and starts it again. Needs root and Slurm."""
 
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.faults.size import LONG
 from tests.jobs.small import SMALL, left_in
 from tests.mlflow_server import free_port
@@ -43,17 +46,17 @@ ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores}
 PartitionName=all Nodes=ALL Default=YES
 """
-# As docs/processes.md has it.
-JOB = """#!/bin/bash
-#SBATCH --time=10 --requeue --open-mode=append --signal=B:TERM@300
-trap 'kill -TERM "$training"' TERM
-{command} & training=$!
-wait "$training"
-wait "$training"
-code=$?
-if [ "$code" = 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
-exit "$code"
-"""
+
+
+def script(command: str) -> str:
+    """The script of docs/processes.md around another command, for a smaller machine and a shorter limit."""
+    text = (ROOT / "docs" / "processes.md").read_text()
+    (found,) = re.findall(r"^    (#!/bin/bash\n(?:    .*\n)+)", text, flags=re.MULTILINE)
+    found = found.replace("\n    ", "\n")
+    for before, after in (("--gpus-per-node=4 --time=240", "--time=10"), (r"^sslmlflow .*(?= & )", command)):
+        found, count = re.subn(before, after, found, flags=re.MULTILINE)
+        assert count == 1
+    return found
 
 
 class Slurm:
@@ -68,8 +71,10 @@ class Slurm:
         about = CONFIGURATION.format(folder=folder, host=host, ports=(free_port(), free_port()), cores=os.cpu_count())
         (folder / "slurm.conf").write_text(about)
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
+
+    def start(self) -> None:
         files = {"key-file": "key", "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
-        options = [f"--{name}={folder / file}" for name, file in {**files, "seed-file": "seed"}.items()]
+        options = [f"--{name}={self._folder / file}" for name, file in {**files, "seed-file": "seed"}.items()]
         for command in (["munged", "--force", *options], ["slurmctld"], ["slurmd"]):
             self.run(*command)
 
@@ -78,26 +83,29 @@ class Slurm:
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
     def close(self) -> None:
-        self.run("scancel", "--full", "--user=root")
+        subprocess.run(["scancel", "--full", "--user=root"], env={**os.environ, **self.environment}, check=False)
         for daemon in reversed(DAEMONS):
-            number = int((self._folder / f"{daemon}.pid").read_text())
-            os.kill(number, 15)
+            if (pid := self._folder / f"{daemon}.pid").exists():
+                os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> Iterator[Slurm]:
     made = Slurm(tmp_path)
-    yield made
-    made.close()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
 
 
 def test_a_job_that_is_queued_again_continues_its_run(
     slurm: Slurm, environment: dict[str, str], tmp_path: Path
 ) -> None:
     given = [*SMALL, "--lr=0.001", "--epochs=60", "--milestone_every=60", "--processes=2", "--resume=auto"]
-    script, said = tmp_path / "job.sh", tmp_path / "said"
-    script.write_text(JOB.format(command=" ".join([sys.executable, "-m", "sslmlflow", "pretrain", *given])))
-    number = slurm.run("sbatch", "--parsable", f"--output={said}", str(script), **environment).strip()
+    job, said = tmp_path / "job.sh", tmp_path / "said"
+    job.write_text(script(" ".join([sys.executable, "-m", "sslmlflow", "pretrain", *given])))
+    number = slurm.run("sbatch", "--parsable", f"--output={said}", str(job), **environment).strip()
 
     def wait_for(text: str) -> None:
         until = time.monotonic() + 400

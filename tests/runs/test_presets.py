@@ -3,11 +3,15 @@
 import pytest
 
 from sslmlflow.config.methods import method_options_text, read_method_options
+from sslmlflow.config.options import texts_of
 from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.config.views import ViewOptions
-from sslmlflow.data.stacks import asymmetric, chosen_views
+from sslmlflow.data.stacks import asymmetric, chosen_views, described
+from sslmlflow.encoders import EncoderSpec
+from sslmlflow.errors import UserError
 from sslmlflow.methods import recipe_of
 from sslmlflow.runs.presets import settle
+from sslmlflow.runs.umm import trained_with
 
 PAPER = {  # section III-B
     "simclr": {"lr": 0.5, "weight_decay": 1e-4, "epochs": 1000},
@@ -70,9 +74,10 @@ def test_dino_trains_transformers_by_a_recipe_of_their_own() -> None:
     """The settings of Gani et al. (arXiv 2210.07240) for CIFAR, as their code has them, with batches of 512."""
     given = {"method": "dino", "encoder": "timm/vit_tiny_patch16_224", "batch_size": 512}
     settled = settle(Pretrain(**given))
-    assert (settled.optimiser, settled.lr, settled.clip, settled.epochs) == ("adamw", 0.0002, 3.0, 200)
+    assert (settled.optimiser, settled.lr, settled.clip, settled.epochs) == ("adamw", 0.0001, 3.0, 200)
     assert (settled.weight_decay, settled.weight_decay_end, settled.schedule) == (0.04, 0.4, "warmup-cosine")
     options = read_method_options("dino", settled.method_options)
+    assert options.hidden_width == 512
     assert (options.prototypes, options.teacher_momentum, options.teacher_temperature_epochs) == (1024, 0.996, 10)
     crops = recipe_of("dino", str(given["encoder"])).multi_crop
     wide, _, small = chosen_views(asymmetric(32), crops, ViewOptions())
@@ -82,3 +87,14 @@ def test_dino_trains_transformers_by_a_recipe_of_their_own() -> None:
     assert read_method_options("dino", other.method_options).prototypes == 64
     assert settle(Pretrain(method="dino")).optimiser == "lars"
     assert settle(Pretrain(encoder=str(given["encoder"]))).optimiser == settle(Pretrain()).optimiser
+
+
+def test_a_transformer_trained_by_an_earlier_build_is_tuned_on_the_views_that_it_was_trained_on() -> None:
+    spec = EncoderSpec("timm/vit_tiny_patch16_224", image_size=32, options="patch_size=4")
+    options = texts_of(ViewOptions())
+    for known in (recipe_of("dino", spec.name), recipe_of("dino", "resnet18")):
+        views = chosen_views(known.views(32), known.multi_crop, ViewOptions())
+        assert trained_with("dino", spec, options, described(views)) == (known, views)
+    assert trained_with("dino", spec, options, None)[0] == recipe_of("dino", spec.name)
+    with pytest.raises(UserError, match="views of the training cannot be made by this build"):
+        trained_with("dino", spec, options, "2x32px(scale=0.3/1)")
