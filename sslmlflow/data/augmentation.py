@@ -40,6 +40,13 @@ class Augmentation:
         """Whether any of the parts is on that are off unless they are given."""
         return any((self.vflip_p, self.rotate90_p, self.blur_p, self.solarise_p))
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all views of an image are the same, because nothing is drawn."""
+        drawn = self.rotate90_p, self.jitter_p if any(self.jitter) else 0.0, self.blur_p
+        chances = self.gray_p, self.flip_p, self.vflip_p, self.solarise_p
+        return self.scale == (1.0, 1.0) and not any(drawn) and {0.0, 1.0}.issuperset(chances)
+
     def as_json(self) -> dict[str, Any]:
         """All that decides the views; what is off by default is left out while it is off, as it was before it came."""
         later = ("vflip_p", "rotate90_p", "blur_p", "solarise_p")

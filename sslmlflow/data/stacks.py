@@ -74,7 +74,13 @@ def chosen_views(views: Views, crops: MultiCrop | None, options: ViewOptions) ->
     if crops is not None:
         by_default = crops.count if size > LARGEST_SHARP else crops.count_of_small
         views = with_local_crops(views, by_default if count is None else count, crops)
-    return tuple(_changed(group, options, group.size == size) for group in views)
+    changed = tuple(_changed(group, options, group.size == size) for group in views)
+    if len({group.augmentation for group in changed}) == 1 and changed[0].augmentation.is_fixed:
+        raise ConfigError(
+            "invalid values for the views: both views of an image are the same (must differ in something). Leave "
+            "--crop_scale, --jitter, --hue, --gray or --hflip at auto, or set --blur or --solarise."
+        )
+    return changed
 
 
 def described(views: Views) -> str:

@@ -95,8 +95,8 @@ class Method(nn.Module, ABC):
         self.encoder = encoder
 
     @classmethod
-    def check(cls, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
-        """Raise ConfigError where the method cannot train on these, before anything is trained."""
+    def check(cls, options: Any, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
+        """Raise ConfigError where the method with its options cannot train on these, before anything is trained."""
 
     @abstractmethod
     def project(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """VICRegL: VICReg of whole views, and of the places of their feature maps that match (Bardes et al. 2022)."""
 
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,7 +115,7 @@ class VICRegL(Method):
         self._weights = invariance, variance, covariance
 
     @classmethod
-    def check(cls, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
+    def check(cls, options: Any, encoder: EncoderSpec, views: Views, batch_size: int) -> None:
         if any(group.augmentation.rotate90_p for group in views):
             raise ConfigError(
                 "invalid value for method: vicregl (views must not be rotated, because positions are matched by where "

@@ -52,7 +52,8 @@ def prepare(config: Pretrain) -> Training:
     plan = _plan(config, settings, len(sets.train))
     encoder = _encoder(config, settings.width, image_size, views)
     method_options = method_options_text(config.method, settings.method_options)
-    method_class(config.method).check(encoder, views, settings.batch_size)
+    of_method = read_method_options(config.method, settings.method_options)
+    method_class(config.method).check(of_method, encoder, views, settings.batch_size)
     first = first_weights(config, method_options, encoder) if rank() == 0 else None
     settled = {
         **dataclasses.asdict(settings),

@@ -11,7 +11,7 @@ from sslmlflow.config.methods import METHODS
 from sslmlflow.data.augmentation import Augmentation, CropGroup
 from sslmlflow.data.preprocess import Preprocessing
 from sslmlflow.data.source import ArrayImages
-from sslmlflow.methods import FINISHED, Method, Progress
+from sslmlflow.methods import FINISHED, Method, Progress, build_method
 from sslmlflow.runs.views import ViewBatches
 from sslmlflow.training.checkpoint import load_checkpoint, save_checkpoint
 from sslmlflow.training.device import Machine
@@ -19,10 +19,11 @@ from sslmlflow.training.loop import Plan, Steps, train
 from sslmlflow.training.optimisers import Optimising
 from sslmlflow.training.schedules import Rates, Schedule
 from sslmlflow.training.state import State
-from sslmlflow.training.step import descend, start_state
+from sslmlflow.training.step import descend, ssl_step, start_state
 from sslmlflow.umm.objective import Weights
 from sslmlflow.umm.step import Umm
-from tests.methods.narrow import narrow, some_batch
+from tests.encoders.tiny import tiny_encoder
+from tests.methods.narrow import OPTIONS, narrow, some_batch
 from tests.methods.references import REFERENCES
 
 CPU = Machine(torch.device("cpu"), "float32")
@@ -123,7 +124,7 @@ def test_a_training_resumed_after_any_step_ends_as_one_that_was_not_interrupted(
 
 
 @every
-def test_thirty_steps_lower_the_loss_and_do_not_collapse(name: str) -> None:
+def test_thirty_steps_lower_the_loss(name: str) -> None:
     """Towards targets that stay, where a teacher or a queue gives them: they would move the loss themselves."""
     state = start_state(narrow(name), Optimising("adamw"))
     batch, losses = some_batch(name, n=12), []
@@ -132,11 +133,32 @@ def test_thirty_steps_lower_the_loss_and_do_not_collapse(name: str) -> None:
         state.optimisers["main"].set_rates(Rates(0.01))
         losses.append(descend(state, ("main",), batch, LATER, CPU)[0]["loss"].item())
     assert losses[-1] < losses[0] - 0.01
+
+
+def spread_after_training(name: str, more: str = "") -> float:
+    """How far apart the projections of images are, as directions, after 200 steps: from 0, all alike, to 1."""
+    method = build_method(name, OPTIONS[name] + more, tiny_encoder(), seed=0)
+    state = start_state(method.train(), Optimising("adamw"))
+    for number in range(200):
+        torch.manual_seed(number)
+        progress = Progress(number / 200, 1.5 + number / 10)
+        ssl_step(state, some_batch(name, n=12, seed=number % 4), progress, Rates(0.01), CPU)
     with torch.no_grad():
-        embeddings = state.method.eval().encoder(batch.crops[0][0])
-    directions = torch.nn.functional.normalize(embeddings, dim=1)
-    assert directions.std(dim=0).max() > 0.05
-    assert torch.linalg.matrix_rank(embeddings - embeddings.mean(0)) > 1
+        found = method.eval().encoder(some_batch(name, n=12).crops[0][0])
+        for head in method.heads:
+            found = method.get_submodule(head)(found)
+    return torch.nn.functional.normalize(found, dim=1).var(dim=0, correction=0).sum().sqrt().item()
+
+
+# DINO's outputs become even at this size, as they did on 5,000 images (docs/results/methods).
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "dino"])
+def test_a_training_does_not_collapse(name: str) -> None:
+    assert spread_after_training(name, ",sinkhorn_eps=0.01" if name == "swav" else "") > 0.25
+
+
+@pytest.mark.parametrize("name", ["vicreg", "vicregl"])
+def test_views_that_only_have_to_agree_do_collapse(name: str) -> None:
+    assert spread_after_training(name, ",variance=0,covariance=0") < 0.15
 
 
 @every

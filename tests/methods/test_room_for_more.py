@@ -7,10 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sslmlflow.encoders import Encoder
+from sslmlflow.config.methods import METHODS, MethodDeclaration
+from sslmlflow.config.options import option
+from sslmlflow.config.pretrain import Pretrain
+from sslmlflow.data.augmentation import Views
+from sslmlflow.encoders import Encoder, EncoderSpec
 from sslmlflow.errors import ConfigError
-from sslmlflow.methods import Batch, Method, Progress, build_method
+from sslmlflow.methods import Batch, Method, Progress, Recipe, build_method
 from sslmlflow.methods.simclr import nt_xent
+from sslmlflow.runs.pretraining import prepare
 from sslmlflow.training.device import Machine
 from sslmlflow.training.loop import Plan, Steps, train
 from sslmlflow.training.optimisers import Optimising
@@ -82,9 +87,16 @@ class Whitened(Plain):
     """W-MSE: whitens parts of a batch, which it must fill."""
 
     @classmethod
-    def check(cls, encoder: Any, views: Any, batch_size: int) -> None:
-        if batch_size % 4:
-            raise ConfigError(f"batch_size={batch_size} is not possible with w-mse. Allowed: a multiple of 4.")
+    def check(cls, options: "WhitenedOptions", encoder: EncoderSpec, views: Views, batch_size: int) -> None:
+        if batch_size % options.part:
+            raise ConfigError(f"invalid value for batch_size: {batch_size} (must be a multiple of {options.part})")
+
+
+@dataclass(frozen=True)
+class WhitenedOptions:
+    """W-MSE."""
+
+    part: int = option(4, "images that are whitened together", minimum=2)
 
 
 class Labelled(Plain):
@@ -132,7 +144,7 @@ def followed(state: State) -> list[dict[str, Tensor]]:
     ]
 
 
-@pytest.mark.parametrize("kind", [Contrasted, Kernel, Labelled])
+@pytest.mark.parametrize("kind", [Contrasted, Kernel, Whitened, Labelled])
 def test_each_trains_and_resumes_to_the_bit(kind: type[Plain]) -> None:
     whole = followed(fresh(kind))
     assert len(whole) == EPOCHS * PER_EPOCH
@@ -165,9 +177,25 @@ def test_the_second_optimiser_goes_down_its_own_loss() -> None:
     assert "scale" not in state.optimisers["main"].parameters
 
 
-def test_a_method_refuses_a_batch_that_it_cannot_use() -> None:
-    with pytest.raises(ConfigError, match="batch_size=6 is not possible with w-mse"):
-        Whitened.check(None, (), 6)
+def test_rates_fall_where_the_schedule_says_and_start_anew_in_the_second_stage() -> None:
+    taken = [
+        step for event in train(fresh(Labelled), batch, PLAN, CPU) if isinstance(event, Steps) for step in event.steps
+    ]
+    assert [step.lr for step in taken] == pytest.approx([0.05, 0.05, 0.01, 0.002, 0.05, 0.05])
+    for event, (step, whole) in zip(followed(fresh(Labelled)), enumerate(followed(fresh(Plain))), strict=True):
+        same = all(torch.equal(event[name], whole[name]) for name in event)
+        assert same == (step < EPOCHS * PER_EPOCH / 2)
+
+
+def test_a_method_refuses_a_batch_that_it_cannot_use_before_training(
+    labels_refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "w-mse", MethodDeclaration(f"{__name__}.Whitened", WhitenedOptions))
+    monkeypatch.setattr(Whitened, "recipe", Recipe(10, 0.1, 0.0), raising=False)
+    given = {"image_size": 16, "max_train_images": 96, "max_test_images": 60, "width": 4, "epochs": 1}
+    with pytest.raises(ConfigError, match=r"batch_size: 12 \(must be a multiple of 8\)"):
+        prepare(Pretrain(method="w-mse", batch_size=12, method_options="part=8", **given))
+    assert prepare(Pretrain(method="w-mse", batch_size=16, method_options="part=8", **given)).plan.batch_size == 16
 
 
 def test_images_may_have_any_number_of_channels() -> None:
