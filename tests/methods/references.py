@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -31,7 +32,7 @@ def cross_entropy(wanted: Row, predicted: Row) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return statistics.fmean(values)
 
 
 def simclr(first: Rows, second: Rows, temperature: float = 0.5) -> float:
