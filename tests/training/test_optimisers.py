@@ -94,7 +94,7 @@ def test_a_restored_optimiser_goes_on_to_the_bit_also_from_state_that_is_named_b
     kept = {path: tensor.clone() for path, tensor in half.tensors().items()}
     order = {key: str(place) for place, key in enumerate(half.parameters)}
     earlier = {f"{order[path.rpartition('.')[0]]}.{path.rpartition('.')[2]}": of for path, of in kept.items()}
-    for tensors in (kept, earlier):
+    for tensors in (kept, earlier, dict(reversed(kept.items()))):
         parameters = {key: nn.Parameter(p.detach().clone()) for key, p in half.parameters.items()}
         resumed = build_optimiser(Optimising(name), parameters)
         resumed.restore(tensors)
