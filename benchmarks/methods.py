@@ -22,12 +22,14 @@ from benchmarks.methods_tables import Cell, accuracy_table, correlation_table, r
 from benchmarks.runs import finished, sslmlflow
 from sslmlflow.config.data import DataOptions
 from sslmlflow.config.methods import METHOD_OPTIONS, METHODS, method_options_text
+from sslmlflow.config.options import read_config
+from sslmlflow.config.pretrain import Pretrain
 from sslmlflow.data import open_images, open_labels
 from sslmlflow.data.opening import cache_folder, dataset_spec
 from sslmlflow.metrics.catalogue import KNN, STANDARDISED
 from sslmlflow.metrics.labelled.knn import knn_accuracy
 from sslmlflow.reporting.history import history_of
-from sslmlflow.runs.presets import PRESETS
+from sslmlflow.runs.presets import settle
 from sslmlflow.tracking.server import connect
 
 IMAGES = ("--max_train_images=5000", "--max_test_images=2000")
@@ -121,10 +123,10 @@ def write(path: Path, what: Any) -> None:
 
 def train(method: str, given: list[str], data: Sequence[str]) -> Cell:
     """Train and evaluate, unless it is done; what was measured."""
-    run = run_of(method, given)
+    run = run_of(given)
     if run is None:
         sslmlflow("pretrain", *given, *data, "--resume=auto")
-        run = run_of(method, given)
+        run = run_of(given)
         assert run is not None
     sslmlflow("evaluate", f"--run={run.info.run_id}", *EVALUATION)
     history, params = history_of(connect(), run.info.run_id), run.data.params
@@ -145,18 +147,15 @@ def train(method: str, given: list[str], data: Sequence[str]) -> Cell:
     }
 
 
-def run_of(method: str, given: Sequence[str]) -> Run | None:
+def run_of(given: Sequence[str]) -> Run | None:
     """The finished training by these options and no others."""
     texts = dict(argument.removeprefix("--").split("=", 1) for argument in given)
     of_method = {name: texts.pop(name) for name in [*texts] if name in METHOD_OPTIONS}
-    asked = {"lr": "auto", "optimiser": "auto", **texts}
     options = ",".join(f"{name}={text}" for name, text in of_method.items())
-    asked["resolved/method_options"] = method_options_text(method, _with_preset(method, options))
+    config = read_config(Pretrain, {**texts, **({"method_options": options} if options else {})})
+    settled = {"resolved/method_options": method_options_text(config.method, settle(config).method_options)}
+    asked = {"lr": "auto", "optimiser": "auto", "encoder": config.encoder, **texts, **settled}
     return finished("pretrain", [f"--{name}={text}" for name, text in asked.items()])
-
-
-def _with_preset(method: str, options: str) -> str | None:
-    return ",".join(filter(None, (PRESETS["small"].method_options.get(method), options))) or None
 
 
 def pixels(folder: str) -> float:
