@@ -83,7 +83,7 @@ def main() -> None:
         for seed in arguments.seeds if not arguments.search else ():
             written = arguments.results / f"{method}-{seed}.json"
             if not is_done(written, method, seed):
-                write(written, train(method, trained_by(method, seed), data))
+                write(written, train(trained_by(method, seed), data))
     cells = [
         json.loads((arguments.results / f"{method}-{seed}.json").read_text())
         for method in METHODS
@@ -110,7 +110,7 @@ def search(method: str, data: Sequence[str], written: Path) -> None:
     """Keep 5-NN and the probe after 8 epochs, by the recipe and by each of what else is tried."""
     found = []
     for more in ((), *TRIED.get(method, ())):
-        cell = train(method, [f"--method={method}", *SEARCH, *OPTIONS.get(method, ()), *more], data)
+        cell = train([f"--method={method}", *SEARCH, *OPTIONS.get(method, ()), *more], data)
         values = {key: cell["values"][key] for key in (KNN, STANDARDISED)}
         found.append({"options": [*OPTIONS.get(method, ()), *more], "lr": cell["lr"], "loss": cell["loss"], **values})
         print(method, *more, *(f"{100 * value:.1f} %" for value in values[KNN]), flush=True)
@@ -121,7 +121,7 @@ def write(path: Path, what: Any) -> None:
     path.write_text(json.dumps(what, indent=1) + "\n")
 
 
-def train(method: str, given: list[str], data: Sequence[str]) -> Cell:
+def train(given: list[str], data: Sequence[str]) -> Cell:
     """Train and evaluate, unless it is done; what was measured."""
     run = run_of(given)
     if run is None:
@@ -133,7 +133,7 @@ def train(method: str, given: list[str], data: Sequence[str]) -> Cell:
     losses = [point.value for point in connect().get_metric_history(run.info.run_id, "train/loss")]
     per_epoch = len(losses) // int(params["resolved/epochs"])
     return {
-        "method": method,
+        "method": params["method"],
         "seed": params["seed"],
         "lr": params["resolved/lr"],
         "optimiser": params["resolved/optimiser"],
