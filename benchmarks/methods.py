@@ -121,13 +121,19 @@ def write(path: Path, what: Any) -> None:
     path.write_text(json.dumps(what, indent=1) + "\n")
 
 
+def trained(given: Sequence[str], data: Sequence[str]) -> Run:
+    """The training by these options, done now where it was not."""
+    if run := run_of(given):
+        return run
+    sslmlflow("pretrain", *given, *data, "--resume=auto")
+    run = run_of(given)
+    assert run is not None
+    return run
+
+
 def train(given: list[str], data: Sequence[str]) -> Cell:
     """Train and evaluate, unless it is done; what was measured."""
-    run = run_of(given)
-    if run is None:
-        sslmlflow("pretrain", *given, *data, "--resume=auto")
-        run = run_of(given)
-        assert run is not None
+    run = trained(given, data)
     sslmlflow("evaluate", f"--run={run.info.run_id}", *EVALUATION)
     history, params = history_of(connect(), run.info.run_id), run.data.params
     losses = [point.value for point in connect().get_metric_history(run.info.run_id, "train/loss")]

@@ -26,10 +26,10 @@ def accuracy_table(cells: Sequence[Cell], of_pixels: float) -> Iterator[str]:
     for method, of_method in _by_method(cells):
         ends = [[cell["values"][key][place] for cell in of_method] for key in (STANDARDISED, KNN) for place in (0, -1)]
         learns = all(end > max(first, of_pixels) for first, end in zip(ends[2], ends[3], strict=True))
-        told = [", ".join(f"{100 * value:.1f}" for value in end) for end in ends]
+        shown = [", ".join(f"{100 * value:.1f}" for value in end) for end in ends]
         above = ", ".join(f"{100 * (end - of_pixels):+.1f}" for end in ends[3])
         how = f"{of_method[0]['optimiser']}, {float(of_method[0]['lr']):g}"
-        yield _line([method, how, *told, above, "yes" if learns else "not learning at this scale"])
+        yield _line([method, how, *shown, above, "yes" if learns else "not learning at this scale"])
     yield ""
 
 

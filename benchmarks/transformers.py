@@ -1,7 +1,7 @@
 """The results in docs/results/methods/transformers.md: SimCLR and DINO on a tiny ViT and a ResNet-18, in equal time.
 
 Run `python -m benchmarks.transformers --data_dir=FOLDER`; started again, it continues where it was. An epoch of each
-tells its speed, and with it how many epochs fit into `--minutes`; `--search` tries the options in TRIED for a quarter
+gives its speed, and with it how many epochs fit into `--minutes`; `--search` tries the options in TRIED for a quarter
 of these. Where MLflow keeps it is set as for `benchmarks.methods`.
 """
 
@@ -10,9 +10,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.methods import ADAMW, CHOSEN, IMAGES, OPTIONS, run_of, train, write
+from benchmarks.methods import ADAMW, CHOSEN, IMAGES, OPTIONS, train, trained, write
 from benchmarks.methods_tables import Cell
-from benchmarks.runs import sslmlflow
 from sslmlflow.metrics.catalogue import KNN, STANDARDISED
 from sslmlflow.tracking.server import connect
 
@@ -59,8 +58,8 @@ def main() -> None:
             cell = in_time(given, data, minutes)
             values = cell["values"]
             found.append({"encoder": encoder, "minutes": minutes, **cell})
-            told = [f"{key} {100 * values[key][0]:.1f}, {100 * values[key][-1]:.1f}" for key in (STANDARDISED, KNN)]
-            print(method, encoder, *more, *told, flush=True)
+            shown = [f"{key} {100 * values[key][0]:.1f}, {100 * values[key][-1]:.1f}" for key in (STANDARDISED, KNN)]
+            print(method, encoder, *more, *shown, flush=True)
     name = "transformers-search" if arguments.search else "transformers"
     write(arguments.results / f"{name}.json", found)
 
@@ -74,11 +73,7 @@ def in_time(given: Sequence[str], data: Sequence[str], minutes: float) -> Cell:
 
 def seconds_of(given: Sequence[str], data: Sequence[str]) -> float:
     """How long an epoch takes, by the median step."""
-    run = run_of(given)
-    if run is None:
-        sslmlflow("pretrain", *given, *data, "--resume=auto")
-        run = run_of(given)
-        assert run is not None
+    run = trained(given, data)
     speeds = [point.value for point in connect().get_metric_history(run.info.run_id, "train/images_per_s")]
     return 5000 / statistics.median(speeds)
 

@@ -40,7 +40,7 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         command, given = _parse(argv)
         config = read_config(COMMANDS[command], given)
-        with listening(told=not number()):
+        with listening(announced=not number()):
             end_with_mlflow_run()
             end_with_launcher()
             try:

@@ -30,7 +30,7 @@ class _Wish:
     raised = False
     forced = False
     holds = 0
-    told = True
+    announced = True
     listener: int | None = None
 
 
@@ -38,11 +38,11 @@ _wish = _Wish()
 
 
 @contextmanager
-def listening(told: bool = True) -> Iterator[None]:
+def listening(announced: bool = True) -> Iterator[None]:
     """Raise Stopped at a signal, not KeyboardInterrupt or nothing; those that are ignored, as by nohup, stay ignored.
 
-    Signals within five seconds of the first say the same. For the main thread; does nothing in another. `told`: the
-    first is printed.
+    Signals within five seconds of the first say the same. For the main thread; does nothing in another.
+    `announced`: the first is printed.
     """
     if _wish.listener == os.getpid() or threading.current_thread() is not threading.main_thread():
         yield
@@ -51,7 +51,7 @@ def listening(told: bool = True) -> Iterator[None]:
     heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, _hear)
-    _wish.listener, _wish.told = os.getpid(), told
+    _wish.listener, _wish.announced = os.getpid(), announced
     try:
         yield
     finally:
@@ -121,7 +121,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _wish.number is None:
         _wish.number, _wish.since = number, now
-        if _wish.told:
+        if _wish.announced:
             _say(f"sslmlflow: {signal.Signals(number).name}: stopping")
         _raise_if_due()
     elif now - _wish.since > ONE_WISH_SECONDS:

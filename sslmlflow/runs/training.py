@@ -38,7 +38,7 @@ class Training:
     start: Callable[[], State]  # the state before the first step
     take_step: TakeStep
     begins_with: str | None = None  # the milestone in MLflow whose weights come first
-    # Told of every milestone's epoch and metrics; raises PrunedError to stop the training.
+    # Receives every milestone's epoch and metrics; raises PrunedError to stop the training.
     watch: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     measure_data: Callable[[], dict[str, float]] = dict  # metrics of the images, kept with the first milestone
 

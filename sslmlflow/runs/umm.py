@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelInput
 
@@ -106,15 +107,6 @@ def prepare(config: Umm, origin: Origin) -> Training:
         **{f"training_{name}": text for name, text in recipe.items() if text != LATER.get(name)},
     }
 
-    def start() -> State:
-        method, _ = _method(config, origin)
-        layout = memory_format(method.encoder, machine.device)
-        method.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
-        if size() > 1:
-            synchronise(method)
-        method.begin_tuning()
-        return step.start(method, optimising)
-
     return Training(
         name=f"{config.variant} on {origin.run_name}, epoch {about['epoch']}",
         options=config,
@@ -135,9 +127,19 @@ def prepare(config: Umm, origin: Origin) -> Training:
         ),
         about={**{name: about[name] for name in ("method", "method_options", "dataset")}, "tuned": True},
         settled={**data, **resolved(settled)},
-        start=start,
+        start=lambda: _start(config, origin, step, optimising, machine.device),
         take_step=step.step,
     )
+
+
+def _start(config: Umm, origin: Origin, step: UmmStep, optimising: Optimising, device: torch.device) -> State:
+    """The state before the first step."""
+    method, _ = _method(config, origin)
+    method.to(device, memory_format=memory_format(method.encoder, device))  # type: ignore[call-overload]
+    if size() > 1:
+        synchronise(method)
+    method.begin_tuning()
+    return step.start(method, optimising)
 
 
 def balance_at_start(wanted: Sequence[str], config: UmmOptions, training: Training) -> dict[str, float]:
