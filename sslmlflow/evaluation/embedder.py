@@ -42,14 +42,14 @@ class Embedder:
     def use(self, milestone: Milestone) -> None:
         """Embed with the encoder of a milestone from now on."""
         if size() > 1:
-            _tell({"encoder": milestone.about["encoder"], "preprocessing": milestone.preprocessing.as_json()})
+            _send({"encoder": milestone.about["encoder"], "preprocessing": milestone.preprocessing.as_json()})
             of_first(save({name: x.cpu().contiguous() for name, x in milestone.encoder.state_dict().items()}))
         self._set(milestone.encoder, milestone.preprocessing)
 
     def embed(self, wanted: Wanted) -> tuple[Tensor, Tensor]:
         """Embeddings (n, d) of the early and of the last layer, in the order of the images, on the CPU."""
         if size() > 1:
-            _tell({"wanted": asdict(self._in_short(wanted))})
+            _send({"wanted": asdict(self._in_short(wanted))})
         try:
             return self._embed(wanted)
         except FAILURES as error:
@@ -60,7 +60,7 @@ class Embedder:
 
     def end(self) -> None:
         """Let the other processes go."""
-        _tell({})
+        _send({})
 
     def follow(self) -> None:
         """Do what process 0 asks for, until it is done."""
@@ -92,7 +92,7 @@ class Embedder:
         return embed_images(self._encoder, images, self._preprocessing, augment, together=True)
 
 
-def _tell(order: object) -> None:
+def _send(order: object) -> None:
     of_first(json.dumps(order).encode())
 
 

@@ -22,7 +22,7 @@ from sslmlflow.errors import ConfigError, UserError
 from sslmlflow.evaluation.embedder import Embedder
 from sslmlflow.evaluation.evaluate import evaluate
 from sslmlflow.reporting.trainings import TRAININGS
-from sslmlflow.runs.several import found_by_first, opened
+from sslmlflow.runs.several import by_all, found_by_first, opened
 from sslmlflow.runs.start import latest_run
 from sslmlflow.runs.training import resolved
 from sslmlflow.tracking.liveness import HEARTBEAT, reap
@@ -48,12 +48,12 @@ class _Task:
 
 def run(config: Evaluate) -> None:
     """Evaluate from the command line or `mlflow run`."""
-    machine = choose_machine(config.device, "float32")
-    if config.follow and size() > 1:
-        raise ConfigError("invalid value for follow: true (must be false in several processes)")
+    machine = by_all(lambda: choose_machine(config.device, "float32"))
     tasks: list[_Task] = []
 
     def find() -> str:
+        if config.follow and size() > 1:
+            raise ConfigError("invalid value for follow: true (must be false in several processes)")
         tasks.append(_task(config))
         return json.dumps([dataclasses.asdict(tasks[0].data), tasks[0].image_size])
 

@@ -49,7 +49,7 @@ def prepared(prepare: Callable[[], Training]) -> Training:
             )
         return training
 
-    training = _by_all(divided)
+    training = by_all(divided)
     if size() > 1:
         # Each takes the same step with the same gradients; other processors round otherwise, and would drift apart.
         _check_alike({**deciding_texts(training.options), **training.data}, training.machine)
@@ -58,13 +58,13 @@ def prepared(prepare: Callable[[], Training]) -> Training:
 
 def opened(spec: DatasetSpec, machine: Machine) -> ImageSets:
     """Open the images in all processes or in none, the same in all."""
-    sets = _by_all(lambda: open_and_tell(spec))
+    sets = by_all(lambda: open_and_tell(spec))
     if size() > 1:
         _check_alike(sets.fingerprints, machine)
     return sets
 
 
-def _by_all(make: Callable[[], Made]) -> Made:
+def by_all(make: Callable[[], Made]) -> Made:
     """Make it in all processes or in none; what process 0 refuses, the others refuse without a word."""
     made, refused = [], None
     try:

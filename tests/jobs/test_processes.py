@@ -111,6 +111,9 @@ def test_milestones_are_evaluated_in_two_processes_as_in_one(
         found.append(left_in(uri).measured(evaluation))
         left_in(uri).client.delete_run(evaluation)  # or its values would stand
     assert found[0] == found[1]
+    refused = sslmlflow("evaluate", "--follow", "--processes=2")
+    assert refused.returncode == 2
+    assert refused.stderr.count("invalid value for follow: true (must be false in several processes)") == 1
     assert {(0, KNN), (1, PROBE), (1, AGREEMENT)} <= {(epoch, name) for epoch, name, _ in found[1]}
 
 
